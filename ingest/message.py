@@ -1,0 +1,151 @@
+"""Payload v1: bytes to a message and back.
+
+Decoding is total: for any bytes it returns a :class:`Message` or a :class:`Rejection`,
+and never raises. What it accepts is design §2, made exact where JSON leaves room:
+
+* integers are integers (``1.0`` is not one), and at most 2^53 - 1 in magnitude, so that
+  every JSON implementation on a device reads the same number;
+* a duplicate key's last value counts, as in every common JSON parser;
+* the whole payload is UTF-8, unknown fields included;
+* unknown fields are ignored, whatever well-formed JSON they hold, up to the parser's
+  nesting limit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Struct
+
+VERSION: Final = 1
+MAX_PAYLOAD_BYTES: Final = 128 * 1024  # IoT Core's own limit for one message
+MAX_READINGS: Final = 1000
+MAX_METRICS: Final = 64
+MAX_INTEGER: Final = 2**53 - 1
+
+_METRIC_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_BOOT: Final = re.compile(r"[0-9a-zA-Z-]{8,36}", re.ASCII)
+
+Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Sequence = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+
+RejectionReason = Literal["malformed", "unsupported_version", "oversize"]
+
+
+class Reading(Struct, gc=False):
+    """One measurement: event time (ms since the Unix epoch, device clock) and its metrics.
+
+    After decoding, every metric is a finite ``float``; a bool has become 0.0 or 1.0.
+    """
+
+    ts: Annotated[Integer, Meta(description="event time, ms since the Unix epoch, device clock")]
+    metrics: Annotated[
+        dict[str, float | bool],
+        Meta(min_length=1, max_length=MAX_METRICS, description="name to finite number or bool"),
+    ]
+
+
+class Message(Struct, gc=False):
+    """One publish: reading *i* has the identity ``(device_id, boot, seq + i)``."""
+
+    v: Annotated[int, Meta(ge=VERSION, le=VERSION, description="contract version")]
+    boot: Annotated[str, Meta(min_length=8, max_length=36, description="id of the counter")]
+    seq: Annotated[Sequence, Meta(description="sequence number of the first reading")]
+    readings: Annotated[list[Reading], Meta(min_length=1, max_length=MAX_READINGS)]
+
+
+class Rejection(NamedTuple):
+    """Why a payload is not a message: a disposition, and a sentence for a person."""
+
+    reason: RejectionReason
+    detail: str
+
+
+class _Versioned(Struct):
+    v: int
+
+
+_decode_message: Final = msgspec.json.Decoder(Message).decode
+_decode_version: Final = msgspec.json.Decoder(_Versioned).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+# Names seen to be valid. Bounded, because a hostile device can invent names for ever.
+_known_names: set[str] = set()
+_KNOWN_NAMES_LIMIT: Final = 4096
+
+
+def decode(payload: bytes) -> Message | Rejection:
+    """Read a payload. Never raises; see the module's docstring for what is accepted."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        return Rejection("oversize", f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
+    try:
+        if not payload.isascii():
+            payload.decode("utf-8")
+        message = _decode_message(payload)
+    except msgspec.ValidationError as error:
+        return _rejected_version(payload) or Rejection("malformed", str(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Rejection("malformed", str(error))
+    except RecursionError:
+        return Rejection("malformed", "nested too deeply")
+    fault = _fault(message)
+    return message if fault is None else Rejection("malformed", fault)
+
+
+def encode(message: Message) -> bytes:
+    """Write a message, for a device to publish.
+
+    :raises ValueError: when the message breaks the contract; the sentence says how.
+    """
+    payload = _encode(message)
+    decoded = decode(payload)
+    if isinstance(decoded, Rejection):
+        raise ValueError(f"this message breaks the contract: {decoded.detail}")
+    return payload
+
+
+def schema() -> dict[str, object]:
+    """JSON Schema (2020-12) of payload v1, for device authors."""
+    document = msgspec.json.schema(Message)
+    definitions = document["$defs"]
+    message, reading = definitions["Message"]["properties"], definitions["Reading"]["properties"]
+    message["boot"]["pattern"] = f"^{_BOOT.pattern}$"
+    reading["metrics"]["propertyNames"] = {"pattern": f"^{_METRIC_NAME.pattern}$"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Penstock telemetry, payload v1",
+        **document,
+    }
+
+
+def _fault(message: Message) -> str | None:
+    """What the parser's types cannot say: patterns, the last sequence number, bool metrics."""
+    if not _BOOT.fullmatch(message.boot):
+        return f"boot {message.boot!r} is not 8 to 36 of [0-9a-zA-Z-]"
+    if message.seq + len(message.readings) > MAX_INTEGER:
+        return f"seq {message.seq} leaves no room for {len(message.readings)} readings"
+    for reading in message.readings:
+        metrics = reading.metrics
+        if not metrics.keys() <= _known_names:
+            for name in metrics:
+                if not _METRIC_NAME.fullmatch(name):
+                    return f"metric name {name[:80]!r} does not match {_METRIC_NAME.pattern}"
+            if len(_known_names) < _KNOWN_NAMES_LIMIT:
+                _known_names.update(metrics)
+        for name, value in metrics.items():
+            if value is True or value is False:
+                metrics[name] = 1.0 if value else 0.0
+    return None
+
+
+def _rejected_version(payload: bytes) -> Rejection | None:
+    """A rejection when the payload is of another version, however it is shaped otherwise."""
+    try:
+        version = _decode_version(payload).v
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if version == VERSION:
+        return None
+    return Rejection("unsupported_version", f"v is {version}, this service reads v {VERSION}")

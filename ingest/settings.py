@@ -1,0 +1,160 @@
+"""Settings: from the environment, ``penstock.toml`` and defaults, in this order.
+
+An environment variable is ``PENSTOCK_`` and the setting's name in capitals, for example
+``PENSTOCK_STACK=plant-7``. ``penstock.toml`` holds the same names in lower case. Resolved
+once, by the command line; a worker's children get their part as plain values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ingest.tiers import DEFAULT_TIERS, Tier
+from ingest.topic import rule_name
+
+SETTINGS_FILE: Final = "penstock.toml"
+TOPIC_PORT: Final = 8883
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text is a sentence for the user."""
+
+
+class Settings(BaseSettings):
+    """Where the deployment is and how its worker behaves. Times are in s unless named."""
+
+    model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="forbid", frozen=True)
+
+    stack: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "penstock"
+    """Name of the CloudFormation stack; every resource's name begins with it."""
+
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    """One endpoint for every AWS service, as an embedded AWS has; none means AWS."""
+
+    iot_host: str | None = None
+    """The IoT data endpoint; looked up (``DescribeEndpoint``) when it is not given."""
+    iot_port: Annotated[int, Field(ge=1, le=65535)] = TOPIC_PORT
+    iot_ca: Path | None = None
+    """CA certificate of the IoT endpoint; none means the system's trust store."""
+
+    devices_dir: Path = Path(".penstock/devices")
+    """Where certificates and keys of devices made here are kept."""
+
+    tiers: tuple[Tier, ...] = DEFAULT_TIERS
+    latest_flush_s: Annotated[float, Field(gt=0)] = 1.0
+    """The longest that a device's latest state waits before it is written."""
+    clock_ahead_s: Annotated[int, Field(gt=0)] = 600
+    """A reading whose clock is further ahead of the rule's is archived and not folded."""
+
+    segment_records: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    segment_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    segment_age_s: Annotated[float, Field(gt=0)] = 60.0
+    """A segment of the archive closes at this many readings, bytes of payload, or age."""
+
+    retrieval: Literal["polling", "fanout"] = "polling"
+    initial_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
+    failover_ms: Annotated[int, Field(ge=1000)] = 10_000
+    idle_ms: Annotated[int, Field(ge=100)] = 250
+    max_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
+    child_timeout_s: Annotated[int, Field(ge=10)] = 300
+    """A child that does not answer KCL for this long is ended with its daemon."""
+    cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
+    cbor: bool = True
+    """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
+    prelease: bool = False
+    """Create the KCL's lease rows ahead of it, which spares a new application half a minute."""
+    status_port: Annotated[int, Field(ge=0, le=65535)] = 9464
+    """Loopback port of the worker's status and Prometheus endpoint; 0 picks a free one."""
+
+    @field_validator("tiers")
+    @classmethod
+    def _distinct(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        if not tiers or len({tier.name for tier in tiers}) != len(tiers):
+            raise ValueError("name at least one tier, each of them once")
+        return tuple(sorted(tiers, key=lambda tier: tier.size_ms))
+
+    @property
+    def stream(self) -> str:
+        """The Kinesis stream."""
+        return f"{self.stack}-telemetry"
+
+    @property
+    def windows_table(self) -> str:
+        """The hot table of windows."""
+        return f"{self.stack}-windows"
+
+    @property
+    def devices_table(self) -> str:
+        """The hot table of devices."""
+        return f"{self.stack}-devices"
+
+    @property
+    def application(self) -> str:
+        """The KCL application; its lease tables' names begin with it."""
+        return f"{self.stack}-worker"
+
+    @property
+    def rule(self) -> str:
+        """The topic rule."""
+        return rule_name(self.stack)
+
+    @property
+    def device_policy(self) -> str:
+        """The IoT policy of a device's certificate."""
+        return f"{self.stack}-device"
+
+    @property
+    def thing_type(self) -> str:
+        """The thing type of a device."""
+        return f"{self.stack}-device"
+
+    def bucket(self, account: str) -> str:
+        """The archive bucket: bucket names are global, so the account is part of it."""
+        return f"{self.stack}-archive-{account}-{self.region}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then the file."""
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, toml_file=SETTINGS_FILE),
+        )
+
+
+def load(**overrides: Any) -> Settings:
+    """Resolve the settings; ``overrides`` win over the environment and the file.
+
+    :raises SettingsError: naming the setting, its value and what is wrong with it.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+    except ValueError as error:  # the file is not TOML, or a variable is not JSON
+        raise SettingsError(f"cannot read the settings: {error}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{SETTINGS_FILE}: there is no setting {name!r}; see docs/settings.md"
+    return f"setting {name} = {first['input']!r}: {first['msg']}"

@@ -1,0 +1,56 @@
+"""Topics, device names and the topic rule: the strings that both ends must agree on.
+
+``infra/templates/pipeline.yaml`` repeats the rule's SQL and partition key (a template
+cannot import Python); a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+TOPIC_ROOT: Final = "dt/penstock"
+
+RULE_SQL: Final = (
+    "SELECT encode(*, 'base64') AS payload, topic(3) AS device_id, "
+    f"timestamp() AS received_at FROM '{TOPIC_ROOT}/+/telemetry'"
+)
+"""What the rule sends on. The payload stays opaque: any bytes reach the stream, and no
+payload can overwrite the identity beside it or be mistaken for a KPL aggregate."""
+
+PARTITION_KEY: Final = "${topic(3)}"
+"""One device, one shard: its readings arrive in order while the shard lives."""
+
+_DEVICE_ID: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+
+
+def is_device_id(text: str) -> bool:
+    """Whether this is an IoT thing name that can be a device id."""
+    return _DEVICE_ID.fullmatch(text) is not None
+
+
+def check_device_id(text: str) -> str:
+    """The same text, when it is a device id.
+
+    :raises ValueError: with a sentence for the user when it is not.
+    """
+    if not is_device_id(text):
+        raise ValueError(
+            f"{text!r} is not a device name: use 1 to 128 letters, digits, ':', '_' or '-'"
+        )
+    return text
+
+
+def telemetry_topic(device_id: str) -> str:
+    """``dt/penstock/<device_id>/telemetry``: where a device's telemetry belongs."""
+    return f"{TOPIC_ROOT}/{check_device_id(device_id)}/telemetry"
+
+
+def basic_ingest_topic(rule: str, device_id: str) -> str:
+    """The same through Basic Ingest, straight to one rule: no broker charge a message."""
+    return f"$aws/rules/{rule}/{telemetry_topic(device_id)}"
+
+
+def rule_name(stack: str) -> str:
+    """The stack's topic rule. IoT allows only letters, digits and '_' in it."""
+    return re.sub(r"[^a-zA-Z0-9_]", "_", stack) + "_telemetry"
