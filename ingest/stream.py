@@ -27,7 +27,7 @@ class Record(NamedTuple):
 class KinesisPuts(Protocol):
     """The one call of a Kinesis client that this module needs."""
 
-    def put_records(self, *, StreamName: str, Records: Sequence[Any]) -> Any:  # noqa: N803
+    def put_records(self, *, StreamName: str, Records: Sequence[Any]) -> Any:
         """As ``boto3``'s."""
 
 

@@ -13,7 +13,7 @@ TOPIC_ROOT: Final = "dt/penstock"
 
 RULE_SQL: Final = (
     "SELECT encode(*, 'base64') AS payload, topic(3) AS device_id, "
-    f"timestamp() AS received_at FROM '{TOPIC_ROOT}/+/telemetry'"
+    "timestamp() AS received_at FROM 'dt/penstock/+/telemetry'"
 )
 """What the rule sends on. The payload stays opaque: any bytes reach the stream, and no
 payload can overwrite the identity beside it or be mistaken for a KPL aggregate."""

@@ -1,0 +1,45 @@
+"""AWS clients for a child: one connection pool each, short time-outs, and no retries inside,
+because what a retry means is decided by the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import botocore.session
+from botocore.config import Config
+
+from consumers.config import ChildConfig
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+
+_CONFIG: Final = Config(
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"total_max_attempts": 1, "mode": "standard"},
+    tcp_keepalive=True,
+    s3={"addressing_style": "path"},
+)
+
+
+class Clients(NamedTuple):
+    """The two services that a shard writes to."""
+
+    dynamodb: DynamoDBClient
+    s3: S3Client
+
+
+def open_clients(config: ChildConfig) -> Clients:
+    """Make the clients; credentials are found as every AWS SDK finds them."""
+    session = botocore.session.get_session()
+
+    def client(service: str) -> Any:
+        return session.create_client(
+            service,
+            region_name=config.region,
+            endpoint_url=config.endpoint_url,
+            config=_CONFIG,
+        )
+
+    return Clients(client("dynamodb"), client("s3"))

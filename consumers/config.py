@@ -1,0 +1,66 @@
+"""What a child is told by its worker: plain values in one environment variable.
+
+The settings were resolved by ``penstock consume``; a child does not read files and does not
+import the settings' library.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
+
+from ingest.tiers import Tier
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
+
+VARIABLE: Final = "PENSTOCK_CHILD"
+
+
+class ChildConfig(Struct, frozen=True):
+    """A child's part of the settings; see :class:`ingest.settings.Settings` for each."""
+
+    region: str
+    endpoint_url: str | None
+    windows_table: str
+    devices_table: str
+    bucket: str
+    tiers: tuple[Tier, ...]
+    latest_flush_s: float
+    clock_ahead_s: int
+    segment_records: int
+    segment_bytes: int
+    segment_age_s: float
+
+
+def child_config(settings: Settings, account: str) -> ChildConfig:
+    """The child's part of resolved settings."""
+    return ChildConfig(
+        region=settings.region,
+        endpoint_url=settings.endpoint_url,
+        windows_table=settings.windows_table,
+        devices_table=settings.devices_table,
+        bucket=settings.bucket(account),
+        tiers=settings.tiers,
+        latest_flush_s=settings.latest_flush_s,
+        clock_ahead_s=settings.clock_ahead_s,
+        segment_records=settings.segment_records,
+        segment_bytes=settings.segment_bytes,
+        segment_age_s=settings.segment_age_s,
+    )
+
+
+def to_environment(config: ChildConfig) -> dict[str, str]:
+    """The variable that hands the configuration over."""
+    return {VARIABLE: msgspec.json.encode(config).decode()}
+
+
+def from_environment() -> ChildConfig:
+    """What the worker handed over.
+
+    :raises KeyError: when no worker started this process.
+    """
+    return msgspec.json.decode(os.environ[VARIABLE], type=ChildConfig)

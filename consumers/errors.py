@@ -1,0 +1,50 @@
+"""Errors of AWS calls, sorted by what to do: wait and go on, or stop."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from botocore.exceptions import ClientError
+
+_THROTTLES: Final = frozenset(
+    {
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_TRANSIENT: Final = frozenset(
+    {"InternalError", "InternalServerError", "RequestTimeout", "ServiceUnavailable"}
+)
+
+
+class StoreError(Exception):
+    """A store refuses the worker for good: access, a missing table, a broken request.
+
+    The text is one line for the operator; the process ends on it.
+    """
+
+
+def code_of(error: ClientError) -> str:
+    """The service's error code."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def is_throttle(error: ClientError) -> bool:
+    """Refused before anything was done: send the same again, later."""
+    return code_of(error) in _THROTTLES or status_of(error) == 429
+
+
+def is_transient(error: ClientError) -> bool:
+    """A fault of the service that may or may not have done the work."""
+    return code_of(error) in _TRANSIENT or status_of(error) >= 500

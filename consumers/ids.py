@@ -1,0 +1,103 @@
+"""Sets of reading ids: which ``(boot, seq)`` a window holds, as ranges per boot.
+
+The set lives inside the item whose aggregates it protects, so one conditional write moves
+both. In-order traffic keeps it at one range a boot, ``{"9f2c61d0": "1-60,62"}`` in the table.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+
+
+class IdSet:
+    """A mutable set of ``(boot, seq)``.
+
+    Each boot's numbers are a flat, sorted list of half-open bounds ``[start, end, start, end,
+    …]``: a number is in the set when an odd count of bounds is at or below it.
+    """
+
+    __slots__ = ("bounds", "ranges")
+
+    def __init__(self) -> None:
+        self.bounds: dict[str, list[int]] = {}
+        self.ranges = 0
+
+    def add(self, boot: str, seq: int) -> bool:
+        """Add an id; ``False`` when it was there already."""
+        bounds = self.bounds.get(boot)
+        if bounds is None:
+            self.bounds[boot] = [seq, seq + 1]
+            self.ranges += 1
+            return True
+        if bounds[-1] == seq:  # the next in order
+            bounds[-1] = seq + 1
+            return True
+        at = bisect_right(bounds, seq)
+        if at & 1:
+            return False
+        touches_left = at > 0 and bounds[at - 1] == seq
+        touches_right = at < len(bounds) and bounds[at] == seq + 1
+        if touches_left and touches_right:
+            del bounds[at - 1 : at + 1]
+            self.ranges -= 1
+        elif touches_left:
+            bounds[at - 1] = seq + 1
+        elif touches_right:
+            bounds[at] = seq
+        else:
+            bounds[at:at] = (seq, seq + 1)
+            self.ranges += 1
+        return True
+
+    def __contains__(self, identity: tuple[str, int]) -> bool:
+        bounds = self.bounds.get(identity[0])
+        return bounds is not None and bool(bisect_right(bounds, identity[1]) & 1)
+
+    def __len__(self) -> int:
+        return sum(sum(b[1::2]) - sum(b[0::2]) for b in self.bounds.values())
+
+    def weight(self) -> int:
+        """About how many bytes the set takes in an item: 24 a range, 40 a boot."""
+        return 24 * self.ranges + 40 * len(self.bounds)
+
+    def is_next_to(self, boot: str, seq: int) -> bool:
+        """Whether adding the id would lengthen a range, and not begin a new one."""
+        bounds = self.bounds.get(boot)
+        if bounds is None:
+            return False
+        at = bisect_right(bounds, seq)
+        return bool(at & 1) or bounds[at - 1] == seq or bounds[at : at + 1] == [seq + 1]
+
+    def dump(self) -> dict[str, str]:
+        """Boot to inclusive ranges, as stored: ``{"9f2c61d0": "1-60,62"}``."""
+        return {boot: _format(bounds) for boot, bounds in self.bounds.items()}
+
+    @classmethod
+    def load(cls, stored: Mapping[str, str]) -> IdSet:
+        """The set that :meth:`dump` wrote.
+
+        :raises ValueError: when the text is not sorted, disjoint ranges.
+        """
+        ids = cls()
+        ids.bounds = {boot: _parse(text) for boot, text in stored.items()}
+        ids.ranges = sum(len(bounds) // 2 for bounds in ids.bounds.values())
+        return ids
+
+
+def _format(bounds: list[int]) -> str:
+    return ",".join(
+        str(start) if end == start + 1 else f"{start}-{end - 1}"
+        for start, end in zip(bounds[0::2], bounds[1::2], strict=True)
+    )
+
+
+def _parse(text: str) -> list[int]:
+    bounds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        start, end = int(first), int(last or first) + 1
+        if start >= end or (bounds and start <= bounds[-1]):
+            raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
+        bounds += (start, end)
+    return bounds

@@ -1,0 +1,131 @@
+"""Segments: how a shard's records are cut into archive objects, and what those are called.
+
+A segment is a run of consecutive records of one shard within one arrival hour. Its key names
+its first record, so two workers that start at the same record compete for the same object,
+and creating that object is the commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+PREFIX: Final = "telemetry/v1"
+HOUR_MS: Final = 3_600_000
+
+_NAME: Final = re.compile(r"(?P<shard>.+)-(?P<sequence>\d+)\.(?P<sub>\d+)\.parquet")
+
+
+class Position(NamedTuple):
+    """Where a record is in its shard; ``sub`` counts within a KPL aggregate. Ordered."""
+
+    sequence: int
+    sub: int
+
+
+class Row(NamedTuple):
+    """One row of the archive: a reading, or a whole record that held none that can be read.
+
+    Times are ms. ``raw`` is what the device sent (or the record's data, where no rule wrote
+    it), and only there when the disposition is not ``ok``.
+    """
+
+    device_id: str | None
+    ts: int | None
+    boot: str | None
+    seq: int | None
+    metrics: Mapping[str, float] | None
+    received_at: int | None
+    arrived_at: int
+    sequence_number: str
+    sub_sequence: int
+    reading: int | None
+    disposition: str
+    raw: bytes | None
+
+
+class Segment:
+    """The open segment: rows of whole records, in the shard's order."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.first: Position | None = None
+        self.last: Position | None = None
+        self.hour = -1
+        self.bytes = 0
+        self.opened_at = 0.0
+
+    def __bool__(self) -> bool:
+        return self.first is not None
+
+    def takes(self, arrived_at: int) -> bool:
+        """Whether a record that arrived then (ms) belongs to this hour's segment."""
+        return self.first is None or arrived_at // HOUR_MS == self.hour
+
+    def append(
+        self, position: Position, arrived_at: int, rows: Iterable[Row], size: int, now: float
+    ) -> None:
+        """Add one record's rows; ``size`` is its data's bytes, ``now`` monotonic (s)."""
+        if self.first is None:
+            self.first = position
+            self.hour = arrived_at // HOUR_MS
+            self.opened_at = now
+        self.last = position
+        self.bytes += size
+        self.rows.extend(rows)
+
+    def after(self, position: Position) -> Segment:
+        """What is left when everything up to ``position`` is in the archive already."""
+        rest = Segment()
+        rest.rows = [
+            row
+            for row in self.rows
+            if Position(int(row.sequence_number), row.sub_sequence) > position
+        ]
+        if rest.rows:
+            head = rest.rows[0]
+            rest.first = Position(int(head.sequence_number), head.sub_sequence)
+            rest.last = self.last
+            rest.hour, rest.opened_at, rest.bytes = self.hour, self.opened_at, self.bytes
+        return rest
+
+
+def object_key(shard: str, first: Position, hour: int) -> str:
+    """The key of the segment that begins at ``first`` in arrival hour ``hour`` (since 1970)."""
+    return f"{hour_prefix(shard, hour)}{first.sequence}.{first.sub}.parquet"
+
+
+def hour_prefix(shard: str, hour: int) -> str:
+    """What the keys of all the shard's segments of that hour begin with."""
+    moment = datetime.fromtimestamp(hour * 3600, UTC)
+    return f"{PREFIX}/dt={moment:%Y-%m-%d}/hour={moment:%H}/{shard}-"
+
+
+def first_of(key: str) -> Position | None:
+    """The position in a key, or ``None`` when no segment is called that."""
+    match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
+    return Position(int(match["sequence"]), int(match["sub"])) if match else None
+
+
+def may_cover(keys: Iterable[str], position: Position) -> str | None:
+    """Of an hour's segments, the only one that can hold ``position``: the last to begin at or
+    before it."""
+    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= position]
+    return max(firsts)[1] if firsts else None
+
+
+def last_metadata(last: Position, records: int, rows: int) -> dict[str, str]:
+    """An object's metadata: the last record it holds, for whoever has to carry on after it."""
+    return {
+        "last-sequence": str(last.sequence),
+        "last-sub": str(last.sub),
+        "records": str(records),
+        "rows": str(rows),
+    }
+
+
+def last_of(metadata: Mapping[str, Any]) -> Position:
+    """The last record of a committed segment, from its object's metadata."""
+    return Position(int(metadata["last-sequence"]), int(metadata["last-sub"]))

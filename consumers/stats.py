@@ -1,0 +1,119 @@
+"""What a shard's child reports: counts since it started, as one JSON line now and then.
+
+The lines go to stderr, where ``penstock consume`` picks them up. Counts are of work done, so
+a batch that is processed again after a crash counts again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from consumers.histogram import Histogram
+from consumers.windows import FoldedReading
+
+REPORT_S: Final = 1.0
+MARK: Final = b'{"penstock":'
+
+
+class ShardReport(Struct, tag_field="penstock", tag="shard"):
+    """One child's counts. ``latency`` is reading ``ts`` to first durable write, in the buckets
+    of :class:`~consumers.histogram.Histogram`; times are ms since the epoch."""
+
+    shard: str
+    pid: int
+    records: int = 0
+    dispositions: dict[str, int] = {}
+    durable: int = 0
+    latency: dict[int, int] = {}
+    first_durable_at: int | None = None
+    behind_ms: int | None = None
+    commits: int = 0
+    committed_at: int | None = None
+    committed_key: str = ""
+    conflicts: int = 0
+    throttled: int = 0
+    lease_lost: bool = False
+
+
+class LogLine(Struct, tag_field="penstock", tag="log"):
+    """One line for the operator."""
+
+    level: str
+    shard: str
+    message: str
+
+
+Line = ShardReport | LogLine
+_decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def parse(line: bytes) -> Line | None:
+    """A child's line, or ``None`` when it is somebody else's."""
+    if not line.startswith(MARK):
+        return None
+    try:
+        return _decoder.decode(line)
+    except msgspec.MsgspecError:
+        return None
+
+
+class ShardStats:
+    """Counts for one shard, and the line they are reported in."""
+
+    def __init__(
+        self,
+        shard: str,
+        now_ms: Callable[[], int],
+        write: Callable[[bytes], object] = sys.stderr.buffer.write,
+    ) -> None:
+        self._now_ms = now_ms
+        self._write = write
+        self._latency = Histogram()
+        self._reported_at = 0.0
+        self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
+
+    def count(self, disposition: str) -> None:
+        """One reading, or one record without readings, was given this disposition."""
+        counts = self.report.dispositions
+        counts[disposition] = counts.get(disposition, 0) + 1
+
+    def durable(self, readings: Sequence[FoldedReading]) -> None:
+        """These readings are in the hot store for the first time."""
+        now = self._now_ms()
+        for reading in readings:
+            self._latency.add(now - reading.ts)
+        self.report.durable += len(readings)
+        if self.report.first_durable_at is None and readings:
+            self.report.first_durable_at = now
+
+    def committed(self, key: str) -> None:
+        """Everything up to a checkpoint is durable; ``key`` is the archive's newest object."""
+        self.report.commits += 1
+        self.report.committed_at = self._now_ms()
+        self.report.committed_key = key
+
+    def internal_error(self, device: str, error: Exception) -> None:
+        """A record raised where nothing should; it is archived, and this says why."""
+        self.log("error", f"a message of {device} is archived as internal_error: {error!r}")
+
+    def log(self, level: str, message: str) -> None:
+        """Say one line to the operator."""
+        self._send(LogLine(level=level, shard=self.report.shard, message=message))
+
+    def tell(self, now: float, *, force: bool = False) -> None:
+        """Report, at most once a second unless forced; ``now`` is monotonic (s)."""
+        if force or now - self._reported_at >= REPORT_S:
+            self._reported_at = now
+            self.report.latency = self._latency.counts
+            self._send(self.report)
+
+    def _send(self, line: Line) -> None:
+        self._write(_encode(line) + b"\n")
+        sys.stderr.flush()
