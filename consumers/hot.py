@@ -14,6 +14,7 @@ from consumers.items import DeviceCodec, WindowCodec
 from consumers.judge import Judge
 from consumers.latest import DeviceState
 from consumers.optimistic import OptimisticWriter, Store
+from consumers.retry import Backoff
 from consumers.windows import FoldedReading, Window, has_room, window_name
 from ingest.tiers import Tier
 
@@ -73,6 +74,7 @@ class HotStore:
         judge: Judge,
         now_ms: Callable[[], int],
         durable: Callable[[Sequence[FoldedReading]], None],
+        backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         """``durable`` hears of readings the first time that any tier holds them for good."""
         self._judge = judge
@@ -81,12 +83,12 @@ class HotStore:
         self._latest_flushed_at = 0.0
         self._generation = 0
         self._devices: dict[str, DeviceState] = {}
-        self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
+        self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table), backoff)
         self.tiers: list[TierWindows] = []
         for index, tier in enumerate(tiers):
             settled = self._first_settled if index == 0 else _ignored
             codec = WindowCodec(windows_table, tier, now_ms, settled)
-            self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec)))
+            self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec, backoff)))
 
     def fold(
         self, device: str, readings: Sequence[tuple[FoldedReading, int]], received_at: int

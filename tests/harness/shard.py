@@ -1,0 +1,141 @@
+"""A shard and the workers that believe they own it, in memory, without processes.
+
+``Shard`` plays Kinesis and the KCL's lease and checkpoint; ``open_worker`` builds the real
+processor on the real hot store and archive over :mod:`tests.harness.stores`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from consumers.archive import Archive, Limits
+from consumers.hot import HotStore
+from consumers.judge import Judge
+from consumers.processor import ShardProcessor
+from consumers.protocol import StreamRecord
+from consumers.retry import Backoff
+from consumers.segment import Position, Row
+from consumers.stats import ShardStats
+from ingest.record import encode_record
+from ingest.tiers import Tier
+from tests.harness.stores import MemoryDynamo, MemoryS3
+
+TIERS = (Tier("10s", 1.0, 3600), Tier("1m", 3.0, 86400))
+NOW = 1_795_420_800_000  # 2026-11-23T08:00:00Z
+
+
+def backoff() -> Backoff:
+    """Waits that take no time."""
+    return Backoff(sleep=lambda _: None, clock=lambda: 0.0)
+
+
+def payload(boot: str, seq: int, readings: Sequence[tuple[int, dict[str, float]]]) -> bytes:
+    return msgspec.json.encode(
+        {
+            "v": 1,
+            "boot": boot,
+            "seq": seq,
+            "readings": [{"ts": ts, "metrics": metrics} for ts, metrics in readings],
+        }
+    )
+
+
+class Shard:
+    """Records in order, one lease epoch and one checkpoint."""
+
+    def __init__(self, name: str = "shardId-000000000000") -> None:
+        self.name = name
+        self.records: list[StreamRecord] = []
+        self.checkpoint: Position | None = None
+        self.epoch = 0
+        self.ended = False
+        self.refused = 0
+
+    def put(self, device: str, data: bytes, arrived_at: int, received_at: int) -> None:
+        self.put_raw(encode_record(data, device, received_at), arrived_at)
+
+    def put_raw(self, data: bytes, arrived_at: int) -> None:
+        sequence = str(49_600_000_000_000_000_000 + len(self.records) * 3)
+        self.records.append(
+            StreamRecord(
+                data=data,
+                sequence_number=sequence,
+                approximate_arrival_timestamp=arrived_at,
+            )
+        )
+
+    def start(self) -> int:
+        """Index of the first record that a new owner is given."""
+        if self.checkpoint is None:
+            return 0
+        return sum(record.position <= self.checkpoint for record in self.records)
+
+    def lag(self) -> int:
+        """Records after the checkpoint."""
+        return len(self.records) - self.start()
+
+
+class Lease:
+    """A worker's view of the KCL: checkpoints work while its epoch is the shard's."""
+
+    def __init__(self, shard: Shard) -> None:
+        shard.epoch += 1
+        self._shard = shard
+        self._epoch = shard.epoch
+
+    def checkpoint(self, position: Position | None) -> bool:
+        if self._epoch != self._shard.epoch:
+            self._shard.refused += 1
+            return False
+        if position is None:
+            self._shard.ended = True
+            return True
+        known = self._shard.checkpoint
+        assert known is None or position > known, "a checkpoint went backwards"
+        self._shard.checkpoint = position
+        return True
+
+
+def encode_rows(rows: Sequence[Row], _: str) -> bytes:
+    return pickle.dumps([tuple(row._replace(metrics=dict(row.metrics or {}))) for row in rows])
+
+
+def decode_rows(body: bytes) -> list[Row]:
+    return [Row(*values) for values in pickle.loads(body)]
+
+
+def open_worker(
+    shard: Shard,
+    dynamo: MemoryDynamo,
+    s3: MemoryS3,
+    clock: Callable[[], float],
+    *,
+    tiers: Sequence[Tier] = TIERS,
+    limits: Limits = Limits(rows=40, bytes=1 << 20, age_s=5.0),
+    fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
+) -> ShardProcessor:
+    """A real processor that owns the shard's lease from now on."""
+    stats = ShardStats(shard.name, lambda: NOW, write=lambda _: None)
+    judge = Judge(tiers, clock_ahead_s=600)
+    hot = HotStore(
+        dynamo,
+        windows_table="windows",
+        devices_table="devices",
+        tiers=tiers,
+        latest_flush_s=1.0,
+        judge=judge,
+        now_ms=lambda: NOW,
+        durable=stats.durable,
+        backoff=backoff,
+    )
+    return ShardProcessor(
+        hot=fold_wrapper(hot),
+        archive=Archive(s3, shard.name, limits, encode_rows, backoff),
+        judge=judge,
+        checkpointer=Lease(shard),
+        stats=stats,
+        clock=clock,
+    )

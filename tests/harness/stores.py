@@ -1,0 +1,117 @@
+"""Stores in memory with the semantics that the guarantee rests on, and faults on demand.
+
+They implement the protocols of ``consumers.optimistic`` and ``consumers.archive``: conditional
+statements per item, conditional creation of objects, replies that get lost after the work was
+done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from consumers.archive import Put
+from consumers.optimistic import Key, Outcome, Statement, Stored
+
+Fault = Callable[[str], str]
+"""Asked before each statement, read or put with what it is; answers ``ok``, ``throttle``,
+``lost_before`` (not applied, unknown to the caller) or ``lost_after`` (applied, unknown)."""
+
+
+def no_fault(_: str) -> str:
+    return "ok"
+
+
+class MemoryDynamo:
+    """Items by table and key, changed only by INSERT and conditional UPDATE."""
+
+    def __init__(self, fault: Fault = no_fault) -> None:
+        self.tables: dict[str, dict[Key, dict[str, Any]]] = {}
+        self.fault = fault
+        self.calls = 0
+
+    def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
+        assert 0 < len(statements) <= 25
+        assert len({self._target(s) for s in statements}) == len(statements), "items repeat"
+        self.calls += 1
+        outcomes = []
+        for statement in statements:
+            fault = self.fault("write")
+            if fault == "throttle":
+                outcomes.append(Outcome.THROTTLED)
+            elif fault == "lost_before":
+                outcomes.append(Outcome.UNKNOWN)
+            else:
+                outcome = self._apply(statement)
+                outcomes.append(Outcome.UNKNOWN if fault == "lost_after" else outcome)
+        return outcomes
+
+    def read(
+        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+    ) -> tuple[Stored, Sequence[Key]]:
+        assert 0 < len(keys) <= 100
+        unanswered = [key for key in keys if self.fault("read") != "ok"]
+        items = self.tables.get(table, {})
+        found = {key: dict(items[key]) for key in keys if key in items and key not in unanswered}
+        return found, unanswered
+
+    def _target(self, statement: Statement) -> tuple[str, Key]:
+        table, key, _, _ = _parse(statement)
+        return table, key
+
+    def _apply(self, statement: Statement) -> Outcome:
+        table, key, expected, attributes = _parse(statement)
+        items = self.tables.setdefault(table, {})
+        stored = items.get(key)
+        if expected is None:
+            if stored is not None:
+                return Outcome.CONFLICT
+        elif stored is None or int(stored["ver"]["N"]) != expected:
+            return Outcome.CONFLICT
+        items[key] = {**(stored or {}), **attributes}
+        return Outcome.WRITTEN
+
+
+def _parse(statement: Statement) -> tuple[str, Key, int | None, dict[str, Any]]:
+    """Table, key, expected version and attributes of the two statements that exist."""
+    values = list(statement.parameters)
+    table = re.findall(r'"([^"]+)"', statement.text)[0]
+    if statement.text.startswith("INSERT"):
+        names = re.findall(r"'([^']+)': \?", statement.text)
+        attributes = dict(zip(names, values, strict=True))
+        key = (attributes[names[0]]["S"], attributes[names[1]]["S"])
+        return table, key, None, attributes
+    names = re.findall(r'"([^"]+)"=\?', statement.text)
+    *fields, hash_name, range_name, _ver = names
+    attributes = dict(zip(fields, values[: len(fields)], strict=True))
+    hash_value, range_value, ver = values[len(fields) :]
+    attributes |= {hash_name: hash_value, range_name: range_value}
+    return table, (hash_value["S"], range_value["S"]), int(ver["N"]), attributes
+
+
+class MemoryS3:
+    """Objects that can be created and never replaced. Bodies are kept as given."""
+
+    def __init__(self, fault: Fault = no_fault) -> None:
+        self.objects: dict[str, tuple[bytes, Mapping[str, str]]] = {}
+        self.fault = fault
+
+    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> Put:
+        fault = self.fault("put")
+        if fault in ("throttle", "lost_before"):
+            return Put.AGAIN
+        created = key not in self.objects
+        if created:
+            self.objects[key] = (body, metadata)
+        if fault == "lost_after":
+            return Put.AGAIN
+        return Put.CREATED if created else Put.EXISTS
+
+    def metadata(self, key: str) -> Mapping[str, Any] | None:
+        return self.objects[key][1] if self.fault("head") == "ok" else None
+
+    def keys(self, prefix: str) -> Sequence[str] | None:
+        if self.fault("list") != "ok":
+            return None
+        return [key for key in self.objects if key.startswith(prefix)]

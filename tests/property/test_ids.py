@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.ids import IdSet
+
+IDS = st.lists(st.tuples(st.sampled_from(["boot-aaa", "boot-bbb"]), st.integers(0, 60)))
+
+
+@given(IDS)
+def test_it_is_a_set_of_ids_whatever_the_order(ids: list[tuple[str, int]]) -> None:
+    kept = IdSet()
+    seen: set[tuple[str, int]] = set()
+    for boot, seq in ids:
+        assert kept.add(boot, seq) is ((boot, seq) not in seen)
+        seen.add((boot, seq))
+    assert len(kept) == len(seen)
+    assert all(((boot, seq) in kept) == ((boot, seq) in seen)
+               for boot in ("boot-aaa", "boot-bbb", "boot-ccc") for seq in range(62))  # fmt: skip
+
+
+@given(IDS)
+def test_what_is_stored_reads_back_the_same(ids: list[tuple[str, int]]) -> None:
+    kept = IdSet()
+    for boot, seq in ids:
+        kept.add(boot, seq)
+    again = IdSet.load(kept.dump())
+    assert again.bounds == kept.bounds
+    assert again.ranges == kept.ranges == sum(len(b) // 2 for b in kept.bounds.values())
+
+
+@given(IDS)
+def test_ranges_are_merged_so_that_equal_sets_are_stored_equally(ids: list[tuple[str, int]]) -> None:
+    one, other = IdSet(), IdSet()
+    for boot, seq in ids:
+        one.add(boot, seq)
+    for boot, seq in sorted(ids, reverse=True):
+        other.add(boot, seq)
+    assert one.dump() == other.dump()
+
+
+@given(IDS, st.integers(0, 61))
+def test_next_to_says_whether_a_range_would_grow(ids: list[tuple[str, int]], seq: int) -> None:
+    kept = IdSet()
+    for boot, number in ids:
+        kept.add(boot, number)
+    before = kept.ranges
+    expected = kept.is_next_to("boot-aaa", seq)
+    kept.add("boot-aaa", seq)
+    assert (kept.ranges <= before) is expected
+
+
+def test_in_order_traffic_is_one_range() -> None:
+    kept = IdSet()
+    for seq in range(1, 61):
+        kept.add("9f2c61d0", seq)
+    kept.add("9f2c61d0", 62)
+    assert kept.dump() == {"9f2c61d0": "1-60,62"}
+
+
+@pytest.mark.parametrize("text", ["", "5-3", "1-4,3-6", "1-4,5-6", "a", "1,,2"])
+def test_text_that_is_not_sorted_disjoint_ranges_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        IdSet.load({"boot-aaa": text})
