@@ -119,8 +119,7 @@ class Schedule:
             found.append(f"H: {total} folded, expected {len(self.sent) * len(TIERS)}")
         want = sum(m["temperature"] for _, m in self.sent.values()) * len(TIERS)
         have = sum(
-            float(item["metrics"]["M"]["temperature"]["M"]["sum"]["N"])
-            for item in windows.values()
+            float(item["metrics"]["M"]["temperature"]["M"]["sum"]["N"]) for item in windows.values()
         )
         if abs(want - have) > 1e-6:
             found.append(f"H: sum {have}, expected {want}")

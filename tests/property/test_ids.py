@@ -32,7 +32,9 @@ def test_what_is_stored_reads_back_the_same(ids: list[tuple[str, int]]) -> None:
 
 
 @given(IDS)
-def test_ranges_are_merged_so_that_equal_sets_are_stored_equally(ids: list[tuple[str, int]]) -> None:
+def test_ranges_are_merged_so_that_equal_sets_are_stored_equally(
+    ids: list[tuple[str, int]],
+) -> None:
     one, other = IdSet(), IdSet()
     for boot, seq in ids:
         one.add(boot, seq)

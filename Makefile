@@ -1,0 +1,49 @@
+# Everything a fresh machine needs is Python >= 3.11 and make: each target sets up .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench clean lock
+
+help: ## show these targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY) ## the whole path on this machine, verified reading by reading
+	@$(BIN)/penstock demo
+
+up: $(READY) ## the same stack, kept running until Ctrl-C
+	@$(BIN)/penstock up
+
+test: $(READY) check ## everything that CI runs
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+check: $(READY) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) ## measure the fold against a baseline of the same run
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what was installed and what runs left behind
+	rm -rf .venv .penstock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(READY) ## resolve requirements.txt again from pyproject.toml
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+		--extra local --extra dev --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+		pyproject.toml -o requirements.txt
+	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements/uv.txt
+
+$(READY): requirements.txt requirements/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Penstock needs Python 3.11 or newer; set PYTHON=python3.12, for example."; exit 1; }
+	@echo "Setting up .venv (once, about a minute)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

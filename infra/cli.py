@@ -1,0 +1,85 @@
+"""The ``penstock`` command: its groups, its options for all, and how it ends.
+
+Commands are imported when they are called, so that ``penstock status`` does not pay for the
+simulator. Exit code 0 is success, 1 failure, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+import rich_click as click
+
+from infra.console import STDERR, UserError
+
+COMMANDS: Final = {
+    "demo": "infra.commands.local",
+    "up": "infra.commands.local",
+    "down": "infra.commands.local",
+    "status": "infra.commands.status",
+    "deploy": "infra.commands.deploy",
+    "destroy": "infra.commands.deploy",
+    "consume": "infra.commands.consume",
+    "device": "infra.commands.device",
+    "simulate": "infra.commands.simulate",
+    "verify": "infra.commands.simulate",
+    "windows": "infra.commands.read",
+    "devices": "infra.commands.read",
+    "schema": "infra.commands.schema",
+    "doctor": "infra.commands.doctor",
+}
+
+click.rich_click.COMMAND_GROUPS = {
+    "penstock": [
+        {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
+        {"name": "On AWS", "commands": ["deploy", "destroy", "consume"]},
+        {"name": "Devices and load", "commands": ["device", "simulate", "verify"]},
+        {"name": "Reading", "commands": ["windows", "devices", "schema"]},
+    ]
+}
+
+
+class LazyGroup(click.RichGroup):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, without importing anything."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module."""
+        module = COMMANDS.get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="penstock")
+def penstock() -> None:
+    """IoT telemetry through AWS IoT Core and Kinesis into DynamoDB and S3, exactly once.
+
+    Begin with `penstock demo`: the whole path on this machine, checked reading by reading.
+    Then `penstock up` keeps it running, and `penstock deploy` puts the same on AWS.
+    """
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return the process's exit code."""
+    try:
+        result: Any = penstock.main(arguments, prog_name="penstock", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except UserError as error:
+        STDERR.print(f"penstock: {error}", markup=False)
+        return 1
+    except (KeyboardInterrupt, click.Abort):
+        STDERR.print("stopped")
+        return 130
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,70 @@
+"""What the command line prints: progress and errors to stderr, results to stdout.
+
+With ``--json`` stdout carries one JSON document and nothing else, so a program can read it
+while a person watches stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+STDERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+STDOUT: Final = Console(highlight=False, soft_wrap=True)
+
+
+class UserError(Exception):
+    """Something the user can mend; the text is one sentence that says how."""
+
+
+def say(message: str) -> None:
+    """One line of progress."""
+    STDERR.print(Text(message))
+
+
+def print_json(document: Any) -> None:
+    """The result, for a program."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+class Stages:
+    """Named steps of a long start, each timed (s) and shown as it ends."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, label: str) -> Iterator[None]:
+        """Time one step; ``name`` is its key in reports, ``label`` what a person reads."""
+        started = time.monotonic()
+        with live(lambda: f"  … {label}"):
+            yield
+        self.seconds[name] = round(time.monotonic() - started, 2)
+        say(f"  ✓ {label} ({self.seconds[name]:.1f} s)")
+
+
+@contextmanager
+def live(text: Callable[[], str]) -> Iterator[None]:
+    """Keep one line up to date while something runs; silent where nobody watches."""
+    if not STDERR.is_terminal:
+        yield
+        return
+    with Live(_Line(text), console=STDERR, refresh_per_second=5, transient=True):
+        yield
+
+
+class _Line:
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __rich__(self) -> Text:
+        return Text(self._text())

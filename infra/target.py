@@ -1,0 +1,101 @@
+"""Which deployment a command talks to: the local stack that is up, or AWS.
+
+Nothing below this module asks where it runs; it gets settings, and clients made from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra.console import UserError
+from infra.runfile import running_stack
+from ingest.settings import Settings, SettingsError, load
+
+LOCAL_KEYS: Final = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+"""The embedded AWS's root. Only ``up`` and ``demo`` use it, to deploy and to hand out roles."""
+
+CLIENT_CONFIG: Final = Config(
+    retries={"mode": "standard", "max_attempts": 5},
+    connect_timeout=5,
+    read_timeout=30,
+    max_pool_connections=20,
+    s3={"addressing_style": "path"},
+)
+
+
+@dataclass
+class Target:
+    """A deployment: resolved settings, the account, and the roles to work as.
+
+    ``roles`` maps ``worker``, ``dashboard`` and ``simulator`` to ARNs; without one, clients
+    use the caller's own credentials.
+    """
+
+    settings: Settings
+    account: str
+    roles: dict[str, str] = field(default_factory=dict)
+    local: bool = False
+    status_url: str | None = None
+    _sessions: dict[str, boto3.Session] = field(default_factory=dict)
+
+    def client(self, service: str, role: str | None = None) -> Any:
+        """A ``boto3`` client of ``service``, working as ``role``."""
+        return self.session(role).client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.settings.endpoint_url,
+            config=CLIENT_CONFIG,
+        )
+
+    def session(self, role: str | None = None) -> boto3.Session:
+        """A session as ``role``, assumed once; as the caller when the role is not known."""
+        name = role if role in self.roles else ""
+        if name not in self._sessions:
+            keys = self.assume(name) if name else self._own_keys()
+            self._sessions[name] = boto3.Session(region_name=self.settings.region, **keys)
+        return self._sessions[name]
+
+    def assume(self, role: str) -> dict[str, str]:
+        """Temporary keys of a role, as ``boto3.Session`` takes them."""
+        answer = self.client("sts").assume_role(
+            RoleArn=self.roles[role], RoleSessionName=f"penstock-{role}", DurationSeconds=3600
+        )["Credentials"]
+        return {
+            "aws_access_key_id": answer["AccessKeyId"],
+            "aws_secret_access_key": answer["SecretAccessKey"],
+            "aws_session_token": answer["SessionToken"],
+        }
+
+    def _own_keys(self) -> dict[str, str]:
+        return dict(LOCAL_KEYS) if self.local else {}
+
+
+def find_target(*, aws: bool = False, **overrides: Any) -> Target:
+    """The local stack if one is up and ``aws`` is not asked for, else AWS by the settings.
+
+    :raises UserError: when the settings are wrong, or AWS does not know the caller.
+    """
+    stack = None if aws else running_stack()
+    try:
+        if stack is not None:
+            settings = load(**{**stack.settings, **overrides})
+            return Target(settings, stack.account, stack.roles, True, stack.status_url)
+        return _aws_target(load(**overrides))
+    except SettingsError as error:
+        raise UserError(str(error)) from None
+
+
+def _aws_target(settings: Settings) -> Target:
+    target = Target(settings, account="", local=False)
+    try:
+        target.account = target.client("sts").get_caller_identity()["Account"]
+    except (BotoCoreError, ClientError) as error:
+        raise UserError(
+            "no local stack is up in this folder and AWS does not know you "
+            f"({type(error).__name__}): run `penstock up`, or configure AWS credentials"
+        ) from None
+    return target

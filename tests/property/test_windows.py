@@ -1,0 +1,151 @@
+"""The fold is a function of the set of readings."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.items import WindowCodec, load_window
+from consumers.judge import Judge
+from consumers.windows import (
+    MAX_WEIGHT,
+    FoldedReading,
+    Window,
+    has_room,
+    window_name,
+    window_start,
+)
+from ingest.message import Reading
+from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
+
+FLOATS = st.floats(-1e9, 1e9, allow_nan=False)
+READINGS = st.lists(
+    st.builds(
+        FoldedReading,
+        boot=st.sampled_from(["boot-one", "boot-two"]),
+        seq=st.integers(0, 30),
+        ts=st.integers(0, 20),
+        metrics=st.dictionaries(st.sampled_from(["a", "b", "c"]), FLOATS, min_size=1),
+    ),
+    min_size=1,
+    max_size=40,
+    unique_by=lambda r: (r.boot, r.seq),
+)
+
+
+def folded(readings: list[FoldedReading]) -> Window:
+    window = Window("dev", "1m#x", 60_000)
+    for reading in readings:
+        window.fold(reading)
+    return window
+
+
+@given(READINGS, st.randoms(use_true_random=False))
+def test_order_and_duplicates_do_not_matter(
+    readings: list[FoldedReading], chance: random.Random
+) -> None:
+    one = folded(readings)
+    again = readings + chance.choices(readings, k=5)
+    chance.shuffle(again)
+    other = folded(again)
+    assert (one.n, one.first_ts, one.last_ts) == (other.n, other.first_ts, other.last_ts)
+    assert one.ids.dump() == other.ids.dump()
+    # of duplicates with the same id the first to come counts; here they are equal
+    assert one.metrics.keys() == other.metrics.keys()
+    for name, metric in one.metrics.items():
+        twin = other.metrics[name]
+        for field in ("n", "min", "max", "first", "last", "first_at", "last_at"):
+            assert getattr(metric, field) == getattr(twin, field), field
+        scale = max(abs(r.metrics.get(name, 0.0)) for r in readings) or 1.0
+        assert math.isclose(metric.sum, twin.sum, rel_tol=1e-9, abs_tol=1e-9 * scale)
+
+
+@given(READINGS)
+def test_aggregates_are_those_of_the_definition(readings: list[FoldedReading]) -> None:
+    for name, metric in folded(readings).metrics.items():
+        mine = [(r.ts, r.metrics[name]) for r in readings if name in r.metrics]
+        values = [value for _, value in mine]
+        mean = math.fsum(values) / len(values)
+        spread = math.fsum((value - mean) ** 2 for value in values)
+        scale = max(map(abs, values)) or 1.0
+        assert metric.n == len(values)
+        assert (metric.min, metric.max) == (min(values), max(values))
+        assert metric.first == min(mine)[1]
+        assert metric.last == max(mine)[1]
+        assert math.isclose(metric.sum, math.fsum(values), rel_tol=1e-9, abs_tol=1e-9 * scale)
+        assert math.isclose(metric.mean, mean, rel_tol=1e-9, abs_tol=1e-9 * scale)
+        assert math.isclose(metric.m2, spread, rel_tol=1e-6, abs_tol=1e-9 * scale * scale)
+
+
+@given(READINGS)
+def test_an_item_reads_back_as_the_window_it_was(readings: list[FoldedReading]) -> None:
+    window = folded(readings)
+    codec = WindowCodec("t", LOCAL_TIERS[1], lambda: 5, lambda _: None)
+    stored = dict(zip(codec.columns, codec.values(window), strict=True)) | {"ver": {"N": "7"}}
+    again = Window("dev", "1m#x", 60_000)
+    load_window(again, stored)
+    assert again.ver == 7
+    assert codec.values(again) == codec.values(window)
+
+
+@given(st.integers(0, 2**41), st.sampled_from([*LOCAL_TIERS, *DEFAULT_TIERS, Tier("5m", 1, 60)]))
+def test_every_event_time_is_in_exactly_one_window_of_a_tier(ts: int, tier: Tier) -> None:
+    start = window_start(tier, ts)
+    assert start <= ts < start + tier.size_ms
+    assert start % tier.size_ms == 0
+
+
+def test_window_names_sort_by_time() -> None:
+    tier = Tier("1m", 1, 60)
+    assert window_name(tier, 1_795_419_900_000) == "1m#2026-11-23T07:45:00Z"
+
+
+@pytest.mark.parametrize("name", ["7m", "0s", "1w", "90s", "25h", "m", ""])
+def test_a_tier_is_a_divisor_of_a_day(name: str) -> None:
+    if name == "90s":
+        assert Tier(name, 1, 60).size_ms == 90_000
+    else:
+        with pytest.raises(ValueError, match="divisor of a day"):
+            Tier(name, 1, 60)
+
+
+NOW = 1_795_420_800_000
+
+
+def judged(ts: int, value: float = 1.0) -> str:
+    judge = Judge(LOCAL_TIERS, clock_ahead_s=600)
+    return judge.disposition(Reading(ts, {"a": value}), NOW)
+
+
+def test_lateness_is_judged_from_the_record_alone() -> None:
+    oldest = LOCAL_TIERS[-1].oldest_ms
+    assert judged(NOW + 600_000) == "ok"
+    assert judged(NOW + 600_001) == "clock_ahead"
+    assert judged(NOW - oldest) == "ok"
+    assert judged(NOW - oldest - 1) == "late"
+    assert judged(-5) == "late"
+    assert judged(NOW, 1e60) == "ok"
+    assert judged(NOW, -1.1e60) == "out_of_range"
+
+
+def test_a_reading_too_old_for_a_tier_still_goes_into_the_coarser_ones() -> None:
+    judge = Judge(LOCAL_TIERS, clock_ahead_s=600)
+    assert list(judge.tiers(0)) == [0, 1, 2]
+    assert list(judge.tiers(LOCAL_TIERS[0].oldest_ms + 1)) == [1, 2]
+    assert list(judge.tiers(LOCAL_TIERS[1].oldest_ms + 1)) == [2]
+
+
+def test_a_window_that_is_nearly_too_large_takes_only_what_does_not_grow_it() -> None:
+    window = Window("dev", "1h#x", 0)
+    seq = 0
+    while window.weight() < MAX_WEIGHT:
+        window.fold(FoldedReading("boot-one", seq, 0, {"a": 1.0}))
+        seq += 2
+    assert has_room(window, FoldedReading("boot-one", 1, 0, {"a": 1.0}))
+    assert not has_room(window, FoldedReading("boot-one", seq + 5, 0, {"a": 1.0}))
+    assert not has_room(window, FoldedReading("boot-one", 1, 0, {"b": 1.0}))
+    assert not has_room(window, FoldedReading("boot-two", 1, 0, {"a": 1.0}))
