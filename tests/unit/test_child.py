@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from consumers.child import Pipe, serve
+from consumers.config import child_config, to_environment
 from consumers.protocol import ProtocolError, StreamRecord, checkpoint_line, parse, status_line
 from consumers.retry import GaveUpError
 from consumers.segment import Position
+from ingest.settings import Settings
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
@@ -182,11 +184,10 @@ def test_a_busy_store_is_given_up_loudly() -> None:
 
 
 def test_a_child_leaves_when_its_daemon_is_gone() -> None:
+    settings = Settings(endpoint_url="http://127.0.0.1:9")
     environment = {
         **os.environ,
-        "PENSTOCK_CHILD": '{"region":"us-east-1","endpoint_url":"http://127.0.0.1:9",'
-        '"windows_table":"w","devices_table":"d","bucket":"b","tiers":[],"latest_flush_s":1,'
-        '"clock_ahead_s":1,"segment_records":1,"segment_bytes":1,"segment_age_s":1}',
+        **to_environment(child_config(settings, "000000000000")),
         "AWS_ACCESS_KEY_ID": "x",
         "AWS_SECRET_ACCESS_KEY": "x",
     }
