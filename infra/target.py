@@ -59,11 +59,16 @@ class Target:
             self._sessions[name] = boto3.Session(region_name=self.settings.region, **keys)
         return self._sessions[name]
 
-    def assume(self, role: str) -> dict[str, str]:
-        """Temporary keys of a role, as ``boto3.Session`` takes them."""
-        answer = self.client("sts").assume_role(
+    def assume_with_expiry(self, role: str) -> dict[str, Any]:
+        """Temporary credentials of a role, as STS gives them."""
+        answer: dict[str, Any] = self.client("sts").assume_role(
             RoleArn=self.roles[role], RoleSessionName=f"penstock-{role}", DurationSeconds=3600
         )["Credentials"]
+        return answer
+
+    def assume(self, role: str) -> dict[str, str]:
+        """Temporary keys of a role, as ``boto3.Session`` takes them."""
+        answer = self.assume_with_expiry(role)
         return {
             "aws_access_key_id": answer["AccessKeyId"],
             "aws_secret_access_key": answer["SecretAccessKey"],

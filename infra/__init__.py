@@ -1,0 +1,4 @@
+"""Templates, deployment, the embedded AWS for local runs, and the command line.
+
+This package wires the others together; nobody imports it.
+"""

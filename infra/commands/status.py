@@ -1,0 +1,86 @@
+"""``penstock status``."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import rich_click as click
+from rich.table import Table
+
+from infra.commands.options import json_option
+from infra.console import STDOUT, UserError, print_json
+from infra.runfile import running_stack
+
+WORKER_URL = "http://127.0.0.1:9464"
+
+
+@click.command()
+@click.option("--worker", metavar="URL", help="A worker's status address.  [default: the local "
+              f"stack's, else {WORKER_URL}]")  # fmt: skip
+@json_option
+def status(worker: str | None, as_json: bool) -> None:
+    """Show the stack, and for each shard how far behind it is and its last commit."""
+    stack = running_stack()
+    url = worker or (stack.status_url if stack else WORKER_URL)
+    document = _read(url)
+    if stack and not worker:
+        document = {
+            "stack": stack.settings.get("stack", "penstock"),
+            "pid": stack.pid,
+            "endpoint_url": stack.settings["endpoint_url"],
+            "mqtt": f"{stack.settings['iot_host']}:{stack.settings['iot_port']}",
+            **document,
+        }
+    if as_json:
+        print_json(document)
+    else:
+        _show(document)
+
+
+def _read(url: str) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=5) as answer:  # noqa: S310
+            document: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError, urllib.error.URLError):
+        raise UserError(
+            f"no worker answers at {url}: start a stack with `penstock up` in this folder, "
+            "or name a worker's address with --worker"
+        ) from None
+    return document
+
+
+def _show(document: dict[str, Any]) -> None:
+    if "stack" in document:
+        STDOUT.print(
+            f"local stack {document['stack']}: AWS at {document['endpoint_url']}, "
+            f"MQTT at {document['mqtt']}, process {document['pid']}"
+        )
+    dispositions = ", ".join(f"{count} {name}" for name, count in document["dispositions"].items())
+    latency = document["latency_ms"]
+    STDOUT.print(f"{document['records']} records; readings: {dispositions or 'none yet'}")
+    if latency["p50"] is not None:
+        STDOUT.print(f"device to hot store: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
+    STDOUT.print(
+        f"conflicts {document['conflicts']}, throttled {document['throttled']}, "
+        f"restarts {document['restarts']}"
+    )
+    table = Table("shard", "records", "behind", "commits", "last commit", "last object")
+    for shard in document["shards"]:
+        behind = shard["behind_ms"]
+        table.add_row(
+            shard["shard"],
+            str(shard["records"]),
+            "?" if behind is None else f"{behind / 1000:.1f} s",
+            str(shard["commits"]),
+            _ago(shard["committed_at"]),
+            shard["committed_key"].rsplit("/", 1)[-1] or "-",
+        )
+    STDOUT.print(table)
+
+
+def _ago(at: int | None) -> str:
+    return "never" if at is None else f"{max(0.0, time.time() - at / 1000):.0f} s ago"

@@ -1,0 +1,171 @@
+"""Start and stop the embedded AWS (``infra.emulated_aws``) as a subprocess."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from consumers.process import spawn, stop
+
+HOST: Final = "127.0.0.1"
+START_S: Final = 60.0
+STOP_S: Final = 20.0
+_ATTEMPTS: Final = 3
+
+
+class EmulatorError(Exception):
+    """The embedded AWS cannot be started; the text is a sentence that says what to do."""
+
+
+class Emulator:
+    """A running embedded AWS.
+
+    ``endpoint_url`` serves every AWS API, ``mqtt_port`` is the IoT Core broker with mTLS, whose
+    CA certificate is at ``ca_path``. Both listen on loopback only.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], directory: Path, port: int, mqtt_port: int
+    ) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.endpoint_url = f"http://{HOST}:{port}"
+        self.mqtt_port = mqtt_port
+        self.ca_path = (directory / "iot-ca.pem").absolute()
+        self.log_path = directory / "emulator.log"
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path,
+        *,
+        gateway_port: int | None = None,
+        mqtt_port: int | None = None,
+        persist: bool = False,
+    ) -> Emulator:
+        """Start one with all its state in ``directory``, and return when it serves.
+
+        Ports that are not given are free ones. With ``persist`` the state is saved when it is
+        stopped and loaded when it is started there again.
+
+        :raises EmulatorError: when a given port is busy, the package is missing or it dies.
+        """
+        if importlib.util.find_spec("ministack") is None:
+            raise EmulatorError("the embedded AWS is not installed: pip install 'penstock[local]'")
+        directory.mkdir(parents=True, exist_ok=True)
+        for port in (gateway_port, mqtt_port):
+            if port is not None and not _is_free(port):
+                raise EmulatorError(
+                    f"port {port} is busy: stop what uses it, or choose another with "
+                    f"{'--port' if port == gateway_port else '--mqtt-port'}"
+                )
+        for attempt in range(_ATTEMPTS):
+            emulator = cls._launch(
+                directory, gateway_port or _free_port(), mqtt_port or _free_port(), persist
+            )
+            try:
+                emulator._await()
+            except EmulatorError:
+                emulator.stop()
+                if attempt == _ATTEMPTS - 1 or (gateway_port and mqtt_port):
+                    raise
+                continue  # a port that was free a moment ago was taken: try others
+            return emulator
+        raise AssertionError
+
+    def stop(self) -> None:
+        """Stop it, saving its state when it was started to."""
+        stop(self._process, STOP_S)
+
+    @classmethod
+    def _launch(cls, directory: Path, port: int, mqtt_port: int, persist: bool) -> Emulator:
+        with (directory / "emulator.log").open("ab") as log:
+            process = spawn(
+                [sys.executable, "-m", "infra.emulated_aws"],
+                env=environment(directory.absolute(), port, mqtt_port, persist=persist),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return cls(process, directory, port, mqtt_port)
+
+    def _await(self) -> None:
+        """Wait for the API and the broker, and fetch the CA certificate."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise EmulatorError(
+                    f"the embedded AWS did not start; its log ends with: {self._log_tail()}"
+                )
+            if self._is_ready():
+                return
+            time.sleep(0.05)
+        raise EmulatorError(
+            f"the embedded AWS did not answer within {START_S:.0f} s; see {self.log_path}"
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(  # noqa: S310
+                f"{self.endpoint_url}/_ministack/iot/ca.pem", timeout=5
+            ) as answer:
+                self.ca_path.write_bytes(answer.read())
+        except (OSError, urllib.error.URLError):
+            return False
+        return _listens(self.mqtt_port)
+
+    def _log_tail(self) -> str:
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "(nothing)"
+
+
+def environment(directory: Path, port: int, mqtt_port: int, *, persist: bool) -> dict[str, str]:
+    """The subprocess's whole environment: none of the user's AWS settings reach it, and all
+    that it writes is in ``directory``."""
+    temporary = directory / "tmp"
+    temporary.mkdir(exist_ok=True)
+    kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
+    return {
+        **{name: os.environ[name] for name in kept if name in os.environ},
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_PORT": str(mqtt_port),
+        "BIND_HOST": HOST,
+        "AUTH": "true",
+        "PERSIST_STATE": "1" if persist else "0",
+        "S3_PERSIST": "1" if persist else "0",
+        "STATE_DIR": str(directory / "state"),
+        "S3_DATA_DIR": str(directory / "s3"),
+        "TMPDIR": str(temporary),
+        "LOG_LEVEL": "WARNING",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
