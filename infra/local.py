@@ -133,9 +133,7 @@ class LocalStack:
         )
         environment = daemon_environment(target.settings, credentials)
         self.worker = self._exit.enter_context(
-            Worker(
-                target.settings, target.account, environment=environment, log=log, say=self._say
-            )  # fmt: skip
+            Worker(target.settings, target.account, environment=environment, log=log, say=self._say)
         )
         keeper = threading.Thread(target=self.worker.run, args=(self._stopping, time.monotonic))
         keeper.start()

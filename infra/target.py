@@ -66,7 +66,7 @@ class Target:
         )["Credentials"]
         return answer
 
-    def assume(self, role: str) -> dict[str, str]:
+    def assume(self, role: str) -> dict[str, Any]:
         """Temporary keys of a role, as ``boto3.Session`` takes them."""
         answer = self.assume_with_expiry(role)
         return {
@@ -75,7 +75,7 @@ class Target:
             "aws_session_token": answer["SessionToken"],
         }
 
-    def _own_keys(self) -> dict[str, str]:
+    def _own_keys(self) -> dict[str, Any]:
         return dict(LOCAL_KEYS) if self.local else {}
 
 

@@ -1,0 +1,139 @@
+"""A device's identity on disk: certificate, private key, and where its broker is.
+
+``<devices_dir>/<device_id>/`` holds ``certificate.pem``, ``private.key`` (mode 0600) and
+``device.json``; the folder's mode is 0700.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ingest.topic import check_device_id
+
+CERTIFICATE: Final = "certificate.pem"
+PRIVATE_KEY: Final = "private.key"
+_FACTS: Final = "device.json"
+
+
+class IdentityError(Exception):
+    """A device's identity is missing or unusable; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What ``device.json`` holds."""
+
+    device_id: str
+    host: str
+    port: int
+    rule: str
+    ca_path: str | None
+    group: str
+    type: str
+    certificate_id: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A device that can connect: its facts, and the folder with its certificate and key."""
+
+    facts: Facts
+    folder: Path
+
+    @property
+    def device_id(self) -> str:
+        """Thing name, MQTT client id and device id: all the same."""
+        return self.facts.device_id
+
+    @property
+    def certificate_path(self) -> Path:
+        """The certificate (PEM)."""
+        return self.folder / CERTIFICATE
+
+    @property
+    def key_path(self) -> Path:
+        """The private key (PEM, mode 0600)."""
+        return self.folder / PRIVATE_KEY
+
+
+def save(folder: Path, facts: Facts, certificate: bytes, private_key: bytes) -> Identity:
+    """Write an identity. The key is never readable by others, not even for a moment."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    _write(folder / PRIVATE_KEY, private_key, 0o600)
+    _write(folder / CERTIFICATE, certificate, 0o644)
+    _write(folder / _FACTS, msgspec.json.format(msgspec.json.encode(asdict(facts))), 0o644)
+    return Identity(facts, folder)
+
+
+def load(devices_dir: Path, device_id: str) -> Identity:
+    """Read an identity.
+
+    :raises IdentityError: when it is not there, or its key is open to others.
+    """
+    folder = devices_dir / _checked(device_id)
+    try:
+        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=Facts)
+        mode = (folder / PRIVATE_KEY).stat().st_mode
+    except FileNotFoundError:
+        raise IdentityError(_missing(devices_dir, device_id)) from None
+    except msgspec.MsgspecError as error:
+        raise IdentityError(
+            f"{folder / _FACTS} is damaged ({error}): create the device again"
+        ) from None
+    if mode & 0o077:
+        raise IdentityError(
+            f"the private key {folder / PRIVATE_KEY} is open to others: chmod 600 it, and rotate "
+            "the certificate if somebody may have read it"
+        )
+    return Identity(facts, folder)
+
+
+def exists(devices_dir: Path, device_id: str) -> bool:
+    """Whether an identity of this name is on disk."""
+    return (devices_dir / _checked(device_id) / _FACTS).exists()
+
+
+def known(devices_dir: Path) -> list[str]:
+    """Names of the devices whose identity is on disk, sorted."""
+    return sorted(path.parent.name for path in devices_dir.glob(f"*/{_FACTS}"))
+
+
+def _checked(device_id: str) -> str:
+    try:
+        return check_device_id(device_id)
+    except ValueError as error:
+        raise IdentityError(str(error)) from None
+
+
+def _missing(devices_dir: Path, device_id: str) -> str:
+    names = known(devices_dir)
+    here = (
+        f"; here are {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else ""
+    )
+    return (
+        f"there is no certificate for {device_id} in {devices_dir}{here}: "
+        f"make one with `penstock device create {device_id}`"
+    )
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    draft.replace(path)
+
+
+def as_dict(identity: Identity) -> dict[str, Any]:
+    """An identity for a person or a program; paths, never key material."""
+    return {
+        **asdict(identity.facts),
+        "certificate": str(identity.certificate_path),
+        "private_key": str(identity.key_path),
+    }

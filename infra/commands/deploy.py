@@ -1,0 +1,132 @@
+"""``penstock deploy`` and ``penstock destroy``: the template on AWS."""
+
+from __future__ import annotations
+
+import rich_click as click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra import deploy as stacks
+from infra.commands.options import json_option
+from infra.console import STDOUT, UserError, print_json, say
+from infra.target import Target, find_target
+
+
+@click.command()
+@click.option(
+    "--shards",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 500),
+    help="Shards of the stream; 0 lets AWS scale it on demand.",
+)
+@click.option(
+    "--retention-hours",
+    type=click.IntRange(24, 8760),
+    help="How long the stream keeps records.  [default: 24]",
+)
+@click.option(
+    "--glacier-after",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Age at which archive objects move to Glacier Instant Retrieval.",
+)
+@click.option(
+    "--deep-archive-after",
+    type=click.IntRange(0),
+    metavar="DAYS",
+    help="Age at which they move to Glacier Deep Archive.",
+)
+@click.option(
+    "--protect/--no-protect",
+    default=True,
+    show_default=True,
+    help="Whether the hot tables refuse to be deleted.",
+)
+@click.option("--simulator", is_flag=True, help="Also make the simulator's role.")
+@json_option  # fmt: skip
+def deploy(
+    shards: int,
+    retention_hours: int | None,
+    glacier_after: int | None,
+    deep_archive_after: int | None,
+    protect: bool,
+    simulator: bool,
+    as_json: bool,
+) -> None:
+    """Create or update the stack on AWS, by change set, telling each step.
+
+    Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
+    and PENSTOCK_REGION.
+    """
+    target = find_target(aws=True)
+    wanted = {
+        "ShardCount": str(shards),
+        "RetentionHours": retention_hours,
+        "GlacierAfterDays": glacier_after,
+        "DeepArchiveAfterDays": deep_archive_after,
+        "DeletionProtection": str(protect).lower(),
+        "WithSimulator": str(simulator).lower(),
+    }
+    parameters = {name: str(value) for name, value in wanted.items() if value is not None}
+    settings = target.settings
+    try:
+        outputs = stacks.deploy(
+            target.client("cloudformation"), settings.stack, parameters, on_event=_tell
+        )
+        stacks.ensure_ttl(target.client("dynamodb"), settings.windows_table)
+    except stacks.DeployError as error:
+        raise UserError(str(error)) from None
+    except (ClientError, BotoCoreError) as error:
+        raise UserError(f"AWS refuses to deploy {settings.stack}: {error}") from None
+    if as_json:
+        print_json(outputs)
+        return
+    for name, value in outputs.items():
+        STDOUT.print(f"{name}: {value}", markup=False)
+    say("deployed; now run a worker with `penstock consume`")
+
+
+@click.command()
+@click.option(
+    "--delete-data",
+    is_flag=True,
+    help="Delete the tables and the archive too. They stay otherwise.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")  # fmt: skip
+def destroy(delete_data: bool, yes: bool) -> None:
+    """Delete the stack on AWS. Its tables and its archive stay, unless asked for."""
+    target = find_target(aws=True)
+    stack = target.settings.stack
+    what = f"stack {stack} in {target.settings.region}" + (
+        " AND ALL ITS DATA" if delete_data else ""
+    )
+    if not yes and not click.confirm(f"Delete {what}?"):
+        raise UserError("nothing was deleted")
+    try:
+        found = stacks.destroy(target.client("cloudformation"), stack, on_event=_tell)
+        gone = list(_delete_data(target)) if delete_data else []
+    except stacks.DeployError as error:
+        raise UserError(str(error)) from None
+    except (ClientError, BotoCoreError) as error:
+        raise UserError(f"AWS refuses to delete {stack}: {error}") from None
+    for thing in gone:
+        say(f"deleted {thing}")
+    say(f"deleted stack {stack}" if found else f"there is no stack {stack}")
+
+
+def _delete_data(target: Target) -> list[str]:
+    settings = target.settings
+    return list(
+        stacks.delete_data(
+            target.client("dynamodb"),
+            target.client("s3"),
+            tables=[settings.windows_table, settings.devices_table],
+            prefix=settings.application,
+            bucket=settings.bucket(target.account),
+        )
+    )
+
+
+def _tell(event: stacks.Event) -> None:
+    reason = f": {event.reason}" if event.reason else ""
+    say(f"  {event.status:<28} {event.resource}{reason}")

@@ -1,0 +1,272 @@
+"""``penstock demo``, ``up`` and ``down``: a stack on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from infra.__main__ import STARTED
+from infra.commands.options import json_option
+from infra.console import STDOUT, Stages, UserError, print_json, say
+from infra.demo import run_demo
+from infra.local import LocalOptions, LocalStack
+from infra.report import demo_document, demo_lines
+from infra.runfile import HOME, RUNFILE, RunningStack, is_alive, running_stack
+from simulator.fleet import Load
+
+DOWN_S = 60.0
+
+
+@click.command()
+@click.option(
+    "--devices",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 2000),
+    help="Devices, each with its own certificate.",
+)
+@click.option(
+    "--rate",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 100),
+    help="Messages a second from each device.",
+)
+@click.option(
+    "--seconds",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(1, 3600),
+    help="How long the devices send.",
+)
+@click.option(
+    "--batch",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Readings in a message.",
+)
+@click.option("--seed", type=int, help="Makes the devices' signals and timing the same again.")
+@click.option(
+    "--garbage",
+    default=0,
+    metavar="K",
+    type=click.IntRange(0),
+    help="After every K-th message a device also sends bytes that nobody can read.",
+)
+@click.option(
+    "--duplicates",
+    default=0,
+    metavar="K",
+    type=click.IntRange(0),
+    help="Every K-th message is published twice.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of the AWS API.  [default: a free one]"
+)
+@click.option(
+    "--mqtt-port", type=click.IntRange(1, 65535), help="Port of the broker.  [default: a free one]"
+)
+@json_option  # fmt: skip
+def demo(
+    devices: int,
+    rate: float,
+    seconds: float,
+    batch: int,
+    seed: int | None,
+    garbage: int,
+    duplicates: int,
+    port: int | None,
+    mqtt_port: int | None,
+    as_json: bool,
+) -> int:
+    """Run the whole path on this machine and check it reading by reading.
+
+    Starts an embedded AWS, deploys the template, connects the devices over mTLS, folds what
+    they send into windows and an archive, and compares both with what was sent. Exit code 0
+    only when they are exactly the same. Needs no account and leaves nothing running.
+    """
+    load = Load(
+        rate=rate,
+        batch=batch,
+        seconds=seconds,
+        seed=random.randrange(2**31) if seed is None else seed,
+        garbage_every=garbage,
+        duplicate_every=duplicates,
+    )
+    stopping = threading.Event()
+    stages = Stages()
+    say(f"penstock demo: {devices} devices, {rate:g} messages/s each for {seconds:g} s, "
+        f"seed {load.seed}")  # fmt: skip
+    with demo_folder() as folder, _stop_on_signals(stopping):
+        options = LocalOptions(folder, port=port, mqtt_port=mqtt_port)
+        with LocalStack(options, stages, say) as stack:
+            run = run_demo(
+                stack,
+                stages,
+                load,
+                devices=devices,
+                directory=folder,
+                started=STARTED,
+                stopping=stopping.is_set,
+            )
+        document = demo_document(run)
+        if not run.report.exact:
+            keep_evidence(folder)
+    if as_json:
+        print_json(document)
+    else:
+        STDOUT.print("\n".join(["", *demo_lines(run)]), markup=False)
+    return 0 if run.report.exact else 1
+
+
+@click.command()
+@click.option(
+    "--port",
+    default=4566,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the AWS API; 0 for any free one.",
+)
+@click.option(
+    "--mqtt-port",
+    default=8883,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the broker; 0 for any free one.",
+)
+@click.option(
+    "--status-port",
+    default=9464,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the worker's status and metrics; 0 for any free one.",
+)
+@click.option("--shards", default=2, show_default=True, type=click.IntRange(1, 16),
+              help="Shards of the stream.")  # fmt: skip
+def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
+    """Keep the local stack running until Ctrl-C.
+
+    Other terminals in this folder then find it: `penstock device create`, `device run`,
+    `simulate`, `status`, `windows` and `devices`. Stopped with Ctrl-C it keeps its state, and
+    the next `up` carries on; `penstock down` stops it and removes the state.
+    """
+    if other := running_stack():
+        raise UserError(
+            f"a stack is up in this folder already (process {other.pid}): use it, or stop it "
+            "with `penstock down`"
+        )
+    stopping = threading.Event()
+    options = LocalOptions(
+        HOME / "stack",
+        port=port or None,
+        mqtt_port=mqtt_port or None,
+        status_port=status_port,
+        persist=True,
+        shards=shards,
+    )
+    say("penstock up: starting the local stack")
+    with _stop_on_signals(stopping), LocalStack(options, Stages(), say) as stack:
+        _save_runfile(stack)
+        try:
+            _announce(stack)
+            stopping.wait()
+            say("stopping: committing what is held")
+        finally:
+            RUNFILE.unlink(missing_ok=True)
+
+
+@click.command()
+def down() -> None:
+    """Stop the local stack and remove its state."""
+    stack = running_stack()
+    if stack is not None:
+        os.kill(stack.pid, signal.SIGTERM)
+        deadline = time.monotonic() + DOWN_S
+        while is_alive(stack.pid):
+            if time.monotonic() > deadline:
+                raise UserError(f"the stack hangs: end it with `kill -9 {stack.pid}`")
+            time.sleep(0.1)
+    state = HOME / "stack"
+    if stack is None and not state.exists():
+        say("nothing is up in this folder, and there is no state")
+        return
+    shutil.rmtree(state, ignore_errors=True)
+    RUNFILE.unlink(missing_ok=True)
+    say("the local stack is stopped and its state removed")
+
+
+@contextmanager
+def demo_folder() -> Iterator[Path]:
+    """A folder of its own for a run, so that two can run at once; removed afterwards."""
+    folder = HOME / f"demo-{os.getpid()}"
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_evidence(folder: Path) -> None:
+    """Keep an inexact run's ledger and logs."""
+    kept = HOME / "last-inexact"
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    for name in ("ledger.sqlite", "worker.log", "emulator.log"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(folder / name, kept / name)
+    say(f"the ledger and the logs of this run are in {kept}")
+
+
+@contextmanager
+def _stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks to stop; the second ends at once."""
+
+    def ask(*_: Any) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    former = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _save_runfile(stack: LocalStack) -> None:
+    settings = stack.target.settings
+    RunningStack(
+        pid=os.getpid(),
+        account=stack.target.account,
+        settings=settings.model_dump(mode="json"),
+        roles=stack.target.roles,
+        status_url=stack.status_url,
+    ).save()
+
+
+def _announce(stack: LocalStack) -> None:
+    settings = stack.target.settings
+    say("")
+    say(f"  AWS API   {settings.endpoint_url}")
+    say(f"  MQTT      {settings.iot_host}:{settings.iot_port} (mTLS, CA {settings.iot_ca})")
+    say(f"  status    {stack.status_url}/status and /metrics")
+    say("")
+    say("In another terminal, in this folder:")
+    say("  penstock device create my-device")
+    say("  echo '{\"temperature\": 21.5}' | penstock device run my-device")
+    say("  penstock simulate --devices 5 --seconds 20")
+    say("  penstock windows my-device --tier 10s")
+    say("")
+    say("Ctrl-C stops it and keeps its state; `penstock down` removes the state too.")

@@ -1,0 +1,189 @@
+"""``penstock simulate`` and ``penstock verify``."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from botocore.exceptions import ClientError
+
+from infra.commands.local import _stop_on_signals
+from infra.commands.options import aws_option, json_option
+from infra.console import STDOUT, UserError, live, print_json, say
+from infra.demo import (
+    archived_counter,
+    await_archived,
+    fleet_names,
+    new_ledger,
+    provision,
+    verify_ledger,
+)
+from infra.demo import simulate as drive
+from infra.report import report_lines, verdict_line
+from infra.runfile import HOME
+from infra.target import Target, find_target
+from ingest.stream import PutError
+from simulator.fleet import Load
+from simulator.load import load_stream
+from simulator.verify import Report
+
+
+@click.command()
+@click.option(
+    "--devices",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Devices; over MQTT each gets a certificate of its own.",
+)
+@click.option(
+    "--rate",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 1000),
+    help="Messages a second from each device.",
+)
+@click.option(
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(1, 86400),
+    help="How long the devices send.",
+)
+@click.option(
+    "--batch",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Readings in a message.",
+)
+@click.option("--seed", type=int, help="Makes the devices' signals and timing the same again.")
+@click.option(
+    "--garbage",
+    default=0,
+    metavar="K",
+    type=click.IntRange(0),
+    help="After every K-th message a device also sends bytes that nobody can read.",
+)
+@click.option(
+    "--duplicates",
+    default=0,
+    metavar="K",
+    type=click.IntRange(0),
+    help="Every K-th message is published twice.",
+)
+@click.option(
+    "--via",
+    type=click.Choice(["mqtt", "kinesis"]),
+    default="mqtt",
+    show_default=True,
+    help="Over the broker, or straight into the stream what its rule would write.",
+)
+@click.option(
+    "--ledger",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write down what is sent.  [default: .penstock/ledgers/<time>.sqlite]",
+)
+@click.option(
+    "--verify/--no-verify",
+    "verified",
+    default=True,
+    show_default=True,
+    help="Wait until all is archived, and compare.",
+)
+@json_option
+@aws_option  # fmt: skip
+def simulate(
+    devices: int,
+    rate: float,
+    seconds: float,
+    batch: int,
+    seed: int | None,
+    garbage: int,
+    duplicates: int,
+    via: str,
+    ledger: Path | None,
+    verified: bool,
+    as_json: bool,
+    aws: bool,
+) -> int:
+    """Load a deployment with simulated devices, and check what became of it.
+
+    The devices are new things; on AWS the stack must have been deployed with
+    `--simulator`. Ctrl-C ends the load early, and what was sent is still checked.
+    """
+    if via == "kinesis" and (garbage or duplicates):
+        raise click.UsageError("--garbage and --duplicates need --via mqtt")
+    target = find_target(aws=aws)
+    load = Load(
+        rate=rate,
+        batch=batch,
+        seconds=seconds,
+        seed=random.randrange(2**31) if seed is None else seed,
+        garbage_every=garbage,
+        duplicate_every=duplicates,
+    )
+    path = ledger or HOME / "ledgers" / f"{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
+    if path.exists():
+        raise UserError(f"{path} exists: name another file with --ledger")
+    say(f"simulating {devices} devices, seed {load.seed}, ledger {path}")
+    try:
+        before = archived_counter(target).count() if verified else 0
+        stopping = threading.Event()
+        with _stop_on_signals(stopping):
+            _drive(target, devices, load, path, via, stopping)
+    except ClientError as error:
+        raise UserError(f"AWS refuses: {error}") from None
+    if not verified:
+        say(f"check it later with: penstock verify {path}")
+        return 0
+    await_archived(target, path, before)
+    return _judge(verify_ledger(target, path, exclusive=False), as_json)
+
+
+@click.command()
+@click.argument("ledger", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@aws_option
+def verify(ledger: Path, as_json: bool, aws: bool) -> int:
+    """Compare LEDGER, which a simulation wrote, with the hot tables and the archive.
+
+    Exit code 0 only when every reading that was acknowledged is in its windows and in the
+    archive exactly once, and nothing else is there of these devices.
+    """
+    return _judge(verify_ledger(find_target(aws=aws), ledger, exclusive=False), as_json)
+
+
+def _drive(
+    target: Target, devices: int, load: Load, path: Path, via: str, stopping: threading.Event
+) -> None:
+    if via == "mqtt":
+        fleet = provision(target, fleet_names(devices), group="simulated")
+        drive(target, fleet, load, path, lambda: None, stopping.is_set)
+        return
+    names = [name for name, _ in fleet_names(devices)]
+    with new_ledger(target, path, load.seed) as book, live(lambda: f"  … {book.sent} messages"):
+        try:
+            load_stream(
+                target.client("kinesis", "simulator"),
+                target.settings.stream,
+                names,
+                load,
+                book,
+                stopping=stopping.is_set,
+            )
+        except PutError as error:
+            raise UserError(str(error)) from None
+
+
+def _judge(report: Report, as_json: bool) -> int:
+    document: dict[str, Any] = report.as_dict()
+    if as_json:
+        print_json(document)
+    else:
+        STDOUT.print("\n".join([*report_lines(report), "", verdict_line(report)]), markup=False)
+    return 0 if report.exact else 1
