@@ -24,6 +24,7 @@ from ingest.tiers import LOCAL_TIERS
 
 FREE_SPACE: Final = 500 * 1024 * 1024
 SHARDS: Final = 2
+LEASES_S: Final = 90.0
 
 LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "tiers": LOCAL_TIERS,
@@ -73,6 +74,20 @@ class LocalStack:
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
+
+    def await_shards(self) -> None:
+        """Return when a child is at work on every shard.
+
+        :raises UserError: when that takes too long.
+        """
+        deadline = time.monotonic() + LEASES_S
+        while len(self.worker.board.snapshot()["shards"]) < self._options.shards:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"the worker did not get its shards within {LEASES_S:.0f} s; "
+                    f"see {self._options.directory / 'worker.log'}"
+                )
+            time.sleep(0.05)
 
     def _start(self) -> None:
         check_space(self._options.directory)
