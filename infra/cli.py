@@ -86,4 +86,20 @@ def run(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         STDERR.print("stopped")
         return 130
+    except Exception as error:
+        if sentence := _aws_sentence(error):
+            STDERR.print(f"penstock: {sentence}", markup=False)
+            return 1
+        raise
     return result if isinstance(result, int) else 0
+
+
+def _aws_sentence(error: Exception) -> str | None:
+    """What to say of an error of an AWS call; ``None`` when it is none, and so a defect."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if isinstance(error, ClientError):
+        return f"AWS refuses: {error}"
+    if isinstance(error, BotoCoreError):
+        return f"AWS cannot be reached ({error}): is the stack up, and the network there?"
+    return None

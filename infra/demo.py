@@ -60,7 +60,7 @@ def run_demo(
     with stages.stage("provision", f"{devices} devices have their certificates"):
         fleet = provision(target, fleet_names(devices), group="demo")
     with stages.stage("leases", "the worker holds every shard"):
-        stack.await_shards()
+        stack.await_shards(stopping)
     ledger_path = directory / "ledger.sqlite"
     with stages.stage("load", "load is driven and acknowledged"):
         simulate(target, fleet, load, ledger_path, stack.worker.board.snapshot, stopping)

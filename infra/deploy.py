@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 TEMPLATE: Final = Path(__file__).parent / "templates" / "pipeline.yaml"
 TIMEOUT_S: Final = 1800.0
-_CHANGE_SET: Final = "penstock"
 _NOTHING_TO_DO: Final = ("didn't contain changes", "No updates are to be performed")
-_BROKEN: Final = frozenset({"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"})
+_BROKEN: Final = frozenset(
+    {"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED"}
+)
+_KCL_TABLES: Final = ("", "-CoordinatorState", "-WorkerMetricStats")
+"""What the KCL appends to its application's name. Never a prefix: the tables of a stack named
+``<stack>-worker`` begin with it too."""
+_WAIT: Final[Any] = {"Delay": 1, "MaxAttempts": 600}
 
 
 class Event(NamedTuple):
@@ -49,16 +55,29 @@ def deploy(
     :raises DeployError: with the first failed resource and its reason.
     """
     status = stack_status(cfn, stack)
-    if status in _BROKEN:
-        raise DeployError(
-            f"stack {stack} is {status} from an earlier failure: `penstock destroy` it first"
-        )
+    if why := refusal(stack, status):
+        raise DeployError(why)
     exists = status not in (None, "REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
-    if _prepare(cfn, stack, parameters, exists=exists, interval=interval):
+    change_set = _prepare(cfn, stack, parameters, exists=exists, interval=interval)
+    if change_set is not None:
         seen = {str(event["EventId"]) for event in _events(cfn, stack)}
-        cfn.execute_change_set(StackName=stack, ChangeSetName=_CHANGE_SET)
+        cfn.execute_change_set(StackName=stack, ChangeSetName=change_set)
         _follow(cfn, stack, seen, on_event, interval)
     return outputs(cfn, stack)
+
+
+def refusal(stack: str, status: str | None) -> str | None:
+    """Why a stack in this state cannot be deployed to, and what to do; ``None`` when it can.
+
+    ``REVIEW_IN_PROGRESS`` is a stack whose first change set was never executed: it can.
+    """
+    if status in _BROKEN:
+        return f"stack {stack} is {status} from an earlier failure: `penstock destroy` it first"
+    if status == "UPDATE_ROLLBACK_FAILED":
+        return f"stack {stack} is {status}: continue its rollback in CloudFormation first"
+    if status and status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
+        return f"stack {stack} is busy ({status}): wait until it is done, then deploy again"
+    return None
 
 
 def destroy(
@@ -84,21 +103,14 @@ def destroy(
 def delete_data(
     dynamodb: DynamoDBClient, s3: S3Client, *, tables: list[str], prefix: str, bucket: str
 ) -> Iterator[str]:
-    """Delete what a deleted stack leaves: its tables, the KCL's tables that begin with
-    ``prefix``, and the archive with every version. Yields what is gone."""
-    kcl = [
-        name
-        for page in dynamodb.get_paginator("list_tables").paginate()
-        for name in page["TableNames"]
-        if name == prefix or name.startswith(f"{prefix}-")
-    ]
-    for table in [*tables, *kcl]:
-        try:
-            dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
-            dynamodb.delete_table(TableName=table)
-        except dynamodb.exceptions.ResourceNotFoundException:
-            continue
-        yield f"table {table}"
+    """Delete what a deleted stack leaves: its tables, the KCL's own (``prefix`` is the KCL
+    application), and the archive with every version. Yields what is gone.
+
+    :raises DeployError: when objects of the archive cannot be deleted.
+    """
+    for table in [*tables, *(prefix + suffix for suffix in _KCL_TABLES)]:
+        if _delete_table(dynamodb, table):
+            yield f"table {table}"
     if _empty_bucket(s3, bucket):
         s3.delete_bucket(Bucket=bucket)
         yield f"bucket {bucket}"
@@ -140,11 +152,16 @@ def _prepare(
     *,
     exists: bool,
     interval: float,
-) -> bool:
-    """Make the change set; ``False`` when it would change nothing."""
+) -> str | None:
+    """Make a change set and return its name; ``None`` when it would change nothing.
+
+    Each has a name of its own, so that one which an interrupted deployment left is not in the
+    way of the next.
+    """
+    change_set = f"penstock-{uuid.uuid4().hex}"
     cfn.create_change_set(
         StackName=stack,
-        ChangeSetName=_CHANGE_SET,
+        ChangeSetName=change_set,
         ChangeSetType="UPDATE" if exists else "CREATE",
         TemplateBody=TEMPLATE.read_text(),
         Capabilities=["CAPABILITY_NAMED_IAM"],
@@ -154,17 +171,17 @@ def _prepare(
     try:
         cfn.get_waiter("change_set_create_complete").wait(
             StackName=stack,
-            ChangeSetName=_CHANGE_SET,
+            ChangeSetName=change_set,
             WaiterConfig={"Delay": interval, "MaxAttempts": 300},  # type: ignore[typeddict-item]
         )
     except WaiterError:
-        described = cfn.describe_change_set(StackName=stack, ChangeSetName=_CHANGE_SET)
-        cfn.delete_change_set(StackName=stack, ChangeSetName=_CHANGE_SET)
+        described = cfn.describe_change_set(StackName=stack, ChangeSetName=change_set)
+        cfn.delete_change_set(StackName=stack, ChangeSetName=change_set)
         reason = described.get("StatusReason", "no reason given")
         if any(text in reason for text in _NOTHING_TO_DO):
-            return False
+            return None
         raise DeployError(f"CloudFormation refuses the change to {stack}: {reason}") from None
-    return True
+    return change_set
 
 
 def _parameters(
@@ -191,26 +208,37 @@ def _follow(
 ) -> None:
     """Report each new event until the stack rests.
 
+    It rests only after something new happened: right after the request, the status may still
+    be that of the last deployment. Its last events are read after its last status.
+
     :raises DeployError: when it rests anywhere but where it was meant to.
     """
     failed: Event | None = None
+    started = rests = False
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        status = stack_status(cfn, stack) or "DELETE_COMPLETE"
-        for event in reversed(_events(cfn, stack)):
-            if event["EventId"] in seen:
-                continue
-            seen.add(event["EventId"])
-            step = _step(event)
+        for step in _new_steps(cfn, stack, seen):
+            started = True
             on_event(step)
             if failed is None and step.status.endswith("_FAILED"):
                 failed = step
-        if not status.endswith("_IN_PROGRESS"):
+        if rests:
             if failed or "ROLLBACK" in status or status.endswith("_FAILED"):
                 raise DeployError(_blame(stack, status, failed))
             return
-        time.sleep(interval)
+        status = stack_status(cfn, stack) or "DELETE_COMPLETE"
+        rests = status == "DELETE_COMPLETE" or (started and not status.endswith("_IN_PROGRESS"))
+        if not rests:
+            time.sleep(interval)
     raise DeployError(f"stack {stack} is still not done after {TIMEOUT_S:.0f} s; look at it in AWS")
+
+
+def _new_steps(cfn: CloudFormationClient, stack: str, seen: set[str]) -> Iterator[Event]:
+    """The events that are not in ``seen``, oldest first; they are from now on."""
+    for event in reversed(_events(cfn, stack)):
+        if event["EventId"] not in seen:
+            seen.add(event["EventId"])
+            yield _step(event)
 
 
 def _blame(stack: str, status: str, failed: Event | None) -> str:
@@ -223,8 +251,10 @@ def _events(cfn: CloudFormationClient, stack: str) -> list[Any]:
     """The stack's events, newest first; none when it does not exist."""
     try:
         return list(cfn.describe_stack_events(StackName=stack)["StackEvents"])
-    except ClientError:
-        return []
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return []
+        raise
 
 
 def _step(event: Mapping[str, Any]) -> Event:
@@ -235,16 +265,35 @@ def _step(event: Mapping[str, Any]) -> Event:
     )
 
 
+def _delete_table(dynamodb: DynamoDBClient, table: str) -> bool:
+    """Delete a table, protected or not, and wait until it is gone; ``False`` if there is none."""
+    try:
+        described = dynamodb.describe_table(TableName=table)["Table"]
+        if described.get("DeletionProtectionEnabled"):
+            dynamodb.update_table(TableName=table, DeletionProtectionEnabled=False)
+            dynamodb.get_waiter("table_exists").wait(TableName=table, WaiterConfig=_WAIT)
+        dynamodb.delete_table(TableName=table)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return False
+        raise
+    dynamodb.get_waiter("table_not_exists").wait(TableName=table, WaiterConfig=_WAIT)
+    return True
+
+
 def _empty_bucket(s3: S3Client, bucket: str) -> bool:
     """Delete every version of every object; ``False`` when there is no such bucket."""
     try:
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
             doomed: Any = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in found]
-            if doomed:
-                s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchBucket", "404"):
+            if not doomed:
+                continue
+            answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+            for error in answer.get("Errors", []):  # a 200 with failures inside
+                raise DeployError(f"S3 keeps {bucket}/{error['Key']}: {error['Message']}")
+    except ClientError as refused:
+        if refused.response["Error"]["Code"] in ("NoSuchBucket", "404"):
             return False
         raise
     return True

@@ -1,6 +1,6 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Five extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
+Six extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
 test in ``tests/integration/test_emulator.py``. A private name that is missing ends the process
 with an ``AttributeError`` before it serves anything.
 
@@ -78,6 +78,22 @@ def add_kinesis_rule_action() -> None:
     iot._run_rule_actions = run_rule_actions
     iot._dispatch_rule_action = dispatch_rule_action
     iot._RULE_ACTION_RESOURCE_KEYS["kinesis"] = ("streamName",)
+
+
+def take_any_payload() -> None:
+    """Let JSON that Python's parser gives up on (numbers of 5,000 digits, deep nesting) pass as
+    text, as payloads that are no JSON do; it would close the device's connection instead."""
+    from ministack.services import iot
+
+    original = iot._rule_message
+
+    def rule_message(payload: bytes) -> Any:
+        try:
+            return original(payload)
+        except (ValueError, RecursionError):
+            return payload.decode()
+
+    iot._rule_message = rule_message
 
 
 def _put_record(
@@ -200,6 +216,7 @@ def main() -> None:
     extensions: list[Callable[[], None]] = [
         listen_on_loopback_only,
         add_kinesis_rule_action,
+        take_any_payload,
         name_the_stream_of_kinesis_calls,
         authorize_partiql_by_statement,
         count_loopback_as_secure_transport,

@@ -75,13 +75,15 @@ class LocalStack:
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def await_shards(self) -> None:
-        """Return when a child is at work on every shard.
+    def await_shards(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Return when a child is at work on every shard, or the user wants to stop.
 
         :raises UserError: when that takes too long.
         """
         deadline = time.monotonic() + LEASES_S
         while len(self.worker.board.snapshot()["shards"]) < self._options.shards:
+            if stopping():
+                return
             if time.monotonic() > deadline:
                 raise UserError(
                     f"the worker did not get its shards within {LEASES_S:.0f} s; "

@@ -18,6 +18,7 @@ from simulator.signals import reader
 
 CONNECTS_AT_ONCE: Final = 8
 BATCH_BYTES: Final = 120 * 1024
+GRACE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,24 @@ class Fleet:
             self.progress.failed.append(str(error))
             return
         self.progress.connected += 1
+        chance = random.Random(f"{self._load.seed}/{index}")
+        drive = asyncio.create_task(self._drive(client, recorder, chance))
         try:
-            await self._drive(client, recorder, random.Random(f"{self._load.seed}/{index}"))
+            await self._bounded(drive)
         finally:
             self.progress.unacknowledged += await client.close()
             self.progress.connected -= 1
+
+    async def _bounded(self, drive: asyncio.Task[None]) -> None:
+        """Wait for a device's load, but not for ever: a full window of messages that the broker
+        does not take must not keep the fleet from its end."""
+        deadline = time.monotonic() + self._load.seconds + GRACE_S
+        while not drive.done() and not self._stopping() and time.monotonic() < deadline:
+            await asyncio.wait([drive], timeout=0.2)
+        drive.cancel()
+        await asyncio.gather(drive, return_exceptions=True)
+        if not drive.cancelled() and (error := drive.exception()):
+            raise error
 
     async def _drive(
         self, client: TelemetryClient, recorder: _Recorder, chance: random.Random
@@ -127,8 +141,6 @@ class Fleet:
                 due = started + (number - 1 + i / load.batch) * interval
                 due += chance.uniform(-0.5, 0.5) * load.jitter * interval / load.batch
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                if self._stopping():
-                    return
                 last_ts = max(last_ts + 1, time.time_ns() // 1_000_000)
                 for message in client.batcher.add(last_ts, read(last_ts)):
                     await self._send(client, message, number)

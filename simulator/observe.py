@@ -133,7 +133,8 @@ def _roster(dynamodb: DynamoDBClient, table: str) -> Iterator[Any]:
     for bucket in range(BUCKETS):
         for page in dynamodb.get_paginator("query").paginate(
             TableName=table,
-            KeyConditionExpression="bucket = :b",
+            KeyConditionExpression="#b = :b",
+            ExpressionAttributeNames={"#b": "bucket"},
             ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
             ConsistentRead=True,
         ):

@@ -177,9 +177,12 @@ def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
         shards=shards,
     )
     say("penstock up: starting the local stack")
-    with _stop_on_signals(stopping), LocalStack(options, Stages(), say) as stack:
+    stages = Stages()
+    with _stop_on_signals(stopping), LocalStack(options, stages, say) as stack:
         _save_runfile(stack)
         try:
+            with stages.stage("leases", "the worker holds every shard"):
+                stack.await_shards(stopping.is_set)
             _announce(stack)
             stopping.wait()
             say("stopping: committing what is held")

@@ -82,7 +82,8 @@ def read_devices(target: Target) -> Iterator[dict[str, Any]]:
     for bucket in range(BUCKETS):
         for page in pages.paginate(
             TableName=target.settings.devices_table,
-            KeyConditionExpression="bucket = :b",
+            KeyConditionExpression="#b = :b",
+            ExpressionAttributeNames={"#b": "bucket"},
             ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
         ):
             yield from (_plain(item) for item in page["Items"])
