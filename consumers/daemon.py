@@ -15,12 +15,12 @@ from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
 LOGBACK: Final = Path(__file__).with_name("logback.xml")
-SHUTDOWN_GRACE_S: Final = 20
 
 
-def properties(settings: Settings) -> dict[str, str]:
-    """The daemon's properties file for resolved settings."""
+def properties(settings: Settings, worker_id: str) -> dict[str, str]:
+    """The daemon's properties file for resolved settings; ``worker_id`` owns its leases."""
     values = {
+        "workerId": worker_id,
         "executableName": shlex.join([sys.executable, "-m", "consumers.child"]),
         "streamName": settings.stream,
         "applicationName": settings.application,
@@ -33,7 +33,7 @@ def properties(settings: Settings) -> dict[str, str]:
         "maxRecords": str(settings.max_records),
         "callProcessRecordsEvenForEmptyRecordList": "true",
         "timeoutInSeconds": str(settings.child_timeout_s),
-        "shutdownGraceMillis": str(SHUTDOWN_GRACE_S * 1000),
+        "shutdownGraceMillis": str(settings.shutdown_grace_s * 1000),
         "metricsLevel": settings.cloudwatch_metrics,
         # Graceful handoff can leave a lease stuck in KCL 3.1.3; the conditional writes make a
         # plain steal safe.

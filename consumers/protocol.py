@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from consumers.segment import Position
+from consumers.segment import Position, position
 
 
 class StreamRecord(Struct, gc=False, rename="camel"):
@@ -28,7 +28,7 @@ class StreamRecord(Struct, gc=False, rename="camel"):
     @property
     def position(self) -> Position:
         """Where the record is in its shard."""
-        return Position(int(self.sequence_number), self.sub_sequence_number or 0)
+        return position(self.sequence_number, self.sub_sequence_number or 0)
 
 
 class Action(Struct, gc=False, rename="camel"):
@@ -68,15 +68,15 @@ def status_line(response_for: str) -> bytes:
     return b"\n" + _encode({"action": "status", "responseFor": response_for}) + b"\n"
 
 
-def checkpoint_line(position: Position | None) -> bytes:
+def checkpoint_line(at: Position | None) -> bytes:
     """Ask for a checkpoint. ``None`` is the end of a closed shard, and nothing else."""
     return (
         b"\n"
         + _encode(
             {
                 "action": "checkpoint",
-                "sequenceNumber": None if position is None else str(position.sequence),
-                "subSequenceNumber": None if position is None else position.sub,
+                "sequenceNumber": None if at is None else at.sequence,
+                "subSequenceNumber": None if at is None else at.sub,
             }
         )
         + b"\n"

@@ -19,10 +19,21 @@ _NAME: Final = re.compile(r"(?P<shard>.+)-(?P<sequence>\d+)\.(?P<sub>\d+)\.parqu
 
 
 class Position(NamedTuple):
-    """Where a record is in its shard; ``sub`` counts within a KPL aggregate. Ordered."""
+    """Where a record is in its shard; ``sub`` counts within a KPL aggregate. Ordered.
 
-    sequence: int
+    The sequence number is kept as the text that the stream gave, because the stream wants that
+    text back: one that was read as a number and written again can name another place (leading
+    zeros). Numbers of one shard compare by length and then by digits.
+    """
+
+    width: int
+    sequence: str
     sub: int
+
+
+def position(sequence: str, sub: int) -> Position:
+    """The position of a sequence number and a sub-sequence number."""
+    return Position(len(sequence), sequence, sub)
 
 
 class Row(NamedTuple):
@@ -65,28 +76,26 @@ class Segment:
         return self.first is None or arrived_at // HOUR_MS == self.hour
 
     def append(
-        self, position: Position, arrived_at: int, rows: Iterable[Row], size: int, now: float
+        self, at: Position, arrived_at: int, rows: Iterable[Row], size: int, now: float
     ) -> None:
         """Add one record's rows; ``size`` is its data's bytes, ``now`` monotonic (s)."""
         if self.first is None:
-            self.first = position
+            self.first = at
             self.hour = arrived_at // HOUR_MS
             self.opened_at = now
-        self.last = position
+        self.last = at
         self.bytes += size
         self.rows.extend(rows)
 
-    def after(self, position: Position) -> Segment:
-        """What is left when everything up to ``position`` is in the archive already."""
+    def after(self, last: Position) -> Segment:
+        """What is left when everything up to ``last`` is in the archive already."""
         rest = Segment()
         rest.rows = [
-            row
-            for row in self.rows
-            if Position(int(row.sequence_number), row.sub_sequence) > position
+            row for row in self.rows if position(row.sequence_number, row.sub_sequence) > last
         ]
         if rest.rows:
             head = rest.rows[0]
-            rest.first = Position(int(head.sequence_number), head.sub_sequence)
+            rest.first = position(head.sequence_number, head.sub_sequence)
             rest.last = self.last
             rest.hour, rest.opened_at, rest.bytes = self.hour, self.opened_at, self.bytes
         return rest
@@ -106,20 +115,20 @@ def hour_prefix(shard: str, hour: int) -> str:
 def first_of(key: str) -> Position | None:
     """The position in a key, or ``None`` when no segment is called that."""
     match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
-    return Position(int(match["sequence"]), int(match["sub"])) if match else None
+    return position(match["sequence"], int(match["sub"])) if match else None
 
 
-def may_cover(keys: Iterable[str], position: Position) -> str | None:
-    """Of an hour's segments, the only one that can hold ``position``: the last to begin at or
-    before it."""
-    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= position]
+def may_cover(keys: Iterable[str], at: Position) -> str | None:
+    """Of an hour's segments, the only one that can hold ``at``: the last to begin at or before
+    it."""
+    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= at]
     return max(firsts)[1] if firsts else None
 
 
 def last_metadata(last: Position, records: int, rows: int) -> dict[str, str]:
     """An object's metadata: the last record it holds, for whoever has to carry on after it."""
     return {
-        "last-sequence": str(last.sequence),
+        "last-sequence": last.sequence,
         "last-sub": str(last.sub),
         "records": str(records),
         "rows": str(rows),
@@ -128,4 +137,4 @@ def last_metadata(last: Position, records: int, rows: int) -> dict[str, str]:
 
 def last_of(metadata: Mapping[str, Any]) -> Position:
     """The last record of a committed segment, from its object's metadata."""
-    return Position(int(metadata["last-sequence"]), int(metadata["last-sub"]))
+    return position(metadata["last-sequence"], int(metadata["last-sub"]))

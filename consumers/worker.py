@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers import daemon, stats
 from consumers.board import Board
@@ -27,7 +31,7 @@ from ingest.settings import Settings
 
 RESTART_DELAYS_S: Final = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LONG_LIFE_S: Final = 60.0
-STOP_GRACE_S: Final = daemon.SHUTDOWN_GRACE_S + 10
+STOP_MARGIN_S: Final = 10.0
 
 
 class Worker:
@@ -41,37 +45,44 @@ class Worker:
         environment: Mapping[str, str],
         log: IO[bytes],
         say: Callable[[str], None],
+        release: Callable[[str], object],
     ) -> None:
         """``environment`` is the daemon's whole environment, credentials included; its own
-        log lines go to ``log``, and what an operator must know to ``say``."""
+        log lines go to ``log``, and what an operator must know to ``say``. ``release`` gives
+        back what a dead daemon of this worker id held (:func:`consumers.leases.release`)."""
         self.board = Board()
         self._settings = settings
         self._environment = {**environment, **to_environment(child_config(settings, account))}
         self._log = log
         self._say = say
+        self._release = release
         self._directory = tempfile.TemporaryDirectory(prefix="penstock-worker-")
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self.pid = 0
+        self.worker_id = ""
 
     def __enter__(self) -> Worker:
-        file = Path(self._directory.name) / "kcl.properties"
-        file.write_text(daemon.properties_text(daemon.properties(self._settings)))
-        self._command = daemon.command(file, self._settings)
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
-            stop(self._process, STOP_GRACE_S)
+            stop(self._process, self._settings.shutdown_grace_s + STOP_MARGIN_S)
         if self._reader is not None:
             self._reader.join(5)
         self._directory.cleanup()
 
     def start(self) -> None:
-        """Start the daemon."""
+        """Start the daemon, under a worker id of its own."""
+        self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
+        file = Path(self._directory.name) / "kcl.properties"
+        file.write_text(daemon.properties_text(daemon.properties(self._settings, self.worker_id)))
         self._process = spawn(
-            self._command, env=self._environment, stdout=self._log, stderr=subprocess.PIPE
+            daemon.command(file, self._settings),
+            env=self._environment,
+            stdout=self._log,
+            stderr=subprocess.PIPE,
         )
         self.pid = self._process.pid
         self._reader = threading.Thread(
@@ -107,6 +118,10 @@ class Worker:
             stop(self._process, 0)
         if self._reader is not None:
             self._reader.join(5)
+        try:
+            self._release(self.worker_id)
+        except (BotoCoreError, ClientError) as error:
+            self._say(f"the dead daemon's leases stay until they expire: {error}")
 
     def _read(self, source: IO[bytes]) -> None:
         with source:

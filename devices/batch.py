@@ -9,7 +9,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ingest.message import MAX_READINGS, VERSION, Message, Reading, encode
+from ingest.message import (
+    MAX_PAYLOAD_BYTES,
+    MAX_READINGS,
+    VERSION,
+    Message,
+    Reading,
+    encode,
+)
 
 ROOM: Final = 160  # bytes of a message around its readings, with margin
 
@@ -25,7 +32,10 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a message is full: readings, bytes of payload, and the age (s) of its oldest."""
+    """When a message is full: readings, bytes of payload, and the age (s) of its oldest.
+
+    A reading that is greater than ``bytes`` by itself gets a message of its own.
+    """
 
     readings: int = 20
     bytes: int = 16 * 1024
@@ -34,6 +44,8 @@ class BatchLimits:
     def __post_init__(self) -> None:
         if not 1 <= self.readings <= MAX_READINGS:
             raise ValueError(f"readings a message: 1 to {MAX_READINGS}, not {self.readings}")
+        if not 1 <= self.bytes <= MAX_PAYLOAD_BYTES:
+            raise ValueError(f"bytes a message: 1 to {MAX_PAYLOAD_BYTES}, not {self.bytes}")
 
 
 class Batcher:

@@ -74,19 +74,19 @@ def save(folder: Path, facts: Facts, certificate: bytes, private_key: bytes) -> 
 def load(devices_dir: Path, device_id: str) -> Identity:
     """Read an identity.
 
-    :raises IdentityError: when it is not there, or its key is open to others.
+    :raises IdentityError: when it is not there or not whole, or its key is open to others.
     """
     folder = devices_dir / _checked(device_id)
     try:
         facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=Facts)
-        mode = (folder / PRIVATE_KEY).stat().st_mode
     except FileNotFoundError:
         raise IdentityError(_missing(devices_dir, device_id)) from None
-    except msgspec.MsgspecError as error:
-        raise IdentityError(
-            f"{folder / _FACTS} is damaged ({error}): create the device again"
-        ) from None
-    if mode & 0o077:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise IdentityError(_damaged(folder, f"{_FACTS} cannot be read, {error}")) from None
+    for name in (CERTIFICATE, PRIVATE_KEY):
+        if not (folder / name).is_file():
+            raise IdentityError(_damaged(folder, f"{name} is missing"))
+    if (folder / PRIVATE_KEY).stat().st_mode & 0o077:
         raise IdentityError(
             f"the private key {folder / PRIVATE_KEY} is open to others: chmod 600 it, and rotate "
             "the certificate if somebody may have read it"
@@ -119,6 +119,13 @@ def _missing(devices_dir: Path, device_id: str) -> str:
     return (
         f"there is no certificate for {device_id} in {devices_dir}{here}: "
         f"make one with `penstock device create {device_id}`"
+    )
+
+
+def _damaged(folder: Path, why: str) -> str:
+    return (
+        f"{folder} is damaged ({why}): put its file back, or remove the folder and run "
+        f"`penstock device create {folder.name}`"
     )
 
 

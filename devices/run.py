@@ -57,7 +57,7 @@ def parse_line(line: str, now_ms: Callable[[], int]) -> tuple[int, dict[str, Any
     """
     try:
         document = msgspec.json.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or not document:
         raise ValueError('expected an object such as {"temperature": 21.5}')

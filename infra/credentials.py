@@ -29,11 +29,15 @@ class _Keeper:
         self._held: Mapping[str, Any] | None = None
 
     def document(self) -> bytes:
-        """The answer that the SDKs expect."""
+        """The answer that the SDKs expect.
+
+        While STS cannot be reached, the credentials that are held are served to their end;
+        then what ``assume`` raises is raised.
+        """
         with self._lock:
             held = self._held
             if held is None or _left_s(held) < _REFRESH_S:
-                held = self._held = self._assume()
+                held = self._held = self._fresh(held)
         return json.dumps(
             {
                 "AccessKeyId": held["AccessKeyId"],
@@ -42,6 +46,14 @@ class _Keeper:
                 "Expiration": held["Expiration"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
         ).encode()
+
+    def _fresh(self, held: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        try:
+            return self._assume()
+        except Exception:
+            if held is None or _left_s(held) <= 0:
+                raise
+            return held
 
 
 @contextmanager
@@ -76,7 +88,11 @@ def _handler(keeper: _Keeper, token: str) -> type[BaseHTTPRequestHandler]:
             if not hmac.compare_digest(given.encode(), token.encode()):
                 self.send_error(401)
                 return
-            body = keeper.document()
+            try:
+                body = keeper.document()
+            except Exception as error:  # noqa: BLE001 - the SDK asks again after a 5xx
+                self.send_error(503, f"cannot assume the role: {type(error).__name__}")
+                return
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

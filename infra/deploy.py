@@ -180,7 +180,8 @@ def _prepare(
         reason = described.get("StatusReason", "no reason given")
         if any(text in reason for text in _NOTHING_TO_DO):
             return None
-        raise DeployError(f"CloudFormation refuses the change to {stack}: {reason}") from None
+        why = _validation(cfn, stack, reason) or reason
+        raise DeployError(f"CloudFormation refuses the change to {stack}: {why}") from None
     return change_set
 
 
@@ -214,7 +215,7 @@ def _follow(
     :raises DeployError: when it rests anywhere but where it was meant to.
     """
     failed: Event | None = None
-    started = rests = False
+    started, rests, status = False, False, ""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         for step in _new_steps(cfn, stack, seen):
@@ -224,7 +225,7 @@ def _follow(
                 failed = step
         if rests:
             if failed or "ROLLBACK" in status or status.endswith("_FAILED"):
-                raise DeployError(_blame(stack, status, failed))
+                raise DeployError(_blame(cfn, stack, status, failed))
             return
         status = stack_status(cfn, stack) or "DELETE_COMPLETE"
         rests = status == "DELETE_COMPLETE" or (started and not status.endswith("_IN_PROGRESS"))
@@ -241,10 +242,22 @@ def _new_steps(cfn: CloudFormationClient, stack: str, seen: set[str]) -> Iterato
             yield _step(event)
 
 
-def _blame(stack: str, status: str, failed: Event | None) -> str:
+def _blame(cfn: CloudFormationClient, stack: str, status: str, failed: Event | None) -> str:
     if failed is None:
         return f"stack {stack} ended as {status}"
-    return f"stack {stack} ended as {status}: {failed.resource}: {failed.reason}"
+    why = _validation(cfn, stack, failed.reason) or f"{failed.resource}: {failed.reason}"
+    return f"stack {stack} ended as {status}: {why}"
+
+
+def _validation(cfn: CloudFormationClient, stack: str, reason: str) -> str | None:
+    """What CloudFormation found before it began, such as a name that is taken; it tells that by
+    ``DescribeEvents`` only, and says so in ``reason``."""
+    if "DescribeEvents" not in reason:
+        return None
+    for event in cfn.describe_events(StackName=stack)["OperationEvents"]:
+        if event.get("EventType") == "VALIDATION_ERROR":
+            return f"{event['LogicalResourceId']}: {event.get('ValidationStatusReason', reason)}"
+    return None
 
 
 def _events(cfn: CloudFormationClient, stack: str) -> list[Any]:

@@ -22,7 +22,8 @@ LOOPBACK: Final = "127.0.0.1"
 _TEMPLATE: Final = re.compile(r"\$\{(.*?)\}")
 _PARTIQL_CALLS: Final = frozenset({"dynamodb:BatchExecuteStatement", "dynamodb:ExecuteStatement"})
 _PARTIQL: Final = re.compile(
-    r"\s*(?:(?P<verb>INSERT|UPDATE|DELETE|SELECT)\b)(?:\s+INTO|.*?\bFROM)?\s+\"?(?P<table>[\w.-]+)",
+    r"\s*(?:(?P<insert>INSERT)\s+INTO|(?P<update>UPDATE)|(?P<delete>DELETE)\s+FROM"
+    r"|(?P<select>SELECT)\b.*?\bFROM)\s+\"?(?P<table>[\w.-]+)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -52,8 +53,11 @@ def listen_on_loopback_only() -> None:
 def add_kinesis_rule_action() -> None:
     """Give topic rules the ``kinesis`` action: one ``PutRecord`` a message, and an error that
     the rule's ``errorAction`` sees when it fails."""
-    from ministack.services import iot
+    from ministack.core.responses import request_scope
+    from ministack.services import iot, kinesis
 
+    _ = (request_scope, kinesis._put_record)  # used for each message: missed now, or never
+    _ = (iot._rule_message, iot._eval_select_expr, iot._MISSING)
     publish: contextvars.ContextVar[_Publish] = contextvars.ContextVar("publish")
     run, dispatch = iot._run_rule_actions, iot._dispatch_rule_action
 
@@ -128,12 +132,14 @@ def _substituted(template: str, sent: _Publish) -> str:
     return _TEMPLATE.sub(value, template)
 
 
-def name_the_stream_of_kinesis_calls() -> None:
-    """Let roles be limited to one stream: calls by iterator or consumer name it on AWS."""
+def name_the_resource_of_calls() -> None:
+    """Let roles be limited as on AWS: Kinesis calls by iterator or consumer belong to a stream,
+    IoT policies are attached to a target. MiniStack takes these for calls on ``*``."""
     from ministack.core import iam_actions
     from ministack.services import kinesis
 
     original = iam_actions.extract_resource_arn
+    _ = kinesis._shard_iterators.get_scoped
 
     def extract_resource_arn(
         service: str,
@@ -146,9 +152,14 @@ def name_the_stream_of_kinesis_calls() -> None:
         account_id: str,
     ) -> str:
         found = original(service, method, path, headers, body, query_params, region, account_id)
+        if service == "iot" and path.startswith("/target-policies/"):
+            return str(_json(body).get("target") or "*")
+        request = _json(body) if service == "kinesis" else {}
+        if headers.get("x-amz-target", "").endswith(".DescribeStreamConsumer"):
+            named = f"{request.get('StreamARN')}/consumer/{request.get('ConsumerName')}:0"
+            return str(request.get("ConsumerARN") or named)  # 0: when it was registered
         if service != "kinesis" or found != "*":
             return str(found)
-        request = _json(body)
         if consumer := request.get("ConsumerARN"):
             return str(consumer)
         iterator = kinesis._shard_iterators.get_scoped(
@@ -197,8 +208,9 @@ def _partiql_check(statement: str, region: str, account: str) -> tuple[str, str]
     match = _PARTIQL.match(statement)
     if match is None:
         return "dynamodb:*", "*"
+    verb = next(v for v in ("insert", "update", "delete", "select") if match[v])
     return (
-        f"dynamodb:PartiQL{match['verb'].capitalize()}",
+        f"dynamodb:PartiQL{verb.capitalize()}",
         f"arn:aws:dynamodb:{region}:{account}:table/{match['table']}",
     )
 
@@ -217,7 +229,7 @@ def main() -> None:
         listen_on_loopback_only,
         add_kinesis_rule_action,
         take_any_payload,
-        name_the_stream_of_kinesis_calls,
+        name_the_resource_of_calls,
         authorize_partiql_by_statement,
         count_loopback_as_secure_transport,
     ]

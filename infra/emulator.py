@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,10 @@ _ATTEMPTS: Final = 3
 
 class EmulatorError(Exception):
     """The embedded AWS cannot be started; the text is a sentence that says what to do."""
+
+
+class _PortTakenError(EmulatorError):
+    """Another program took a port between the choice of it and its use."""
 
 
 class Emulator:
@@ -42,6 +45,7 @@ class Emulator:
         self.mqtt_port = mqtt_port
         self.ca_path = (directory / "iot-ca.pem").absolute()
         self.log_path = directory / "emulator.log"
+        self._log_start = 0
 
     @classmethod
     def start(
@@ -74,12 +78,15 @@ class Emulator:
             )
             try:
                 emulator._await()
-            except EmulatorError:
+            except _PortTakenError:
                 emulator.stop()
-                if attempt == _ATTEMPTS - 1 or (gateway_port and mqtt_port):
+                if attempt == _ATTEMPTS - 1:
                     raise
-                continue  # a port that was free a moment ago was taken: try others
-            return emulator
+            except BaseException:  # Ctrl-C too: nothing may be left running
+                emulator.stop()
+                raise
+            else:
+                return emulator
         raise AssertionError
 
     def stop(self) -> None:
@@ -89,22 +96,23 @@ class Emulator:
     @classmethod
     def _launch(cls, directory: Path, port: int, mqtt_port: int, persist: bool) -> Emulator:
         with (directory / "emulator.log").open("ab") as log:
+            log_start = log.tell()
             process = spawn(
                 [sys.executable, "-m", "infra.emulated_aws"],
                 env=environment(directory.absolute(), port, mqtt_port, persist=persist),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        return cls(process, directory, port, mqtt_port)
+        emulator = cls(process, directory, port, mqtt_port)
+        emulator._log_start = log_start
+        return emulator
 
     def _await(self) -> None:
         """Wait for the API and the broker, and fetch the CA certificate."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                raise EmulatorError(
-                    f"the embedded AWS did not start; its log ends with: {self._log_tail()}"
-                )
+                raise self._death()
             if self._is_ready():
                 return
             time.sleep(0.05)
@@ -113,23 +121,40 @@ class Emulator:
         )
 
     def _is_ready(self) -> bool:
+        """Whether API and broker serve; a broker without its port is only a warning in the log,
+        so it is asked for its state."""
         try:
-            with urllib.request.urlopen(  # noqa: S310
-                f"{self.endpoint_url}/_ministack/iot/ca.pem", timeout=5
-            ) as answer:
-                self.ca_path.write_bytes(answer.read())
-        except (OSError, urllib.error.URLError):
+            broker = json.loads(self._get("/_ministack/ready"))["iot_mtls"]
+            if broker != "listening":
+                raise _PortTakenError(
+                    f"the MQTT broker is {broker} on port {self.mqtt_port}: free it, or choose "
+                    "another with --mqtt-port"
+                )
+            self.ca_path.write_bytes(self._get("/_ministack/iot/ca.pem"))
+        except OSError:  # nobody listens yet, or it answers 503 while it starts
             return False
-        return _listens(self.mqtt_port)
+        return True
 
-    def _log_tail(self) -> str:
-        lines = self.log_path.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "(nothing)"
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.endpoint_url}{path}", timeout=5) as answer:  # noqa: S310
+            body: bytes = answer.read()
+        return body
+
+    def _death(self) -> EmulatorError:
+        """Why the process ended, from what this run of it wrote to the log."""
+        text = self.log_path.read_bytes()[self._log_start :].decode(errors="replace").strip()
+        if "is already in use" in text:
+            return _PortTakenError(
+                f"{self.endpoint_url} is taken: stop what uses it, or choose another with --port"
+            )
+        last = text.splitlines()[-1] if text else "(nothing)"
+        return EmulatorError(f"the embedded AWS did not start; its log ends with: {last}")
 
 
 def environment(directory: Path, port: int, mqtt_port: int, *, persist: bool) -> dict[str, str]:
-    """The subprocess's whole environment: none of the user's AWS settings reach it, and all
-    that it writes is in ``directory``."""
+    """The subprocess's whole environment: none of the user's AWS settings reach it, all that it
+    writes is in ``directory``, and it finds no Docker (at start and end it would remove the
+    containers of any MiniStack on this machine)."""
     temporary = directory / "tmp"
     temporary.mkdir(exist_ok=True)
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
@@ -139,6 +164,9 @@ def environment(directory: Path, port: int, mqtt_port: int, *, persist: bool) ->
         "IOT_MTLS_PORT": str(mqtt_port),
         "BIND_HOST": HOST,
         "AUTH": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "DOCKER_HOST": f"unix://{directory / 'no-docker.sock'}",
         "PERSIST_STATE": "1" if persist else "0",
         "S3_PERSIST": "1" if persist else "0",
         "STATE_DIR": str(directory / "state"),
@@ -163,9 +191,3 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
-        return True
-    return False

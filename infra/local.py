@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
-from consumers.leases import create_leases
+from consumers.leases import create_leases, release
 from consumers.worker import StatusServer, Worker, daemon_environment
 from infra.console import Stages, UserError
 from infra.credentials import serve_credentials
@@ -31,6 +32,7 @@ LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "latest_flush_s": 0.5,
     "segment_age_s": 5.0,
     "failover_ms": 1000,
+    "shutdown_grace_s": 5,
     "idle_ms": 200,
     "cbor": False,
     "prelease": True,
@@ -134,13 +136,15 @@ class LocalStack:
         }
         dynamodb = target.client("dynamodb")
         ensure_ttl(dynamodb, settings.windows_table)
-        create_leases(
+        created = create_leases(
             dynamodb,
             target.client("kinesis"),
             stream=settings.stream,
             application=settings.application,
             position=settings.initial_position,
         )
+        if not created:  # state of an earlier run, whose worker may have been killed
+            release(dynamodb, settings.application)
 
     def _start_worker(self) -> None:
         target = self.target
@@ -150,7 +154,16 @@ class LocalStack:
         )
         environment = daemon_environment(target.settings, credentials)
         self.worker = self._exit.enter_context(
-            Worker(target.settings, target.account, environment=environment, log=log, say=self._say)
+            Worker(
+                target.settings,
+                target.account,
+                environment=environment,
+                log=log,
+                say=self._say,
+                release=partial(
+                    release, target.client("dynamodb", "worker"), target.settings.application
+                ),
+            )
         )
         keeper = threading.Thread(target=self.worker.run, args=(self._stopping, time.monotonic))
         keeper.start()

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     max_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
     """A child that does not answer KCL for this long is ended with its daemon."""
+    shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
+    """How long children may take to commit when the worker is stopped, and how long a daemon
+    that lost a child waits before it leaves."""
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
     cbor: bool = True
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""

@@ -31,8 +31,8 @@ class Sent(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric of a window. ``scale`` (the sum of magnitudes) is what a sum's rounding is
-    judged by."""
+    """A metric of a window. ``scale`` (the sum of magnitudes) is what the rounding of ``sum``
+    and ``mean`` is judged by, ``squares`` (the sum of squares) that of ``m2``."""
 
     n: int
     sum: float
@@ -43,15 +43,17 @@ class Metric(NamedTuple):
     first: float
     last: float
     scale: float
+    squares: float
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window's content."""
+    """A window's content; ``expires_at`` is in s, the other times in ms."""
 
     n: int
     first_ts: int
     last_ts: int
+    expires_at: int
     ids: Mapping[str, str]
     metrics: Mapping[str, Metric]
 
@@ -94,13 +96,18 @@ class Rules:
 
 def windows(sent: Iterable[Sent], rules: Rules) -> dict[tuple[str, str], Window]:
     """Every window that must exist, by (device, window name). Ids in ``sent`` are distinct."""
-    members: dict[tuple[str, str], list[Sent]] = defaultdict(list)
+    members: dict[tuple[str, Tier, int], list[Sent]] = defaultdict(list)
     for reading in sent:
         for tier in rules.tiers:
             if rules.accepts(reading, tier):
                 start = reading.ts // tier.size_ms * tier.size_ms
-                members[reading.device, f"{tier.name}#{_iso(start)}"].append(reading)
-    return {key: _window(readings) for key, readings in members.items()}
+                members[reading.device, tier, start].append(reading)
+    return {
+        (device, f"{tier.name}#{_iso(start)}"): _window(
+            readings, (start + tier.size_ms) // 1000 + tier.ttl_s
+        )
+        for (device, tier, start), readings in members.items()
+    }
 
 
 def latest(sent: Iterable[Sent], rules: Rules) -> dict[str, Latest]:
@@ -123,7 +130,7 @@ def ranges(numbers: Iterable[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)
 
 
-def _window(readings: Sequence[Sent]) -> Window:
+def _window(readings: Sequence[Sent], expires_at: int) -> Window:
     boots: dict[str, list[int]] = defaultdict(list)
     names: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for reading in readings:
@@ -135,6 +142,7 @@ def _window(readings: Sequence[Sent]) -> Window:
         n=len(readings),
         first_ts=min(times),
         last_ts=max(times),
+        expires_at=expires_at,
         ids={boot: ranges(seqs) for boot, seqs in boots.items()},
         metrics={name: _metric(points) for name, points in names.items()},
     )
@@ -154,6 +162,7 @@ def _metric(points: Sequence[tuple[int, float]]) -> Metric:
         first=min(points)[1],
         last=max(points)[1],
         scale=math.fsum(map(abs, values)),
+        squares=math.fsum(value * value for value in values),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from devices.batch import BatchLimits, Outgoing
-from devices.client import ConnectError, TelemetryClient
+from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import Identity
 from simulator import garbage
 from simulator.ledger import OK, Ledger
@@ -42,7 +42,8 @@ class Load:
 
 @dataclass
 class Progress:
-    """Live counts of a run."""
+    """Live counts of a run; ``failed`` holds a sentence for each device that could not connect
+    or whose messages were refused."""
 
     connected: int = 0
     failed: list[str] = field(default_factory=list)
@@ -86,22 +87,32 @@ class Fleet:
     async def run(self) -> Progress:
         """Connect every device, drive the load, and wait for acknowledgements.
 
-        :raises ConnectError: when not one device could connect.
+        :raises ConnectError: when every device failed: it could not connect, or was refused.
         """
-        await asyncio.gather(*(self._device(i, one) for i, one in enumerate(self._identities)))
+        ending = asyncio.create_task(self._ending())
+        try:
+            await asyncio.gather(
+                *(self._device(i, one, ending) for i, one in enumerate(self._identities))
+            )
+        finally:
+            ending.cancel()
         if self._identities and len(self.progress.failed) == len(self._identities):
             raise ConnectError(self.progress.failed[0])
         return self.progress
 
-    async def _device(self, index: int, identity: Identity) -> None:
+    async def _ending(self) -> None:
+        """Ends when the user wants to stop, which a signal's handler tells and no event can."""
+        while not self._stopping():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)
+
+    async def _device(self, index: int, identity: Identity, ending: asyncio.Task[None]) -> None:
         recorder = _Recorder(self._ledger)
-        client = TelemetryClient(
-            identity,
-            limits=BatchLimits(self._load.batch, BATCH_BYTES, age_s=3600.0),
-            observer=recorder,
-        )
+        limits = BatchLimits(self._load.batch, BATCH_BYTES, age_s=3600.0)
         try:
             async with self._slots:
+                if ending.done():
+                    return
+                client = TelemetryClient(identity, limits=limits, observer=recorder)
                 await client.connect(60.0)
         except ConnectError as error:
             self.progress.failed.append(str(error))
@@ -110,17 +121,21 @@ class Fleet:
         chance = random.Random(f"{self._load.seed}/{index}")
         drive = asyncio.create_task(self._drive(client, recorder, chance))
         try:
-            await self._bounded(drive)
+            await self._bounded(drive, ending)
+        except PublishRefusedError as error:
+            self.progress.failed.append(str(error))
         finally:
             self.progress.unacknowledged += await client.close()
             self.progress.connected -= 1
 
-    async def _bounded(self, drive: asyncio.Task[None]) -> None:
+    async def _bounded(self, drive: asyncio.Task[None], ending: asyncio.Task[None]) -> None:
         """Wait for a device's load, but not for ever: a full window of messages that the broker
         does not take must not keep the fleet from its end."""
-        deadline = time.monotonic() + self._load.seconds + GRACE_S
-        while not drive.done() and not self._stopping() and time.monotonic() < deadline:
-            await asyncio.wait([drive], timeout=0.2)
+        await asyncio.wait(
+            [drive, ending],
+            timeout=self._load.seconds + GRACE_S,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
         drive.cancel()
         await asyncio.gather(drive, return_exceptions=True)
         if not drive.cancelled() and (error := drive.exception()):

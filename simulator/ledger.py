@@ -20,8 +20,8 @@ from ingest.tiers import Tier
 
 OK: Final = "ok"
 _SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS message (
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE message (
     id INTEGER PRIMARY KEY,
     device TEXT NOT NULL,
     boot TEXT NOT NULL,
@@ -72,6 +72,9 @@ class Ledger:
     """A ledger being written. Also a :class:`devices.client.Observer`."""
 
     def __init__(self, path: Path, meta: Meta, now_ms: Callable[[], int]) -> None:
+        """:raises LedgerError: when the file exists: a ledger is of one run."""
+        if path.exists():
+            raise LedgerError(f"{path} exists: name another file, a ledger is of one run")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._now_ms = now_ms
@@ -79,7 +82,7 @@ class Ledger:
         self._db = sqlite3.connect(path, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
         self._db.execute(
-            "INSERT OR REPLACE INTO meta VALUES ('meta', ?)", (msgspec.json.encode(meta).decode(),)
+            "INSERT INTO meta VALUES ('meta', ?)", (msgspec.json.encode(meta).decode(),)
         )
         self.sent = self.acked = self.readings = 0
 
@@ -124,7 +127,10 @@ def read_meta(path: Path) -> Meta:
     """
     with closing(_open(path)) as db:
         row = db.execute("SELECT value FROM meta WHERE key = 'meta'").fetchone()
-    return msgspec.json.decode(row[0], type=Meta)
+    try:
+        return msgspec.json.decode(row[0], type=Meta)
+    except msgspec.MsgspecError:
+        raise LedgerError(f"{path} is not a ledger of this version") from None
 
 
 def read_entries(path: Path) -> Iterator[Entry]:

@@ -51,9 +51,10 @@ def load_stream(
 def _message(
     batcher: Batcher, read: Callable[[int], dict[str, float | bool]], count: int
 ) -> list[Outgoing]:
+    """One message of ``count`` readings a ms apart, the last of them made now."""
     now = time.time_ns() // 1_000_000
     return [
-        message for i in range(count) for message in batcher.add(now - count + i + 1, read(now))
+        message for ts in range(now - count + 1, now + 1) for message in batcher.add(ts, read(ts))
     ]
 
 

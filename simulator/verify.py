@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +9,12 @@ from typing import Any, Final
 
 from ingest.message import Message, decode
 from simulator import expected
+from simulator.differences import latest_fault, window_faults
 from simulator.expected import Rules, Sent
 from simulator.ledger import OK, Entry
 from simulator.observe import ArchiveRow, Observed
 
 SHOWN: Final = 20
-_SUM: Final = 1e-9
 
 Id = tuple[str, str, int]
 
@@ -221,10 +220,10 @@ class Verifier:
     ) -> None:
         counts = report.windows
         stored = self._observed.windows
-        ttl = {tier.name: (tier.size_ms // 1000, tier.ttl_s) for tier in self._rules.tiers}
         for key in sorted(wanted.keys() | stored.keys()):
             item, window = stored.get(key), wanted.get(key)
-            if item is not None and int(item["expires_at"]["N"]) <= self._now_s:
+            expires_at = window.expires_at if window else int(stored[key]["expires_at"]["N"])
+            if expires_at <= self._now_s:
                 counts["expired"] += 1
             elif window is None:
                 if self._exclusive or key[0] in self._devices:
@@ -233,9 +232,6 @@ class Verifier:
                         f"window {key[1]} of {key[0]} is there and nothing was sent for it"
                     )
             elif item is None:
-                if _expired(key[1], window, ttl, self._now_s):
-                    counts["expired"] += 1
-                    continue
                 counts["missing"] += 1
                 report.differ(
                     f"window {key[1]} of {key[0]} is missing: expected {window.n} readings"
@@ -248,63 +244,20 @@ class Verifier:
                     report.differ(f"window {key[1]} of {key[0]}: {faults[0]}")
 
     def _check_latest(self, report: Report, wanted: Mapping[str, expected.Latest]) -> None:
-        for device, state in sorted(wanted.items()):
-            report.latest["checked"] += 1
-            item = self._observed.devices.get(device)
-            fault = "missing" if item is None else latest_fault(item, state)
+        """A device that is known and never sent has an item too, without a reading's identity."""
+        stored = self._observed.devices
+        for device in sorted(wanted.keys() | stored.keys()):
+            item, state = stored.get(device), wanted.get(device)
+            if state is not None:
+                fault = "missing" if item is None else latest_fault(item, state)
+            elif self._exclusive or device in self._devices:
+                fault = "it shows a reading that nobody sent" if "boot" in stored[device] else None
+            else:
+                continue
+            report.latest["checked"] += state is not None
             if fault:
                 report.latest["wrong"] += 1
                 report.differ(f"latest state of {device}: {fault}")
-
-
-def window_faults(item: Mapping[str, Any], window: expected.Window) -> Iterator[str]:
-    """How a stored window differs from what it must hold."""
-    for name in ("n", "first_ts", "last_ts"):
-        have, want = int(item[name]["N"]), getattr(window, name)
-        if have != want:
-            yield f"{name} is {have}, expected {want}"
-    ids = {boot: text["S"] for boot, text in item["ids"]["M"].items()}
-    if ids != window.ids:
-        yield f"ids are {ids}, expected {dict(window.ids)}"
-    metrics = item["metrics"]["M"]
-    if metrics.keys() != window.metrics.keys():
-        yield f"metrics are {sorted(metrics)}, expected {sorted(window.metrics)}"
-        return
-    for name, want in window.metrics.items():
-        yield from _metric_faults(name, metrics[name]["M"], want)
-
-
-def _metric_faults(name: str, item: Mapping[str, Any], want: expected.Metric) -> Iterator[str]:
-    have = {field: float(item[field]["N"]) for field in item}
-    for exact in ("n", "min", "max", "first", "last"):
-        if have[exact] != getattr(want, exact):
-            yield f"{name}.{exact} is {have[exact]}, expected {getattr(want, exact)}"
-    square = want.scale * want.scale
-    for close, slack in (("sum", want.scale), ("mean", want.scale / want.n), ("m2", square)):
-        if not math.isclose(have[close], getattr(want, close), rel_tol=_SUM, abs_tol=_SUM * slack):
-            yield f"{name}.{close} is {have[close]}, expected {getattr(want, close)}"
-
-
-def latest_fault(item: Mapping[str, Any], want: expected.Latest) -> str | None:
-    """How a stored device state differs from what it must be."""
-    if "boot" not in item:
-        return "it shows no reading"
-    have = (int(item["last_ts"]["N"]), item["boot"]["S"], int(item["seq"]["N"]))
-    if have != (want.last_ts, want.boot, want.seq):
-        return f"newest reading is {have}, expected {(want.last_ts, want.boot, want.seq)}"
-    metrics = {
-        name: (float(value["M"]["v"]["N"]), int(value["M"]["ts"]["N"]))
-        for name, value in item["metrics"]["M"].items()
-    }
-    return None if metrics == want.metrics else f"{metrics}, expected {dict(want.metrics)}"
-
-
-def _expired(
-    name: str, window: expected.Window, ttl: Mapping[str, tuple[int, int]], now_s: float
-) -> bool:
-    size_s, ttl_s = ttl[name.split("#")[0]]
-    start = window.first_ts // 1000 // size_s * size_s
-    return start + size_s + ttl_s <= now_s
 
 
 def _name(identity: Id) -> str:

@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from consumers.leases import create_leases
+from consumers.leases import create_leases, release
 from consumers.worker import StatusServer, Worker, daemon_environment
 from infra.commands.options import aws_option
 from infra.console import UserError, say
@@ -42,6 +43,9 @@ def consume(aws: bool) -> None:
                 environment=daemon_environment(target.settings, credentials),
                 log=sys.stderr.buffer,
                 say=say,
+                release=partial(
+                    release, target.client("dynamodb", "worker"), target.settings.application
+                ),
             )
         )
         server = stack.enter_context(_status_server(target, worker))

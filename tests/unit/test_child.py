@@ -17,7 +17,7 @@ from consumers.child import Pipe, serve
 from consumers.config import child_config, to_environment
 from consumers.protocol import ProtocolError, StreamRecord, checkpoint_line, parse, status_line
 from consumers.retry import GaveUpError
-from consumers.segment import Position
+from consumers.segment import position
 from ingest.settings import Settings
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
@@ -46,7 +46,9 @@ def test_lines_captured_from_the_daemon_are_understood() -> None:
     assert actions >= {"initialize", "processRecords", "shutdownRequested", "checkpoint"}
     records = [r for line in captured for r in parse(line).records]
     assert records
-    assert all(r.position.sequence > 0 and r.approximate_arrival_timestamp > 1e12 for r in records)
+    assert all(
+        r.position.sequence.isdigit() and r.approximate_arrival_timestamp > 1e12 for r in records
+    )
 
 
 def _read(file: Path) -> Iterator[bytes]:
@@ -60,11 +62,20 @@ def test_a_line_that_is_no_action_ends_the_process(line: bytes) -> None:
 
 
 def test_a_checkpoint_names_its_position() -> None:
-    assert msgspec.json.decode(checkpoint_line(Position(49, 3))) == {
+    assert msgspec.json.decode(checkpoint_line(position("49", 3))) == {
         "action": "checkpoint",
         "sequenceNumber": "49",
         "subSequenceNumber": 3,
     }
+
+
+def test_a_checkpoint_gives_the_sequence_number_back_to_the_letter() -> None:
+    """Read as a number and written again, it named a place before every record: after a crash
+    the shard was read from its tip, and what lay between was lost."""
+    record = StreamRecord(b"", "000000017954490019420000000018")
+    line = msgspec.json.decode(checkpoint_line(record.position))
+    assert line["sequenceNumber"] == "000000017954490019420000000018"
+    assert position("9", 0) < position("10", 0) < position("10", 1)
 
 
 def test_a_throttled_checkpoint_is_asked_for_again() -> None:
@@ -78,26 +89,26 @@ def test_a_throttled_checkpoint_is_asked_for_again() -> None:
         sink,  # type: ignore[arg-type]
         backoff,
     )
-    assert pipe.checkpoint(Position(5, 0)) is True
+    assert pipe.checkpoint(position("5", 0)) is True
     assert len(written(sink)) == 3
 
 
 def test_a_checkpoint_after_the_lease_was_lost_says_so() -> None:
     pipe = Pipe(lines(refused("ShutdownException")), io.BytesIO(), backoff)  # type: ignore[arg-type]
-    assert pipe.checkpoint(Position(5, 0)) is False
+    assert pipe.checkpoint(position("5", 0)) is False
 
 
 @pytest.mark.parametrize("error", ["InvalidStateException", "IllegalArgumentException"])
 def test_any_other_refusal_of_a_checkpoint_ends_the_process(error: str) -> None:
     pipe = Pipe(lines(refused(error)), io.BytesIO(), backoff)  # type: ignore[arg-type]
     with pytest.raises(ProtocolError, match=error):
-        pipe.checkpoint(Position(5, 0))
+        pipe.checkpoint(position("5", 0))
 
 
 def test_another_action_where_a_checkpoint_was_awaited_ends_the_process() -> None:
     pipe = Pipe(lines({"action": "leaseLost"}), io.BytesIO(), backoff)  # type: ignore[arg-type]
     with pytest.raises(ProtocolError):
-        pipe.checkpoint(Position(5, 0))
+        pipe.checkpoint(position("5", 0))
 
 
 class Scripted:

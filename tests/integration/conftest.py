@@ -1,0 +1,87 @@
+"""One embedded AWS, and one deployed stack in it, for all tests of a worker.
+
+Mark a module that uses them with ``pytestmark = STACK``, so that its tests share one process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+import pytest
+
+from infra.deploy import deploy, ensure_ttl
+from infra.emulator import Emulator
+from infra.local import LOCAL_SETTINGS
+from infra.target import Target
+from ingest.settings import Settings
+
+STACK: Final = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
+ROLES: Final = ("worker", "dashboard", "simulator")
+T = TypeVar("T")
+
+
+def eventually(attempt: Callable[[], T], *, within_s: float = 10.0) -> T:
+    """What ``attempt`` returns once it is true; the last value when it never is."""
+    deadline = time.monotonic() + within_s
+    while not (value := attempt()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value
+
+
+def target_of(emulator: Emulator, stack: str = "penstock", **settings: Any) -> Target:
+    """Clients of ``stack`` in the embedded AWS, as its root until roles are known."""
+    resolved = Settings(
+        **{
+            **LOCAL_SETTINGS,
+            "stack": stack,
+            "endpoint_url": emulator.endpoint_url,
+            "iot_host": "127.0.0.1",
+            "iot_port": emulator.mqtt_port,
+            "iot_ca": emulator.ca_path,
+            **settings,
+        }
+    )
+    target = Target(resolved, account="", local=True)
+    target.account = target.client("sts").get_caller_identity()["Account"]
+    return target
+
+
+def records(target: Target, stream: str) -> list[dict[str, Any]]:
+    """Every record of a stream, shard by shard."""
+    kinesis = target.client("kinesis")
+    found: list[dict[str, Any]] = []
+    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+        iterator = kinesis.get_shard_iterator(
+            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while page := (answer := kinesis.get_records(ShardIterator=iterator))["Records"]:
+            found += page
+            iterator = answer["NextShardIterator"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """A running embedded AWS, empty at first."""
+    running = Emulator.start(tmp_path_factory.mktemp("emulator"), persist=False)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def pipeline(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Target:
+    """The stack ``penstock``, deployed with every role. ``client(service, role)`` works as one
+    of ``ROLES``, or as the account's root when no role is named."""
+    target = target_of(emulator, devices_dir=tmp_path_factory.mktemp("devices"))
+    outputs = deploy(
+        target.client("cloudformation"),
+        target.settings.stack,
+        {"ShardCount": "2", "DeletionProtection": "false", "WithSimulator": "true"},
+        on_event=lambda _: None,
+        interval=0.05,
+    )
+    target.roles |= {role: outputs[f"{role.capitalize()}RoleArn"] for role in ROLES}
+    ensure_ttl(target.client("dynamodb"), target.settings.windows_table)
+    return target

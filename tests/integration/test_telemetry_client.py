@@ -1,0 +1,337 @@
+"""The telemetry client against a real MQTT 5 broker with mTLS and enforced policies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from devices.batch import Batcher, BatchLimits, Outgoing
+from devices.client import ConnectError, PublishRefusedError, TelemetryClient
+from devices.identity import Identity
+from devices.provision import Clients, create_device
+from devices.run import RunCounts, run_device
+from infra.deploy import deploy
+from infra.emulator import Emulator
+from infra.target import Target
+from ingest.message import MAX_PAYLOAD_BYTES, Message, decode
+from ingest.record import Envelope, decode_record
+from ingest.topic import basic_ingest_topic
+from tests.integration.conftest import STACK, eventually, records, target_of
+
+pytestmark = STACK
+
+ONE_EACH = BatchLimits(readings=1)
+
+
+class Broker:
+    """An embedded AWS of this module's own, that can be stopped, paused and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "emulator"
+        self._emulator = Emulator.start(self._folder, persist=True)
+        self._ports = (int(self._emulator.endpoint_url.rsplit(":", 1)[1]), self._emulator.mqtt_port)
+        self.target = target_of(self._emulator, devices_dir=folder / "devices")
+        deploy(
+            self.target.client("cloudformation"),
+            self.target.settings.stack,
+            {"ShardCount": "1", "DeletionProtection": "false", "WithSimulator": "false"},
+            on_event=lambda _: None,
+            interval=0.05,
+        )
+
+    def stop(self) -> None:
+        """Stop it; its state is saved."""
+        self._emulator.stop()
+
+    def start(self) -> None:
+        """Start it again, on the same ports and with its state."""
+        self._emulator = Emulator.start(
+            self._folder, gateway_port=self._ports[0], mqtt_port=self._ports[1], persist=True
+        )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It is there, and does nothing: connections stay open, nothing is acknowledged."""
+        os.kill(self._emulator.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._emulator.pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    running = Broker(tmp_path_factory.mktemp("broker"))
+    yield running
+    running.stop()
+
+
+def _device(target: Target, name: str) -> Identity:
+    return create_device(
+        Clients(target.client("iot"), target.client("dynamodb")), target.settings, name
+    )
+
+
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end; no task may be left when it is reached."""
+
+    async def main() -> Any:
+        result = await asyncio.wait_for(coroutine, 90)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left
+        return result
+
+    return asyncio.run(main())
+
+
+def _arrived(target: Target, device: str) -> set[int]:
+    """Sequence numbers of the device's readings in the stream."""
+    found: set[int] = set()
+    for record in records(target, target.settings.stream):
+        envelope = decode_record(record["Data"])
+        assert isinstance(envelope, Envelope)
+        if envelope.device_id == device:
+            message = decode(envelope.payload)
+            assert isinstance(message, Message)
+            found |= set(range(message.seq, message.seq + len(message.readings)))
+    return found
+
+
+class Heard:
+    """An observer that keeps what it hears, in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+
+    def sending(self, device_id: str, message: Outgoing) -> None:
+        self.calls.append(("sending", message.seq))
+
+    def acknowledged(self, device_id: str, message: Outgoing) -> None:
+        self.calls.append(("acknowledged", message.seq))
+
+    def seqs(self, call: str) -> list[int]:
+        return [seq for name, seq in self.calls if name == call]
+
+
+def test_what_is_acknowledged_has_arrived(pipeline: Target) -> None:
+    device, heard = _device(pipeline, "client-arrives"), Heard()
+
+    async def scenario() -> int:
+        client = TelemetryClient(device, limits=BatchLimits(readings=3), observer=heard)
+        await client.connect()
+        for i in range(10):
+            await client.add(i, {"temperature": 20.0 + i, "door_open": i % 2 == 0})
+        return await client.close()
+
+    assert _run(scenario()) == 0
+    assert sorted(heard.seqs("acknowledged")) == heard.seqs("sending") == [0, 3, 6, 9]
+    for seq in (0, 3, 6, 9):
+        assert heard.calls.index(("sending", seq)) < heard.calls.index(("acknowledged", seq))
+    assert eventually(lambda: _arrived(pipeline, "client-arrives") == set(range(10)))
+
+
+def test_a_lone_reading_is_sent_when_it_is_old_enough(pipeline: Target) -> None:
+    device = _device(pipeline, "client-age")
+
+    async def scenario() -> None:
+        async with TelemetryClient(device, limits=BatchLimits(age_s=0.05)) as client:
+            await client.add(1, {"a": 1.0})
+            arrived = asyncio.to_thread(eventually, lambda: _arrived(pipeline, "client-age") == {0})
+            assert await arrived
+
+    _run(scenario())
+
+
+def test_another_devices_topic_is_refused_and_its_own_is_not(pipeline: Target) -> None:
+    device = _device(pipeline, "client-thief")
+    topic = basic_ingest_topic(pipeline.settings.rule, "client-victim")
+
+    async def scenario() -> tuple[PublishRefusedError, int]:
+        client = TelemetryClient(device, limits=ONE_EACH)
+        await client.connect()
+        (stolen,) = Batcher(ONE_EACH).add(1, {"a": 1.0})
+        with pytest.raises(PublishRefusedError) as caught:
+            await (await client.send(stolen, topic=topic))
+        await client.add(2, {"a": 2.0})
+        return caught.value, await client.close()
+
+    error, unacknowledged = _run(scenario())
+    assert error.reason_code == 0x87
+    assert "client-thief's message to" in str(error)
+    assert unacknowledged == 1
+    assert eventually(lambda: _arrived(pipeline, "client-thief") == {0})
+    assert _arrived(pipeline, "client-victim") == set()
+
+
+def test_a_device_whose_own_topic_is_refused_fails_loudly_and_still_closes(
+    pipeline: Target,
+) -> None:
+    device = _device(pipeline, "client-banned")
+    banned = replace(device, facts=replace(device.facts, rule="another_rule"))
+
+    async def scenario() -> int:
+        client = TelemetryClient(banned, limits=BatchLimits(readings=2, age_s=0.01))
+        await client.connect()
+        with pytest.raises(PublishRefusedError, match="only to its own topic"):
+            await _add_for_ever(client)
+        return await client.close()
+
+    assert _run(scenario()) > 0
+
+
+async def _add_for_ever(client: TelemetryClient) -> None:
+    for i in count():
+        await client.add(i, {"a": 1.0})
+        await asyncio.sleep(0.005)
+
+
+def test_a_certificate_does_not_connect_under_another_name(pipeline: Target) -> None:
+    device = _device(pipeline, "client-one")
+    _device(pipeline, "client-two")
+    forged = replace(device, facts=replace(device.facts, device_id="client-two"))
+    with pytest.raises(ConnectError, match=r"does not let client-two in .reason code 0x87."):
+        _run(_connect(forged))
+
+
+def test_a_broker_with_another_ca_is_not_trusted(pipeline: Target, tmp_path: Path) -> None:
+    device = _device(pipeline, "client-ca")
+    other = x509.load_pem_x509_certificate(device.certificate_path.read_bytes())
+    (tmp_path / "other.pem").write_bytes(other.public_bytes(Encoding.PEM))
+    wrong = replace(device, facts=replace(device.facts, ca_path=str(tmp_path / "other.pem")))
+    with pytest.raises(ConnectError, match=r"no TLS with 127\.0\.0\.1:\d+ .*certificate"):
+        _run(_connect(wrong))
+
+
+def test_a_port_where_nobody_listens_is_named(pipeline: Target) -> None:
+    device = _device(pipeline, "client-port")
+    wrong = replace(device, facts=replace(device.facts, port=1))
+    with pytest.raises(ConnectError, match=r"no broker answers at 127\.0\.0\.1:1 within 1 s"):
+        _run(_connect(wrong, 1.0))
+
+
+@pytest.mark.parametrize("lost", ["certificate_path", "key_path"])
+def test_a_lost_file_is_a_sentence(pipeline: Target, lost: str) -> None:
+    device = _device(pipeline, f"client-lost-{lost}")
+    getattr(device, lost).unlink()
+    with pytest.raises(ConnectError, match="cannot be used"):
+        _run(_connect(device))
+
+
+async def _connect(identity: Identity, timeout_s: float = 20.0) -> None:
+    await TelemetryClient(identity).connect(timeout_s)
+
+
+def test_a_message_greater_than_the_broker_takes_is_refused_here(pipeline: Target) -> None:
+    device = _device(pipeline, "client-great")
+
+    async def scenario() -> int:
+        client = TelemetryClient(device)
+        await client.connect()
+        with pytest.raises(ValueError, match="the limit is 131072"):
+            await client.send(Outgoing("boot0000", 0, 0, bytes(MAX_PAYLOAD_BYTES + 1)))
+        return await client.close()
+
+    assert _run(scenario()) == 0
+
+
+def test_a_broker_that_restarts_mid_stream_loses_nothing(broker: Broker) -> None:
+    device, heard, total = _device(broker.target, "client-restart"), Heard(), 120
+
+    async def scenario() -> tuple[int, int]:
+        client = TelemetryClient(device, limits=ONE_EACH, window=20, observer=heard)
+        await client.connect()
+        restart: asyncio.Task[None] | None = None
+        for i in range(total):
+            await client.add(i, {"a": float(i)})
+            if i == 30:
+                restart = asyncio.create_task(_restart(broker))
+            await asyncio.sleep(0.01)
+        assert restart is not None
+        await restart
+        return await client.close(), client.connections
+
+    unacknowledged, connections = _run(scenario())
+    assert unacknowledged == 0
+    assert connections >= 2
+    assert sorted(heard.seqs("acknowledged")) == list(range(total))
+    assert eventually(lambda: _arrived(broker.target, "client-restart") == set(range(total)))
+
+
+async def _restart(broker: Broker) -> None:
+    await asyncio.to_thread(broker.stop)
+    broker.start()  # not in a thread: the emulator ends with the thread that started it
+
+
+def test_a_full_window_holds_the_device_back_until_there_is_room(broker: Broker) -> None:
+    device = _device(broker.target, "client-window")
+
+    async def scenario() -> int:
+        client = TelemetryClient(device, limits=ONE_EACH, window=5)
+        await client.connect()
+        with broker.paused():
+            for i in range(5):
+                await client.add(i, {"a": 1.0})
+            blocked = asyncio.create_task(client.add(5, {"a": 1.0}))
+            done, _ = await asyncio.wait([blocked], timeout=0.3)
+            assert not done
+            assert client.in_flight == 5
+        await blocked
+        return await client.close()
+
+    assert _run(scenario()) == 0
+    assert eventually(lambda: _arrived(broker.target, "client-window") == set(range(6)))
+
+
+def test_closing_says_how_many_messages_a_silent_broker_did_not_take(broker: Broker) -> None:
+    device = _device(broker.target, "client-silent")
+
+    async def scenario() -> int:
+        limits = BatchLimits(readings=2)
+        client = TelemetryClient(device, limits=limits, window=3, close_s=0.3)
+        await client.connect()
+        with broker.paused():
+            for i in range(7):  # three messages fill the window, one is open
+                await client.add(i, {"a": 1.0})
+            return await client.close()
+
+    assert _run(scenario()) == 4
+
+
+async def _lines(*lines: str) -> AsyncIterator[str]:
+    for line in lines:
+        yield line
+
+
+def test_a_devices_bad_lines_are_told_by_number_and_skipped(pipeline: Target) -> None:
+    device, complaints = _device(pipeline, "client-lines"), list[str]()
+    lines = _lines(
+        '{"temperature": 21.5}',
+        "",
+        "nonsense",
+        '{"ts": 5, "metrics": {"temperature": 22}}',
+        '{"ts": "now", "metrics": {"temperature": 22}}',
+        '{"Upper": 1}',
+        "[" * 20_000,
+        "[]",
+    )
+
+    async def scenario() -> RunCounts:
+        client = TelemetryClient(device)
+        return await run_device(client, lines, now_ms=lambda: 7, complain=complaints.append)
+
+    assert _run(scenario()) == RunCounts(readings=2, skipped=5, unacknowledged=0)
+    assert [complaint.split(" is skipped: ")[0] for complaint in complaints] == [
+        "line 3", "line 5", "line 6", "line 7", "line 8",
+    ]  # fmt: skip
+    assert eventually(lambda: _arrived(pipeline, "client-lines") == {0, 1})

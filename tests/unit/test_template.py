@@ -1,0 +1,221 @@
+"""The template says what the code expects, and grants no more than the code needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+from cfnlint.decode import decode
+
+from infra.deploy import TEMPLATE
+from ingest.settings import Settings
+from ingest.topic import PARTITION_KEY, RULE_SQL, basic_ingest_topic, telemetry_topic
+
+ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
+SETTINGS = Settings(stack=STACK, region=REGION)
+PSEUDO = {
+    "AWS::StackName": STACK,
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Region": REGION,
+    "AWS::Partition": "aws",
+}
+THING = "${iot:Connection.Thing.ThingName}"
+
+WILD = {
+    ("ArchiveBucketPolicy", "TlsOnly"): "a Deny of everything that does not come by TLS",
+    ("WorkerRole", "PublishKclMetrics"): "CloudWatch has no resources; limited by namespace",
+    ("SimulatorRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
+}
+"""The only statements that may say ``*``, and why."""
+
+
+def _value(node: Any) -> Any:
+    """What CloudFormation would make of a node; a reference to a resource is ``<its name>``."""
+    if isinstance(node, list):
+        return [_value(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if len(node) != 1:
+        return {key: _value(item) for key, item in node.items()}
+    (function, argument), *_ = node.items()
+    if function == "Ref":
+        return PSEUDO.get(argument, f"<{argument}>")
+    if function == "Fn::GetAtt":
+        return f"<{'.'.join(argument) if isinstance(argument, list) else argument}>"
+    if function == "Fn::Split":
+        return _value(argument[1]).split(argument[0])
+    if function == "Fn::Join":
+        return argument[0].join(_value(argument[1]))
+    if function == "Fn::Sub":
+        text, names = argument if isinstance(argument, list) else (argument, {})
+        return _substituted(text, PSEUDO | {k: _value(v) for k, v in names.items()})
+    return {function: _value(argument)}
+
+
+def _substituted(text: str, names: dict[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1].startswith("!"):
+            return f"${{{match[1][1:]}}}"
+        return names.get(match[1], f"<{match[1]}>")
+
+    return re.sub(r"\$\{(.*?)\}", value, text)
+
+
+RAW = decode(TEMPLATE)[0]
+RESOURCES: dict[str, Any] = {name: _value(body) for name, body in RAW["Resources"].items()}
+
+
+def _properties(name: str) -> Any:
+    return RESOURCES[name]["Properties"]
+
+
+def _statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every IAM statement that grants or denies, with the resource that holds it."""
+    for name, body in RESOURCES.items():
+        if body["Type"] == "AWS::IAM::Role":
+            for policy in body["Properties"]["Policies"]:
+                yield from ((name, s) for s in policy["PolicyDocument"]["Statement"])
+        elif "PolicyDocument" in body["Properties"]:
+            yield from ((name, s) for s in body["Properties"]["PolicyDocument"]["Statement"])
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
+
+
+def _actions(role: str) -> set[str]:
+    return {a for name, s in _statements() if name == role for a in _listed(s["Action"])}
+
+
+def test_the_template_is_clean() -> None:
+    found = lint(TEMPLATE.read_text(), config=ManualArgs(regions=["us-east-1", "eu-west-1"]))
+    assert [str(match) for match in found] == []
+
+
+def test_the_rule_is_the_one_of_the_contract() -> None:
+    rule = _properties("TopicRule")["TopicRulePayload"]
+    assert rule["Sql"] == RULE_SQL
+    assert rule["AwsIotSqlVersion"] == "2016-03-23"
+    assert rule["Actions"][0]["Kinesis"]["PartitionKey"] == PARTITION_KEY
+    assert rule["ErrorAction"]["Sqs"]["UseBase64"] is False
+
+
+@pytest.mark.parametrize(
+    ("resource", "key", "expected"),
+    [
+        ("Stream", "Name", SETTINGS.stream),
+        ("WindowsTable", "TableName", SETTINGS.windows_table),
+        ("DevicesTable", "TableName", SETTINGS.devices_table),
+        ("ArchiveBucket", "BucketName", SETTINGS.bucket(ACCOUNT)),
+        ("TopicRule", "RuleName", SETTINGS.rule),
+        ("DevicePolicy", "PolicyName", SETTINGS.device_policy),
+        ("DeviceType", "ThingTypeName", SETTINGS.thing_type),
+    ],
+)
+def test_names_are_those_of_the_settings(resource: str, key: str, expected: str) -> None:
+    assert _properties(resource)[key] == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [
+        ("WindowsTable", [("device", "HASH"), ("window", "RANGE")]),
+        ("DevicesTable", [("bucket", "HASH"), ("device", "RANGE")]),
+    ],
+)
+def test_tables_have_the_keys_of_the_design(table: str, keys: list[tuple[str, str]]) -> None:
+    properties = _properties(table)
+    assert [(k["AttributeName"], k["KeyType"]) for k in properties["KeySchema"]] == keys
+    assert {a["AttributeType"] for a in properties["AttributeDefinitions"]} == {"S"}
+    assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert properties["SSESpecification"]["SSEEnabled"] is True
+
+
+def test_windows_expire_by_their_own_attribute() -> None:
+    ttl = _properties("WindowsTable")["TimeToLiveSpecification"]
+    assert ttl == {"AttributeName": "expires_at", "Enabled": True}
+
+
+@pytest.mark.parametrize("resource", ["WindowsTable", "DevicesTable", "ArchiveBucket"])
+def test_data_outlives_the_stack(resource: str) -> None:
+    assert RESOURCES[resource]["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert RESOURCES[resource]["UpdateReplacePolicy"] == "Retain"
+
+
+def test_the_archive_is_private_encrypted_and_versioned() -> None:
+    bucket = _properties("ArchiveBucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "AES256" in str(bucket["BucketEncryption"])
+    tls = _properties("ArchiveBucketPolicy")["PolicyDocument"]["Statement"][0]
+    assert (tls["Effect"], tls["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_the_archive_ages_only_when_asked_to() -> None:
+    rules = _properties("ArchiveBucket")["LifecycleConfiguration"]["Rules"]
+    always, *asked = rules
+    assert "AbortIncompleteMultipartUpload" in always
+    assert "NoncurrentVersionExpiration" in always
+    moves = {r["Fn::If"][0]: r["Fn::If"][1]["Transitions"][0]["StorageClass"] for r in asked}
+    assert moves == {"MovesToGlacier": "GLACIER_IR", "MovesToDeepArchive": "DEEP_ARCHIVE"}
+    for parameter in ("GlacierAfterDays", "DeepArchiveAfterDays"):
+        assert RAW["Parameters"][parameter]["Default"] == 0
+
+
+def test_a_device_connects_and_publishes_as_itself_only() -> None:
+    connect, publish = _properties("DevicePolicy")["PolicyDocument"]["Statement"]
+    prefix = f"arn:aws:iot:{REGION}:{ACCOUNT}"
+    assert (connect["Action"], publish["Action"]) == ("iot:Connect", "iot:Publish")
+    assert connect["Resource"] == f"{prefix}:client/{THING}"
+    assert connect["Condition"] == {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
+    topics = [basic_ingest_topic(SETTINGS.rule, "me"), telemetry_topic("me")]
+    assert publish["Resource"] == [
+        f"{prefix}:topic/{t.replace('me/', f'{THING}/')}" for t in topics
+    ]
+
+
+def test_no_statement_is_wider_than_it_has_to_be() -> None:
+    wide = {
+        (name, statement.get("Sid", ""))
+        for name, statement in _statements()
+        if "*" in _listed(statement["Resource"])
+        or any("*" in action for action in _listed(statement["Action"]))
+    }
+    assert wide == set(WILD)
+
+
+def test_a_statement_that_says_star_is_limited_otherwise() -> None:
+    by_sid = {(name, s.get("Sid", "")): s for name, s in _statements()}
+    assert by_sid["ArchiveBucketPolicy", "TlsOnly"]["Effect"] == "Deny"
+    metrics = by_sid["WorkerRole", "PublishKclMetrics"]
+    assert metrics["Action"] == "cloudwatch:PutMetricData"
+    namespace = {"cloudwatch:namespace": SETTINGS.application}
+    assert metrics["Condition"] == {"StringEquals": namespace}
+
+
+def test_only_the_rule_writes_into_the_stream_and_nobody_deletes_data() -> None:
+    assert _actions("RuleRole") == {"kinesis:PutRecord", "sqs:SendMessage"}
+    assert not any(a.startswith("kinesis:Put") for a in _actions("WorkerRole"))
+    reads = {"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"}
+    assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
+    for role in ("WorkerRole", "DashboardRole", "SimulatorRole"):
+        assert not {"s3:DeleteObject", "dynamodb:DeleteTable"} & _actions(role)
+
+
+def test_the_workers_lease_rights_end_at_its_own_tables() -> None:
+    leases = next(s for _, s in _statements() if s.get("Sid") == "KeepLeases")
+    tables = [arn.rpartition(":table/")[2] for arn in leases["Resource"]]
+    app = SETTINGS.application
+    kcl = [app, f"{app}-CoordinatorState", f"{app}-WorkerMetricStats", f"{app}/index/*"]
+    assert sorted(tables) == sorted(kcl)
+
+
+def test_the_rule_role_is_for_the_broker_of_this_account_only() -> None:
+    trust = _properties("RuleRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert [s["Principal"] for s in trust] == [{"Service": "iot.amazonaws.com"}]
+    assert trust[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}

@@ -1,0 +1,417 @@
+"""The verifier: exact for what is right, and not for any single thing that is wrong.
+
+The right answer is built here by a plain loop, apart from both the worker and the oracle.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ingest.message import Message, Reading, decode, encode
+from ingest.tiers import Tier
+from simulator.expected import Rules
+from simulator.ledger import OK, Entry
+from simulator.observe import ArchiveRow, Observed
+from simulator.verify import Report, verify
+
+TIERS = (Tier("10s", flush_s=1, ttl_s=600), Tier("1m", flush_s=1, ttl_s=86_400))
+RULES = Rules(TIERS, clock_ahead_s=60)
+NOW = 1_795_420_800_000
+TEN, MINUTE = "10s#2026-11-23T08:00:00Z", "1m#2026-11-23T08:00:00Z"
+BOOT = "9f2c61d0c1a44a2e"
+
+
+def entry(device: str, seq: int, readings: list[tuple[int, dict[str, float | bool]]]) -> Entry:
+    """An acknowledged message of readings (ms after NOW, metrics)."""
+    message = Message(1, BOOT, seq, [Reading(NOW + ts, metrics) for ts, metrics in readings])
+    return _entry(device, BOOT, seq, len(readings), encode(message))
+
+
+def _entry(device: str, boot: str, seq: int, n: int, payload: bytes, expect: str = OK) -> Entry:
+    return Entry(0, device, boot, seq, n, payload, expect, NOW, NOW + 9)
+
+
+def ledger() -> list[Entry]:
+    """Two devices; a repeated message, a gap in the numbers, garbage, late and early readings."""
+    one = entry("d1", 0, [(0, {"t": 20.25, "door": True}), (1500, {"t": 20.5, "door": False})])
+    return [
+        one,
+        entry("d1", 2, [(2500, {"t": 19.75}), (11_000, {"t": 21.0})]),
+        one,
+        entry("d1", 7, [(3000, {"t": 20.0})]),
+        entry("d2", 0, [(0, {"flow": 120.5}), (-100_000_000, {"flow": 1.0})]),
+        entry("d2", 2, [(100_000_000, {"flow": 2.0}), (10, {"flow": 1e70})]),
+        _entry("d2", "garbage", 5, 0, b"\xff\x00", "malformed"),
+        _entry("d2", "garbage", 6, 0, b'{"v":2}', "unsupported_version"),
+    ]
+
+
+def archived(entries: list[Entry]) -> list[ArchiveRow]:
+    """What the archive must hold: a record for each entry, in order, all of one shard."""
+    rows: list[ArchiveRow] = []
+    for number, sent in enumerate(entries):
+        message = decode(sent.payload)
+        place = ("shard-0", str(4950 + number), 0)
+        if not isinstance(message, Message):
+            rows.append(
+                ArchiveRow(sent.device, None, None, None, None, NOW, *place, None, sent.expect,
+                           sent.payload)
+            )  # fmt: skip
+            continue
+        for index, reading in enumerate(message.readings):
+            age = NOW - reading.ts
+            disposition = "late" if age > 77_760_000 else "clock_ahead" if age < -60_000 else OK
+            if max(map(abs, reading.metrics.values())) > 1e60:
+                disposition = "out_of_range"
+            raw = None if disposition == OK else sent.payload
+            rows.append(
+                ArchiveRow(sent.device, reading.ts, message.boot, message.seq + index,
+                           reading.metrics, NOW, *place, index, disposition, raw)
+            )  # fmt: skip
+    return rows
+
+
+def observed(entries: list[Entry]) -> Observed:
+    """Tables and archive as a worker without faults leaves them."""
+    result = Observed(rows=archived(entries), objects=2)
+    seen: set[tuple[str | None, int | None]] = set()
+    for row in result.rows:
+        if row.disposition == OK and (row.device_id, row.seq) not in seen:
+            seen.add((row.device_id, row.seq))
+            for tier in TIERS:
+                _fold(result.windows, tier, row)
+            _show(result.devices, row)
+    for item in result.windows.values():
+        _finish(item)
+    return result
+
+
+def _fold(windows: dict[Any, Any], tier: Tier, row: ArchiveRow) -> None:
+    assert row.ts is not None
+    assert row.metrics is not None
+    start = row.ts - row.ts % tier.size_ms
+    name = f"{tier.name}#{datetime.fromtimestamp(start / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    end = (start + tier.size_ms) // 1000
+    item = windows.setdefault((row.device_id, name), {"end": end, "ttl": tier.ttl_s, "rows": []})
+    item["rows"].append(row)
+
+
+def _finish(item: dict[str, Any]) -> None:
+    """Turn a window's rows into an item, in place."""
+    rows = sorted(item.pop("rows"), key=lambda row: int(row.ts))
+    seqs = sorted(row.seq for row in rows)
+    item["n"] = _n(len(rows))
+    item["first_ts"], item["last_ts"] = _n(rows[0].ts), _n(rows[-1].ts)
+    item["expires_at"] = _n(item.pop("end") + item.pop("ttl"))
+    item["ids"] = {"M": {BOOT: {"S": _ranges(seqs)}}}
+    names = {name for row in rows for name in row.metrics}
+    item["metrics"] = {"M": {name: {"M": _stats(name, rows)} for name in names}}
+
+
+def _stats(name: str, rows: list[ArchiveRow]) -> dict[str, Any]:
+    values = [row.metrics[name] for row in rows if row.metrics and name in row.metrics]
+    mean = sum(values) / len(values)
+    return {
+        "n": _n(len(values)),
+        "sum": _n(sum(values)),
+        "min": _n(min(values)),
+        "max": _n(max(values)),
+        "mean": _n(mean),
+        "m2": _n(sum((value - mean) ** 2 for value in values)),
+        "first": _n(values[0]),
+        "last": _n(values[-1]),
+    }
+
+
+def _show(devices: dict[str, Any], row: ArchiveRow) -> None:
+    assert row.metrics is not None
+    assert row.device_id is not None
+    item = devices.setdefault(row.device_id, {"metrics": {"M": {}}, "last_ts": _n(-1)})
+    for name, value in row.metrics.items():
+        known = item["metrics"]["M"].get(name)
+        if known is None or int(known["M"]["ts"]["N"]) < (row.ts or 0):
+            item["metrics"]["M"][name] = {"M": {"v": _n(value), "ts": _n(row.ts)}}
+    if int(item["last_ts"]["N"]) < (row.ts or 0):
+        item |= {"last_ts": _n(row.ts), "boot": {"S": BOOT}, "seq": _n(row.seq)}
+
+
+def _ranges(seqs: list[int]) -> str:
+    text = ",".join(str(seq) for seq in seqs)
+    return {"0,1,2,3,7": "0-3,7", "0,1,2,7": "0-2,7", "0,1,2,3": "0-3", "0,1,2": "0-2"}.get(
+        text, text
+    )
+
+
+def _n(value: float | int | None) -> dict[str, str]:
+    return {"N": repr(value)}
+
+
+def report(
+    mutate: Callable[[Observed], object] = lambda _: None,
+    *,
+    entries: list[Entry] | None = None,
+    exclusive: bool = False,
+    now_s: float = NOW / 1000,
+) -> Report:
+    """What the verifier says of the right answer after ``mutate`` spoilt it."""
+    sent = ledger()
+    found = copy.deepcopy(observed(sent))
+    mutate(found)
+    return verify(entries or sent, found, RULES, now_s=now_s, exclusive=exclusive)
+
+
+def test_what_is_right_is_exact() -> None:
+    told = report(exclusive=True)
+    assert told.differences == []
+    assert told.exact
+    document = told.as_dict()
+    assert document["verdict"] == "exact"
+    assert document["sent"] == {
+        "messages": 8, "readings": 9, "acknowledged": 9, "unacknowledged": 0, "repeated": 1,
+        "garbage": 2, "unacknowledged_arrived": 0, "unacknowledged_lost": 0,
+    }  # fmt: skip
+    assert document["windows"]["checked"] == 5
+    assert document["latest"] == {"checked": 2, "wrong": 0}
+    assert document["archive"] == {
+        "objects": 2, "records": 8, "readings": 9, "missing": 0, "duplicated": 0, "repeated": 2,
+        "wrong": 0, "extra": 0, "rejected": 2,
+    }  # fmt: skip
+    assert document["dispositions"] == {
+        "ok": 8, "late": 1, "clock_ahead": 1, "out_of_range": 1, "malformed": 1,
+        "unsupported_version": 1,
+    }  # fmt: skip
+
+
+def _window(found: Observed) -> Any:
+    return found.windows["d1", TEN]
+
+
+def _metric(found: Observed) -> Any:
+    return _window(found)["metrics"]["M"]["t"]["M"]
+
+
+def _row(found: Observed, **changes: Any) -> None:
+    """Change the row of d1's reading 2."""
+    index = next(i for i, row in enumerate(found.rows) if row.seq == 2 and row.device_id == "d1")
+    found.rows[index] = found.rows[index]._replace(**changes)
+
+
+def _garbage(found: Observed, **changes: Any) -> None:
+    index = next(i for i, row in enumerate(found.rows) if row.disposition == "malformed")
+    found.rows[index] = found.rows[index]._replace(**changes)
+
+
+def _set(field: str, value: float) -> Callable[[Observed], object]:
+    return lambda found: _metric(found).update({field: _n(value)})
+
+
+WINDOW_MUTANTS: dict[str, tuple[Callable[[Observed], object], str]] = {
+    "a lost window": (
+        lambda found: found.windows.pop(("d1", TEN)),
+        f"window {TEN} of d1 is missing: expected 4 readings",
+    ),
+    "a window of nothing": (
+        lambda found: found.windows.update({("d1", "1m#2026-11-23T09:00:00Z"): _window(found)}),
+        "window 1m#2026-11-23T09:00:00Z of d1 is there and nothing was sent for it",
+    ),
+    "a doubled n": (lambda found: _window(found).update(n=_n(8)), "n is 8, expected 4"),
+    "a lost id": (
+        lambda found: _window(found)["ids"]["M"].update({BOOT: {"S": "0-2"}}),
+        f"ids are {{'{BOOT}': '0-2'}}, expected {{'{BOOT}': '0-2,7'}}",
+    ),
+    "another boot": (
+        lambda found: _window(found)["ids"]["M"].update(boot00000={"S": "0"}),
+        "ids are",
+    ),
+    "a sum off by 1e-6": (_set("sum", 80.500001), "t.sum is 80.500001, expected 80.5"),
+    "a mean off by 1e-6": (_set("mean", 20.125001), "t.mean is 20.125001"),
+    "an m2 off by 1e-4": (_set("m2", 0.3126), "t.m2 is 0.3126"),
+    "a minimum in its last digit": (_set("min", 19.750000000000004), "t.min is"),
+    "another maximum": (_set("max", 21.0), "t.max is 21.0, expected 20.5"),
+    "another first": (_set("first", 20.5), "t.first is 20.5, expected 20.25"),
+    "another last": (_set("last", 20.5), "t.last is 20.5, expected 20.0"),
+    "a doubled count of a metric": (_set("n", 8), "t.n is 8.0, expected 4"),
+    "a lost metric": (
+        lambda found: _window(found)["metrics"]["M"].pop("door"),
+        "metrics are ['t'], expected ['door', 't']",
+    ),
+    "a wrong first time": (
+        lambda found: _window(found).update(first_ts=_n(NOW + 1)),
+        f"first_ts is {NOW + 1}, expected {NOW}",
+    ),
+    "an item that hides as expired": (
+        lambda found: _window(found).update(expires_at=_n(5), n=_n(8)),
+        "n is 8, expected 4",
+    ),
+    "a lost attribute": (lambda found: _window(found).pop("n"), "it lacks 'n'"),
+}
+
+LATEST_MUTANTS: dict[str, tuple[Callable[[Observed], object], str]] = {
+    "a lost device": (lambda found: found.devices.pop("d1"), "latest state of d1: missing"),
+    "a device that shows nothing": (
+        lambda found: found.devices["d1"].pop("boot"),  # type: ignore[attr-defined]
+        "latest state of d1: it shows no reading",
+    ),
+    "an old value": (
+        lambda found: found.devices["d1"]["metrics"]["M"]["t"]["M"].update(v=_n(20.0)),
+        "latest state of d1: {",
+    ),
+    "an old sequence number": (
+        lambda found: found.devices["d1"].update(seq=_n(1)),  # type: ignore[attr-defined]
+        "latest state of d1: newest reading is",
+    ),
+}
+
+ARCHIVE_MUTANTS: dict[str, tuple[Callable[[Observed], object], str]] = {
+    "a lost row": (
+        lambda found: found.rows.remove(next(r for r in found.rows if r.seq == 7)),
+        f"reading {BOOT}/7 of d1 was acknowledged and is not in the archive",
+    ),
+    "a row twice": (
+        lambda found: found.rows.append(found.rows[0]),
+        "record 4950 of shard-0 is archived 2 times",
+    ),
+    "another value": (
+        lambda found: _row(found, metrics={"t": 19.5}),
+        f"reading {BOOT}/2 of d1 is archived with other content",
+    ),
+    "another time": (
+        lambda found: _row(found, ts=NOW + 2501),
+        f"reading {BOOT}/2 of d1 is archived with other content",
+    ),
+    "another disposition": (
+        lambda found: _row(found, disposition="late"),
+        f"reading {BOOT}/2 of d1 is archived as late, expected ok",
+    ),
+    "a reading that nobody sent": (
+        lambda found: _row(found, seq=99),
+        f"reading {BOOT}/99 of d1 is in the archive and was never sent",
+    ),
+    "a reading of the other device": (
+        lambda found: _row(found, device_id="d2", seq=55),
+        f"reading {BOOT}/55 of d2 is in the archive and was never sent",
+    ),
+    "garbage that lost a byte": (
+        lambda found: _garbage(found, raw=b"\xff"),
+        "d2 sent b'\\xff\\x00', and it is not archived as malformed",
+    ),
+    "garbage of another disposition": (
+        lambda found: _garbage(found, disposition="oversize"),
+        "d2 sent b'\\xff\\x00', and it is not archived as malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WINDOW_MUTANTS)
+def test_a_wrong_window_is_noticed(name: str) -> None:
+    mutate, sentence = WINDOW_MUTANTS[name]
+    told = report(mutate)
+    assert not told.exact
+    assert any(sentence in difference for difference in told.differences), told.differences
+    assert told.windows["missing"] + told.windows["extra"] + told.windows["wrong"] == 1
+
+
+@pytest.mark.parametrize("name", LATEST_MUTANTS)
+def test_a_wrong_latest_state_is_noticed(name: str) -> None:
+    mutate, sentence = LATEST_MUTANTS[name]
+    told = report(mutate)
+    assert not told.exact
+    assert [d for d in told.differences if d.startswith(sentence)] == told.differences
+    assert told.latest["wrong"] == 1
+
+
+@pytest.mark.parametrize("name", ARCHIVE_MUTANTS)
+def test_a_wrong_archive_is_noticed(name: str) -> None:
+    mutate, sentence = ARCHIVE_MUTANTS[name]
+    told = report(mutate)
+    assert not told.exact
+    assert any(sentence in difference for difference in told.differences), told.differences
+
+
+def _stranger(found: Observed) -> None:
+    found.windows["d9", TEN] = _window(found)
+
+
+def _strange_row(found: Observed) -> None:
+    found.rows.append(found.rows[0]._replace(device_id="d9", sequence_number="9999"))
+
+
+def _strange_rejection(found: Observed) -> None:
+    found.rows.append(found.rows[-1]._replace(device_id=None, sequence_number="9999"))
+
+
+def _strange_device(found: Observed) -> None:
+    found.devices["d9"] = found.devices["d1"]
+
+
+@pytest.mark.parametrize("mutate", [_stranger, _strange_row, _strange_rejection, _strange_device])
+def test_another_device_is_extra_only_when_the_stack_is_the_ledgers_own(
+    mutate: Callable[[Observed], object],
+) -> None:
+    assert report(mutate, exclusive=False).exact
+    told = report(mutate, exclusive=True)
+    assert not told.exact
+    assert len(told.differences) == 1
+
+
+def test_a_device_that_never_sent_may_be_in_the_roster() -> None:
+    told = report(lambda found: found.devices.update(d9={"group": {"S": "x"}}), exclusive=True)
+    assert told.exact
+
+
+def test_an_expired_window_is_counted_apart_whether_it_is_there_or_not() -> None:
+    after = NOW / 1000 + 10 + 10 + 600
+    there = report(now_s=after)
+    gone = report(lambda found: found.windows.pop(("d1", TEN)), now_s=after)
+    wrong = report(lambda found: _window(found).update(n=_n(8)), now_s=after)
+    for told in (there, gone, wrong):
+        assert told.exact
+        assert told.windows["expired"] == 3
+        assert told.windows["checked"] == 2
+
+
+def _unacknowledged(index: int) -> list[Entry]:
+    entries = ledger()
+    entries[index] = entries[index]._replace(acked_at=None)
+    return entries
+
+
+def test_an_unacknowledged_reading_that_arrived_must_be_in_its_window() -> None:
+    told = report(entries=_unacknowledged(3))
+    assert told.exact
+    assert told.sent["unacknowledged_arrived"] == 1
+    assert not report(WINDOW_MUTANTS["a lost id"][0], entries=_unacknowledged(3)).exact
+
+
+def test_an_unacknowledged_reading_may_be_lost_and_then_is_nowhere() -> None:
+    sent = ledger()
+    kept = observed([one for i, one in enumerate(sent) if i != 3])
+    told = verify(_unacknowledged(3), kept, RULES, now_s=NOW / 1000, exclusive=True)
+    assert told.exact
+    assert told.sent["unacknowledged_lost"] == 1
+
+
+def test_of_a_repeated_message_one_acknowledgement_is_enough() -> None:
+    told = report(entries=_unacknowledged(2))
+    assert told.exact
+    assert told.sent["acknowledged"] == 9
+
+
+def test_an_acknowledged_reading_that_is_nowhere_is_missing_everywhere() -> None:
+    sent = ledger()
+    kept = observed([one for i, one in enumerate(sent) if i != 3])
+    told = verify(sent, kept, RULES, now_s=NOW / 1000, exclusive=True)
+    assert told.archive["missing"] == 1
+    assert told.windows["wrong"] == 2
+
+
+def test_at_most_twenty_differences_are_told_and_all_are_counted() -> None:
+    sent = [entry("d1", 2 * i, [(i, {"t": 1.0})]) for i in range(50)]
+    told = verify(sent, Observed(), RULES, now_s=NOW / 1000, exclusive=True)
+    assert told.archive["missing"] == 50
+    assert len(told.differences) == 20
