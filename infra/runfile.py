@@ -1,15 +1,26 @@
-"""``.penstock/stack.json``: how other terminals find the local stack that is up."""
+"""``.penstock/stack.json``: how other terminals find the local stack that is up.
+
+The process that holds the stack holds a lock beside it for as long as it lives. So a file that
+a killed process left is not taken for a stack, and two cannot start in one folder.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 HOME: Final = Path(".penstock")
 RUNFILE: Final = HOME / "stack.json"
+_LOCK: Final = HOME / "stack.lock"
+
+
+class AlreadyUpError(Exception):
+    """Another process holds a stack in this folder."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +35,46 @@ class RunningStack:
 
     def save(self) -> None:
         """Write the file, whole or not at all."""
-        HOME.mkdir(parents=True, exist_ok=True)
         draft = RUNFILE.with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(self), indent=2))
         draft.replace(RUNFILE)
 
 
-def running_stack() -> RunningStack | None:
-    """The stack that is up in this folder, if its process lives."""
+@contextmanager
+def hold() -> Iterator[None]:
+    """Be the one stack of this folder while the context lasts.
+
+    :raises AlreadyUpError: when there is one.
+    """
+    HOME.mkdir(parents=True, exist_ok=True)
+    with _LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyUpError from None
+        try:
+            yield
+        finally:
+            RUNFILE.unlink(missing_ok=True)
+
+
+def is_held() -> bool:
+    """Whether a process holds a stack in this folder, starting and stopping included."""
     try:
-        stack = RunningStack(**json.loads(RUNFILE.read_text()))
+        with _LOCK.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def running_stack() -> RunningStack | None:
+    """The stack that is up in this folder."""
+    if not is_held():
+        return None
+    try:
+        return RunningStack(**json.loads(RUNFILE.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return stack if is_alive(stack.pid) else None
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this number runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

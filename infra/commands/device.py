@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import IO, Any
 
 import rich_click as click
@@ -20,6 +21,7 @@ from devices.run import RunCounts, run_device
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
+from ingest.settings import Settings
 
 
 @click.group()
@@ -115,7 +117,7 @@ def run(name: str, source: IO[str], batch: int, age: float, as_json: bool, aws: 
     """
     settings = find_target(aws=aws).settings
     try:
-        who = identity.load(settings.devices_dir, name)
+        who = _at_its_broker(identity.load(settings.devices_dir, name), settings)
     except IdentityError as error:
         raise UserError(str(error)) from None
     if source.isatty():
@@ -125,6 +127,15 @@ def run(name: str, source: IO[str], batch: int, age: float, as_json: bool, aws: 
     except (ConnectError, PublishRefusedError) as error:
         raise UserError(str(error)) from None
     return _told(name, counts, as_json)
+
+
+def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Identity:
+    """The identity with the broker that the settings name: a local stack's can move."""
+    if settings.iot_host is None:
+        return who
+    ca = str(settings.iot_ca) if settings.iot_ca else None
+    facts = replace(who.facts, host=settings.iot_host, port=settings.iot_port, ca_path=ca)
+    return replace(who, facts=facts)
 
 
 async def _run(who: identity.Identity, source: IO[str], limits: BatchLimits) -> RunCounts:

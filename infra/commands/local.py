@@ -22,7 +22,7 @@ from infra.console import STDOUT, Stages, UserError, print_json, say
 from infra.demo import run_demo
 from infra.local import LocalOptions, LocalStack
 from infra.report import demo_document, demo_lines
-from infra.runfile import HOME, RUNFILE, RunningStack, is_alive, running_stack
+from infra.runfile import HOME, AlreadyUpError, RunningStack, hold, is_held, running_stack
 from simulator.fleet import Load
 
 DOWN_S = 60.0
@@ -162,11 +162,6 @@ def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
     `simulate`, `status`, `windows` and `devices`. Stopped with Ctrl-C it keeps its state, and
     the next `up` carries on; `penstock down` stops it and removes the state.
     """
-    if other := running_stack():
-        raise UserError(
-            f"a stack is up in this folder already (process {other.pid}): use it, or stop it "
-            "with `penstock down`"
-        )
     stopping = threading.Event()
     options = LocalOptions(
         HOME / "stack",
@@ -176,18 +171,13 @@ def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
         persist=True,
         shards=shards,
     )
-    say("penstock up: starting the local stack")
-    stages = Stages()
-    with _stop_on_signals(stopping), LocalStack(options, stages, say) as stack:
-        _save_runfile(stack)
-        try:
-            with stages.stage("leases", "the worker holds every shard"):
-                stack.await_shards(stopping.is_set)
-            _announce(stack)
-            stopping.wait()
-            say("stopping: committing what is held")
-        finally:
-            RUNFILE.unlink(missing_ok=True)
+    try:
+        with _stop_on_signals(stopping), hold():
+            _serve(options, stopping)
+    except AlreadyUpError:
+        raise UserError(
+            "a stack is up in this folder already: use it, or stop it with `penstock down`"
+        ) from None
 
 
 @click.command()
@@ -195,18 +185,19 @@ def down() -> None:
     """Stop the local stack and remove its state."""
     stack = running_stack()
     if stack is not None:
-        os.kill(stack.pid, signal.SIGTERM)
-        deadline = time.monotonic() + DOWN_S
-        while is_alive(stack.pid):
-            if time.monotonic() > deadline:
-                raise UserError(f"the stack hangs: end it with `kill -9 {stack.pid}`")
-            time.sleep(0.1)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stack.pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_S
+    while is_held():
+        if time.monotonic() > deadline:
+            pid = stack.pid if stack else "the process of `penstock up`"
+            raise UserError(f"the stack does not stop: end it with `kill -9 {pid}`")
+        time.sleep(0.05)
     state = HOME / "stack"
     if stack is None and not state.exists():
         say("nothing is up in this folder, and there is no state")
         return
     shutil.rmtree(state, ignore_errors=True)
-    RUNFILE.unlink(missing_ok=True)
     say("the local stack is stopped and its state removed")
 
 
@@ -246,6 +237,19 @@ def _stop_on_signals(stopping: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _serve(options: LocalOptions, stopping: threading.Event) -> None:
+    stages = Stages()
+    say("penstock up: starting the local stack")
+    with LocalStack(options, stages, say) as stack:
+        _save_runfile(stack)
+        with stages.stage("leases", "the worker holds every shard"):
+            stack.await_shards(stopping.is_set)
+        if not stopping.is_set():
+            _announce(stack)
+        stopping.wait()
+        say("stopping: committing what is held")
 
 
 def _save_runfile(stack: LocalStack) -> None:
