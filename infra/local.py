@@ -88,8 +88,7 @@ class LocalStack:
                 return
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"the worker did not get its shards within {LEASES_S:.0f} s; "
-                    f"see {self._options.directory / 'worker.log'}"
+                    f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
                 )
             time.sleep(0.05)
 

@@ -26,6 +26,7 @@ from infra.runfile import HOME, AlreadyUpError, RunningStack, hold, is_held, run
 from simulator.fleet import Load
 
 DOWN_S = 60.0
+EVIDENCE = ("ledger.sqlite", "worker.log", "emulator.log")
 
 
 @click.command()
@@ -203,22 +204,28 @@ def down() -> None:
 
 @contextmanager
 def demo_folder() -> Iterator[Path]:
-    """A folder of its own for a run, so that two can run at once; removed afterwards."""
+    """A folder of its own for a run, so that two can run at once; removed afterwards. When the
+    run fails, its ledger and logs are kept."""
     folder = HOME / f"demo-{os.getpid()}"
     try:
         yield folder
+    except Exception:
+        keep_evidence(folder)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_evidence(folder: Path) -> None:
-    """Keep an inexact run's ledger and logs."""
-    kept = HOME / "last-inexact"
+    """Keep an inexact or failed run's ledger and logs, those of the last such run."""
+    found = [path for name in EVIDENCE if (path := folder / name).exists()]
+    if not found:
+        return
+    kept = HOME / "last-failure"
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    for name in ("ledger.sqlite", "worker.log", "emulator.log"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copy(folder / name, kept / name)
+    for path in found:
+        shutil.copy(path, kept / path.name)
     say(f"the ledger and the logs of this run are in {kept}")
 
 

@@ -24,6 +24,7 @@ from ingest.tiers import Tier
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 TIERS = (Tier("10s", 1.0, 3600), Tier("1m", 3.0, 86400))
+LIMITS = Limits(rows=40, bytes=1 << 20, age_s=5.0)
 NOW = 1_795_420_800_000  # 2026-11-23T08:00:00Z
 
 
@@ -114,7 +115,7 @@ def open_worker(
     clock: Callable[[], float],
     *,
     tiers: Sequence[Tier] = TIERS,
-    limits: Limits = Limits(rows=40, bytes=1 << 20, age_s=5.0),
+    limits: Limits = LIMITS,
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""

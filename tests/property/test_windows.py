@@ -22,7 +22,7 @@ from consumers.windows import (
 from ingest.message import Reading
 from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
 
-FLOATS = st.floats(-1e9, 1e9, allow_nan=False)
+FLOATS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 6))
 READINGS = st.lists(
     st.builds(
         FoldedReading,

@@ -1,0 +1,100 @@
+"""Docs that can fail: what they name exists, and what exists they name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from infra.cli import COMMANDS, penstock
+from ingest.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command by its full name."""
+    found: dict[str, click.Command] = {}
+    context = click.Context(penstock)
+    for name in COMMANDS:
+        command = penstock.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found |= {f"{name} {sub}": inner for sub, inner in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
+def test_every_command_is_in_the_table_of_commands() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text()
+    for name in commands():
+        assert f"`penstock {name}" in page, name
+
+
+def test_every_command_explains_itself_and_its_options() -> None:
+    for name, command in commands().items():
+        assert command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, f"{name} {parameter.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_line_in_the_docs_is_one_that_exists(page: Path) -> None:
+    known = commands()
+    for line in re.findall(r"penstock ((?:[a-z]+)(?: [^`\n|]*)?)", _code(page.read_text())):
+        words = shlex.split(line.split("  #")[0].strip(), comments=True)
+        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        assert name in known, f"{page.name}: penstock {line}"
+        options = {o for p in known[name].params for o in (*p.opts, *p.secondary_opts)}
+        for word in words:
+            if word.startswith("--"):
+                assert word.split("=")[0] in {*options, "--help"}, f"{page.name}: {line}"
+
+
+def _code(text: str) -> str:
+    """The code of a page: fenced blocks and inline spans, without captured output."""
+    text = re.sub(r"<!-- demo output -->\n```.*?```", "", text, flags=re.DOTALL)
+    fenced = re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return "\n".join(line.split(" | ")[-1] for line in "\n".join([*fenced, *inline]).splitlines())
+
+
+def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE))
+    assert documented == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for path in re.findall(
+        r"`((?:ingest|devices|consumers|simulator|infra|tests|docs)/[\w./-]+\.\w+)`", text
+    ):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_readme_shows_the_lines_that_a_demo_prints() -> None:
+    from infra.report import verdict_line
+    from simulator.verify import Report
+
+    shown = (ROOT / "README.md").read_text()
+    report = Report(sent={})
+    report.archive = dict.fromkeys(("missing", "duplicated", "wrong", "extra"), 0)
+    assert verdict_line(report) in shown
+
+
+def test_nothing_names_a_host_of_a_registry_in_the_locked_requirements() -> None:
+    for name in ("requirements.txt", "requirements/uv.txt"):
+        text = (ROOT / name).read_text()
+        assert "://" not in text
+        assert "--hash=sha256:" in text
+        assert "--index-url" not in text
