@@ -220,22 +220,42 @@ def test_a_mistake_gets_one_sentence(up: Up, arguments: list[str], sentence: str
     assert len(result.err.strip().splitlines()) == 1
 
 
-def test_a_stack_that_was_stopped_carries_on_where_it_was(up: Up) -> None:
+def test_a_stack_that_was_stopped_carries_on_where_it_was_until_it_is_taken_down(
+    tmp_path: Path,
+) -> None:
     """The second reading lies after a checkpoint of the first stack's worker."""
-    up.penstock("device", "create", "steady-1")
-    up.penstock("device", "run", "steady-1", stdin='{"temperature": 1}\n')
-    windows(up, "steady-1", "10s", 1)
-    up.interrupt()
+    up = Up(tmp_path)
+    try:
+        up.penstock("device", "create", "steady-1")
+        up.penstock("device", "run", "steady-1", stdin='{"temperature": 1}\n')
+        windows(up, "steady-1", "10s", 1)
+        simulated = up.penstock("simulate", "--devices", "3", "--rate", "10", "--seconds", "2",
+                                "--via", "kinesis", "--ledger", "c.sqlite")  # fmt: skip
+        assert simulated.code == 0, simulated.out
+        up.interrupt()
+        assert not [pid for pid in up.mine if alive(pid)]
+        gone = up.penstock("status")
+        assert gone.code == 1
+        assert "start a stack with `penstock up`" in gone.err
+        up.start()
+        second = up.penstock("device", "run", "steady-1", stdin='{"temperature": 2}\n')
+        assert second.code == 0, second.err
+        assert await_value(lambda: _total(up, "steady-1"), 30, "both readings") == (2, 3)
+        assert up.penstock("verify", "c.sqlite").code == 0
+        _take_down(up)
+    finally:
+        up.process.kill()
+        up.process.wait()
+
+
+def _take_down(up: Up) -> None:
+    result = up.penstock("down")
+    assert result.code == 0, result.err
+    assert up.process.wait(10) == 0
     assert not [pid for pid in up.mine if alive(pid)]
-    gone = up.penstock("status")
-    assert gone.code == 1
-    assert "start a stack with `penstock up`" in gone.err
-    up.start()
-    second = up.penstock("device", "run", "steady-1", stdin='{"temperature": 2}\n')
-    assert second.code == 0, second.err
-    total = await_value(lambda: _total(up, "steady-1"), 30, "both readings")
-    assert total == (2, 3)
-    assert up.penstock("verify", "a.sqlite").code == 0
+    assert not (up.folder / ".penstock/stack").exists()
+    assert not (up.folder / ".penstock/stack.json").exists()
+    assert "nothing is up" in up.penstock("down").err
 
 
 def _total(up: Up, device: str) -> tuple[int, float] | None:
@@ -244,13 +264,3 @@ def _total(up: Up, device: str) -> tuple[int, float] | None:
         return None
     n = sum(w["n"] for w in found.json)
     return (n, sum(w["metrics"]["temperature"]["sum"] for w in found.json)) if n == 2 else None
-
-
-def test_down_stops_the_stack_and_removes_its_state(up: Up) -> None:
-    result = up.penstock("down")
-    assert result.code == 0, result.err
-    assert up.process.wait(10) == 0
-    assert not [pid for pid in up.mine if alive(pid)]
-    assert not (up.folder / ".penstock/stack").exists()
-    assert not (up.folder / ".penstock/stack.json").exists()
-    assert "nothing is up" in up.penstock("down").err
