@@ -57,10 +57,14 @@ def run_demo(
     """Drive a fleet through a running local stack, and verify; ``started`` is when the user
     typed the command (s since the epoch)."""
     target = stack.target
+    if stopping():
+        raise KeyboardInterrupt
     with stages.stage("provision", f"{devices} devices have their certificates"):
         fleet = provision(target, fleet_names(devices), group="demo")
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
+    if stopping():
+        raise KeyboardInterrupt
     ledger_path = directory / "ledger.sqlite"
     with stages.stage("load", "load is driven and acknowledged"):
         simulate(target, fleet, load, ledger_path, stack.worker.board.snapshot, stopping)

@@ -9,7 +9,7 @@ import urllib.request
 from typing import Any
 
 import rich_click as click
-from rich.table import Table
+from rich.table import Column, Table
 
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json
@@ -68,7 +68,7 @@ def _show(document: dict[str, Any]) -> None:
         f"conflicts {document['conflicts']}, throttled {document['throttled']}, "
         f"restarts {document['restarts']}"
     )
-    table = Table("shard", "records", "behind", "commits", "last commit", "last object")
+    table = Table(Column("shard", no_wrap=True), "records", "behind", "commits", "last commit")
     for shard in document["shards"]:
         behind = shard["behind_ms"]
         table.add_row(
@@ -77,7 +77,6 @@ def _show(document: dict[str, Any]) -> None:
             "?" if behind is None else f"{behind / 1000:.1f} s",
             str(shard["commits"]),
             _ago(shard["committed_at"]),
-            shard["committed_key"].rsplit("/", 1)[-1] or "-",
         )
     STDOUT.print(table)
 
