@@ -185,11 +185,10 @@ def verify_ledger(target: Target, path: Path, *, exclusive: bool) -> Report:
 
 def _live_line(fleet: Fleet, ledger: Ledger, snapshot: dict[str, Any] | None) -> str:
     line = (
-        f"  … {fleet.progress.connected} devices connected, {ledger.sent} messages sent, "
-        f"{ledger.acked} acknowledged"
+        f"  … {fleet.progress.connected} connected, {ledger.sent} sent, {ledger.acked} acknowledged"
     )
     if snapshot:
         p99 = snapshot["latency_ms"]["p99"]
-        line += f", {snapshot['durable']} readings durable"
+        line += f", {snapshot['durable']} durable"
         line += f", p99 {p99:.0f} ms" if p99 is not None else ""
     return line

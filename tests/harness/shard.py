@@ -54,6 +54,7 @@ class Shard:
         self.epoch = 0
         self.ended = False
         self.refused = 0
+        self.on_checkpoint: Callable[[Position], None] = lambda _: None
 
     def put(self, device: str, data: bytes, arrived_at: int, received_at: int) -> None:
         self.put_raw(encode_record(data, device, received_at), arrived_at)
@@ -96,6 +97,7 @@ class Lease:
             return True
         known = self._shard.checkpoint
         assert known is None or position > known, "a checkpoint went backwards"
+        self._shard.on_checkpoint(position)
         self._shard.checkpoint = position
         return True
 

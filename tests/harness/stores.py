@@ -57,11 +57,11 @@ class MemoryDynamo:
         return found, unanswered
 
     def _target(self, statement: Statement) -> tuple[str, Key]:
-        table, key, _, _ = _parse(statement)
+        table, key, _, _ = parse(statement)
         return table, key
 
     def _apply(self, statement: Statement) -> Outcome:
-        table, key, expected, attributes = _parse(statement)
+        table, key, expected, attributes = parse(statement)
         items = self.tables.setdefault(table, {})
         stored = items.get(key)
         if expected is None:
@@ -73,7 +73,7 @@ class MemoryDynamo:
         return Outcome.WRITTEN
 
 
-def _parse(statement: Statement) -> tuple[str, Key, int | None, dict[str, Any]]:
+def parse(statement: Statement) -> tuple[str, Key, int | None, dict[str, Any]]:
     """Table, key, expected version and attributes of the two statements that exist."""
     values = list(statement.parameters)
     table = re.findall(r'"([^"]+)"', statement.text)[0]

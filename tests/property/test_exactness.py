@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumers.archive import Archive
 from consumers.hot import HotStore
+from consumers.optimistic import Outcome
 from consumers.processor import ShardProcessor
+from consumers.segment import Position, position
+from consumers.windows import FoldedReading, Window
+from ingest.message import Message, decode
+from ingest.record import Envelope, decode_record
+from tests.harness import stores
 from tests.harness.shard import NOW, TIERS, Shard, decode_rows, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 DEVICES = ("dev-a", "dev-b", "dev-c")
+POISON = "poison"
 
 
 class Schedule:
@@ -34,7 +43,9 @@ class Schedule:
         self.s3 = MemoryS3(self._fault)
         self.now = 0.0
         self.sent: dict[tuple[str, str, int], tuple[int, dict[str, float]]] = {}
-        self.garbage = 0
+        self.garbage = self.poison = 0
+        self.early: list[str] = []
+        self.shard.on_checkpoint = self._check_checkpoint
         self.zombies: list[tuple[ShardProcessor, int]] = []
 
     def _fault(self, _: str) -> str:
@@ -65,7 +76,46 @@ class Schedule:
             if self.random.random() < 0.1:
                 self.garbage += 1
                 self.shard.put(device, b"\xff garbage", arrived, NOW)
+            if self.random.random() < 0.1:
+                self._send_poison(device, arrived)
             self.shard.put(device, data, arrived, NOW)
+
+    def _send_poison(self, device: str, arrived: int) -> None:
+        """A message in which a good reading, sent before or after as well, precedes one that
+        makes the fold raise."""
+        known = [key for key in self.sent if key[0] == device]
+        _, boot, seq = self.random.choice(known)
+        ts, metrics = self.sent[device, boot, seq]
+        next_ts = self.sent.get((device, boot, seq + 1), (NOW, {}))[0]
+        poison = (next_ts, {"temperature": 0.0, POISON: 1.0})
+        self.shard.put(device, payload(boot, seq, [(ts, metrics), poison]), arrived, NOW)
+        self.poison += 1
+
+    def _check_checkpoint(self, position: Position) -> None:
+        """K, at the moment of each checkpoint: all up to it is archived, and its good readings
+        are in their windows."""
+        archived = {
+            row.sequence_number for body, _ in self.s3.objects.values() for row in decode_rows(body)
+        }
+        held = {
+            (item["device"]["S"], boot, number)
+            for item in self.dynamo.tables.get("windows", {}).values()
+            for boot, text in item["ids"]["M"].items()
+            for number in _numbers(text["S"])
+        }
+        for record in self.shard.records:
+            if record.position > position:
+                break
+            if record.sequence_number not in archived:
+                self.early.append(f"K: checkpoint past {record.sequence_number}, not archived")
+            envelope = decode_record(record.data)
+            message = decode(envelope.payload) if isinstance(envelope, Envelope) else None
+            if isinstance(envelope, Envelope) and isinstance(message, Message):
+                if any(POISON in reading.metrics for reading in message.readings):
+                    continue
+                for i in range(len(message.readings)):
+                    if (envelope.device_id, message.boot, message.seq + i) not in held:
+                        self.early.append("K: checkpoint past a reading that is not durable")
 
     def run(self) -> None:
         """Workers come and go until one of them has processed everything undisturbed."""
@@ -100,7 +150,13 @@ class Schedule:
         self.zombies[index] = (zombie, at + len(batch))
 
     def violations(self) -> list[str]:
-        return [*self._hot(), *self._latest(), *self._archive(), *self._checkpoint()]
+        return [
+            *self.early,
+            *self._hot(),
+            *self._latest(),
+            *self._archive(),
+            *self._checkpoint(),
+        ]
 
     def _hot(self) -> list[str]:
         found = []
@@ -149,12 +205,34 @@ class Schedule:
             found.append(f"C: {len(ok)} ids archived as ok, expected {len(self.sent)}")
         if sum(row.disposition == "malformed" for row in rows) != self.garbage:
             found.append("C: garbage is not accounted for")
+        if sum(row.disposition == "internal_error" for row in rows) != 2 * self.poison:
+            found.append("C: poison is not accounted for")
         return found
 
     def _checkpoint(self) -> list[str]:
         if self.shard.lag():
             return [f"L: {self.shard.lag()} records behind"]
         return []
+
+
+def _numbers(ranges: str) -> Iterator[int]:
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the fold of a poisoned reading raise halfway, with its id already added."""
+    original = Window.fold
+
+    def fold(self: Window, reading: FoldedReading) -> bool:
+        if POISON in reading.metrics:
+            self.ids.add(reading.boot, reading.seq)
+            raise ZeroDivisionError("poison")
+        return original(self, reading)
+
+    monkeypatch.setattr(Window, "fold", fold)
 
 
 def violations(seed: int, **options: Any) -> list[str]:
@@ -164,7 +242,11 @@ def violations(seed: int, **options: Any) -> list[str]:
     return schedule.violations()
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.integers(0, 2**32))
 def test_results_are_exact_under_crashes_zombies_and_lost_replies(seed: int) -> None:
     assert violations(seed) == []
@@ -193,8 +275,6 @@ def _mutant_skip_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _mutant_ignore_that_the_object_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    from consumers.archive import Archive
-
     def adopt(self: Any, key: str, backoff: Any) -> None:
         self._aligned = True
         self._advance(key, self.segment.last)
@@ -213,31 +293,23 @@ def _mutant_checkpoint_what_was_received(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ShardProcessor, "process", process)
 
 
-def _mutant_drop_unprocessed_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def _mutant_take_an_unanswered_key_for_a_missing_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop ``UnprocessedKeys``, and write without the condition that would notice."""
     original = MemoryDynamo.read
 
     def read(self: Any, table: str, names: Any, keys: Any) -> Any:
-        found, _ = original(self, table, names, keys)
-        return found, []
+        return original(self, table, names, keys)[0], []
 
+    def put(self: Any, statement: Any) -> Any:
+        table, key, expected, attributes = stores.parse(statement)
+        if expected is not None:
+            return conditional(self, statement)
+        self.tables.setdefault(table, {})[key] = attributes
+        return Outcome.WRITTEN
+
+    conditional = MemoryDynamo._apply
     monkeypatch.setattr(MemoryDynamo, "read", read)
-    # a lost key is then taken for a missing item, whose INSERT fails and is read again: only
-    # a writer that believes it goes wrong
-    monkeypatch.setattr(MemoryDynamo, "_apply", _overwrite(MemoryDynamo._apply))
-
-
-def _overwrite(original: Any) -> Any:
-    from consumers.optimistic import Outcome
-    from tests.harness import stores
-
-    def apply(self: Any, statement: Any) -> Outcome:
-        table, key, expected, attributes = stores._parse(statement)
-        if expected is None:
-            self.tables.setdefault(table, {})[key] = attributes
-            return Outcome.WRITTEN
-        return original(self, statement)
-
-    return apply
+    monkeypatch.setattr(MemoryDynamo, "_apply", put)
 
 
 def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,16 +320,30 @@ def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ShardProcessor, "commit", commit)
 
 
-def _mutant_take_back_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = HotStore.forget_idle
+def _mutant_keep_a_poisoned_record_half_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.hot._take_back", lambda windows, readings: None)
 
+
+def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch) -> None:
     def forget(self: Any) -> None:
-        original(self)
         for tier in self.tiers:
             tier.open.clear()
+            tier.dirty.clear()
 
-    monkeypatch.setattr(HotStore, "flush_all", lambda self: None)
-    monkeypatch.setattr(HotStore, "forget_idle", forget)
+    monkeypatch.setattr(HotStore, "flush_due", lambda self, now: forget(self))
+
+
+def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers then disagree on the name of the same segment."""
+    original = Archive._create
+
+    def create(self: Any, backoff: Any) -> bool:
+        good = [row for row in self.segment.rows if row.disposition == "ok"]
+        if good:
+            self.segment.first = position(good[-1].sequence_number, good[-1].sub_sequence)
+        return original(self, backoff)
+
+    monkeypatch.setattr(Archive, "_create", create)
 
 
 MUTANTS = [
@@ -265,9 +351,11 @@ MUTANTS = [
     _mutant_skip_a_conflict,
     _mutant_ignore_that_the_object_exists,
     _mutant_checkpoint_what_was_received,
-    _mutant_drop_unprocessed_keys,
+    _mutant_take_an_unanswered_key_for_a_missing_item,
     _mutant_flush_after_the_archive,
-    _mutant_take_back_nothing,
+    _mutant_keep_a_poisoned_record_half_folded,
+    _mutant_forget_windows_that_are_not_durable,
+    _mutant_name_a_segment_by_its_first_good_reading,
 ]
 
 
