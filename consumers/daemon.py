@@ -69,7 +69,8 @@ def command(properties_file: Path, settings: Settings, *, heap_mb: int = 256) ->
         f"-Xmx{heap_mb}m",
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
-        "-XX:-UsePerfData",
+        "-XX:-UsePerfData",  # which would leave files in /tmp, as would the native libraries:
+        f"-Djava.io.tmpdir={properties_file.parent}",
         "--enable-native-access=ALL-UNNAMED",
         f"-Daws.cborEnabled={str(settings.cbor).lower()}",
         "-cp",

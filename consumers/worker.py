@@ -12,7 +12,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -42,12 +41,14 @@ class Worker:
         settings: Settings,
         account: str,
         *,
+        directory: Path,
         environment: Mapping[str, str],
         log: IO[bytes],
         say: Callable[[str], None],
         release: Callable[[str], object],
     ) -> None:
-        """``environment`` is the daemon's whole environment, credentials included; its own
+        """All files of the worker are in ``directory``, which exists and is the caller's to
+        remove. ``environment`` is the daemon's whole environment, credentials included; its own
         log lines go to ``log``, and what an operator must know to ``say``. ``release`` gives
         back what a dead daemon of this worker id held (:func:`consumers.leases.release`)."""
         self.board = Board()
@@ -56,7 +57,7 @@ class Worker:
         self._log = log
         self._say = say
         self._release = release
-        self._directory = tempfile.TemporaryDirectory(prefix="penstock-worker-")
+        self._directory = directory.absolute()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self.pid = 0
@@ -71,12 +72,11 @@ class Worker:
             stop(self._process, self._settings.shutdown_grace_s + STOP_MARGIN_S)
         if self._reader is not None:
             self._reader.join(5)
-        self._directory.cleanup()
 
     def start(self) -> None:
         """Start the daemon, under a worker id of its own."""
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
-        file = Path(self._directory.name) / "kcl.properties"
+        file = self._directory / "kcl.properties"
         file.write_text(daemon.properties_text(daemon.properties(self._settings, self.worker_id)))
         self._process = spawn(
             daemon.command(file, self._settings),

@@ -156,6 +156,7 @@ class LocalStack:
             Worker(
                 target.settings,
                 target.account,
+                directory=self._options.directory,
                 environment=environment,
                 log=log,
                 say=self._say,

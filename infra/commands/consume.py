@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 import rich_click as click
 from botocore.exceptions import ClientError
@@ -17,6 +21,7 @@ from consumers.worker import StatusServer, Worker, daemon_environment
 from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.credentials import serve_credentials
+from infra.runfile import HOME
 from infra.target import Target, find_target
 
 
@@ -40,6 +45,7 @@ def consume(aws: bool) -> None:
             Worker(
                 target.settings,
                 target.account,
+                directory=stack.enter_context(_directory()),
                 environment=daemon_environment(target.settings, credentials),
                 log=sys.stderr.buffer,
                 say=say,
@@ -55,6 +61,17 @@ def consume(aws: bool) -> None:
         )
         worker.run(_until_signal(), time.monotonic)
         say("stopping: committing what is held")
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    """A folder for this worker's files, gone with it."""
+    folder = HOME / f"worker-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_stream(target: Target) -> None:

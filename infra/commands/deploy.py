@@ -14,10 +14,8 @@ from infra.target import Target, find_target
 @click.command()
 @click.option(
     "--shards",
-    default=0,
-    show_default=True,
     type=click.IntRange(0, 500),
-    help="Shards of the stream; 0 lets AWS scale it on demand.",
+    help="Shards of the stream; 0 lets AWS scale it on demand.  [default: 0]",
 )
 @click.option(
     "--retention-hours",
@@ -38,36 +36,39 @@ from infra.target import Target, find_target
 )
 @click.option(
     "--protect/--no-protect",
-    default=True,
-    show_default=True,
-    help="Whether the hot tables refuse to be deleted.",
+    default=None,
+    help="Whether the hot tables refuse to be deleted.  [default: protect]",
 )
-@click.option("--simulator", is_flag=True, help="Also make the simulator's role.")
-@json_option  # fmt: skip
+@click.option(
+    "--simulator/--no-simulator",
+    default=None,
+    help="Whether there is a role for the simulator.  [default: no-simulator]",
+)
+@json_option
 def deploy(
-    shards: int,
+    shards: int | None,
     retention_hours: int | None,
     glacier_after: int | None,
     deep_archive_after: int | None,
-    protect: bool,
-    simulator: bool,
+    protect: bool | None,
+    simulator: bool | None,
     as_json: bool,
 ) -> None:
     """Create or update the stack on AWS, by change set, telling each step.
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
-    and PENSTOCK_REGION.
+    and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment.
     """
     target = find_target(aws=True)
     wanted = {
-        "ShardCount": str(shards),
+        "ShardCount": shards,
         "RetentionHours": retention_hours,
         "GlacierAfterDays": glacier_after,
         "DeepArchiveAfterDays": deep_archive_after,
-        "DeletionProtection": str(protect).lower(),
-        "WithSimulator": str(simulator).lower(),
+        "DeletionProtection": protect,
+        "WithSimulator": simulator,
     }
-    parameters = {name: str(value) for name, value in wanted.items() if value is not None}
+    parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
     settings = target.settings
     try:
         outputs = stacks.deploy(

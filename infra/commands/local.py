@@ -206,6 +206,9 @@ def down() -> None:
 def demo_folder() -> Iterator[Path]:
     """A folder of its own for a run, so that two can run at once; removed afterwards. When the
     run fails, its ledger and logs are kept."""
+    for left in HOME.glob("demo-*"):
+        if not _runs(left.name.removeprefix("demo-")):  # a demo that was killed
+            shutil.rmtree(left, ignore_errors=True)
     folder = HOME / f"demo-{os.getpid()}"
     try:
         yield folder
@@ -214,6 +217,16 @@ def demo_folder() -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def keep_evidence(folder: Path) -> None:

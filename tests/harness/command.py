@@ -23,10 +23,14 @@ class Result(NamedTuple):
         return json.loads(self.out)
 
 
+extra: dict[str, str] = {}
+"""What a test adds to the commands' environment."""
+
+
 def environment() -> dict[str, str]:
     """This process's, without AWS or Penstock settings of whoever runs the tests."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PENSTOCK_"))}
-    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "200"}
+    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "200", **extra}
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

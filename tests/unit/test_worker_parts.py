@@ -8,6 +8,7 @@ import random
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,6 +254,7 @@ class FakeDaemon:
         self.worker = Worker(
             Settings(),
             "000000000000",
+            directory=Path(),
             environment={},
             log=io.BytesIO(),
             say=self.said.append,
