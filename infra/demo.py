@@ -130,7 +130,7 @@ def simulate(
         except ConnectError as error:
             raise UserError(str(error)) from None
     if failed:
-        raise UserError(f"{len(failed)} of {len(fleet)} devices could not connect: {failed[0]}")
+        raise UserError(f"{len(failed)} of {len(fleet)} devices failed: {failed[0]}")
 
 
 def new_ledger(target: Target, path: Path, seed: int) -> Ledger:

@@ -66,6 +66,7 @@ class Emulator:
         if importlib.util.find_spec("ministack") is None:
             raise EmulatorError("the embedded AWS is not installed: pip install 'penstock[local]'")
         directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)  # its state holds the CA's private key
         for port in (gateway_port, mqtt_port):
             if port is not None and not _is_free(port):
                 raise EmulatorError(

@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     max_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
     """A child that does not answer KCL for this long is ended with its daemon."""
+    heap_mb: Annotated[int, Field(ge=64)] = 256
+    """The KCL daemon's heap (MB). A shard that is caught up holds batches of up to 10 MB."""
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""

@@ -6,6 +6,7 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import deploy as stacks
+from infra import erase
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
@@ -118,7 +119,7 @@ def destroy(delete_data: bool, yes: bool) -> None:
 def _delete_data(target: Target) -> list[str]:
     settings = target.settings
     return list(
-        stacks.delete_data(
+        erase.delete_data(
             target.client("dynamodb"),
             target.client("s3"),
             tables=[settings.windows_table, settings.devices_table],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import threading
@@ -12,11 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import rich_click as click
 
 from infra.__main__ import STARTED
+from infra.commands.load import load_options, stop_on_signals
 from infra.commands.options import json_option
 from infra.console import STDOUT, Stages, UserError, print_json, say
 from infra.demo import run_demo
@@ -37,80 +36,28 @@ EVIDENCE = ("ledger.sqlite", "worker.log", "emulator.log")
     type=click.IntRange(1, 2000),
     help="Devices, each with its own certificate.",
 )
-@click.option(
-    "--rate",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0.01, 100),
-    help="Messages a second from each device.",
-)
-@click.option(
-    "--seconds",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(1, 3600),
-    help="How long the devices send.",
-)
-@click.option(
-    "--batch",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 1000),
-    help="Readings in a message.",
-)
-@click.option("--seed", type=int, help="Makes the devices' signals and timing the same again.")
-@click.option(
-    "--garbage",
-    default=0,
-    metavar="K",
-    type=click.IntRange(0),
-    help="After every K-th message a device also sends bytes that nobody can read.",
-)
-@click.option(
-    "--duplicates",
-    default=0,
-    metavar="K",
-    type=click.IntRange(0),
-    help="Every K-th message is published twice.",
-)
+@load_options(rate=2.0, seconds=20.0)
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port of the AWS API.  [default: a free one]"
 )
 @click.option(
     "--mqtt-port", type=click.IntRange(1, 65535), help="Port of the broker.  [default: a free one]"
 )
-@json_option  # fmt: skip
-def demo(
-    devices: int,
-    rate: float,
-    seconds: float,
-    batch: int,
-    seed: int | None,
-    garbage: int,
-    duplicates: int,
-    port: int | None,
-    mqtt_port: int | None,
-    as_json: bool,
-) -> int:
+@json_option
+def demo(devices: int, load: Load, port: int | None, mqtt_port: int | None, as_json: bool) -> int:
     """Run the whole path on this machine and check it reading by reading.
 
     Starts an embedded AWS, deploys the template, connects the devices over mTLS, folds what
     they send into windows and an archive, and compares both with what was sent. Exit code 0
     only when they are exactly the same. Needs no account and leaves nothing running.
     """
-    load = Load(
-        rate=rate,
-        batch=batch,
-        seconds=seconds,
-        seed=random.randrange(2**31) if seed is None else seed,
-        garbage_every=garbage,
-        duplicate_every=duplicates,
-    )
     stopping = threading.Event()
     stages = Stages()
-    say(f"penstock demo: {devices} devices, {rate:g} messages/s each for {seconds:g} s, "
-        f"seed {load.seed}")  # fmt: skip
-    with demo_folder() as folder, _stop_on_signals(stopping):
+    say(
+        f"penstock demo: {devices} devices, {load.rate:g} messages/s each for "
+        f"{load.seconds:g} s, seed {load.seed}"
+    )
+    with demo_folder() as folder, stop_on_signals(stopping):
         options = LocalOptions(folder, port=port, mqtt_port=mqtt_port)
         with LocalStack(options, stages, say) as stack:
             run = run_demo(
@@ -173,7 +120,7 @@ def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
         shards=shards,
     )
     try:
-        with _stop_on_signals(stopping), hold():
+        with stop_on_signals(stopping), hold():
             _serve(options, stopping)
     except AlreadyUpError:
         raise UserError(
@@ -240,23 +187,6 @@ def keep_evidence(folder: Path) -> None:
     for path in found:
         shutil.copy(path, kept / path.name)
     say(f"the ledger and the logs of this run are in {kept}")
-
-
-@contextmanager
-def _stop_on_signals(stopping: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks to stop; the second ends at once."""
-
-    def ask(*_: Any) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    former = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _serve(options: LocalOptions, stopping: threading.Event) -> None:

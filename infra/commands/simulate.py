@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from infra.commands.local import _stop_on_signals
+from infra.commands.load import load_options, stop_on_signals
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.demo import (
@@ -40,42 +39,7 @@ from simulator.verify import Report
     type=click.IntRange(1, 100_000),
     help="Devices; over MQTT each gets a certificate of its own.",
 )
-@click.option(
-    "--rate",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.001, 1000),
-    help="Messages a second from each device.",
-)
-@click.option(
-    "--seconds",
-    default=30.0,
-    show_default=True,
-    type=click.FloatRange(1, 86400),
-    help="How long the devices send.",
-)
-@click.option(
-    "--batch",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 1000),
-    help="Readings in a message.",
-)
-@click.option("--seed", type=int, help="Makes the devices' signals and timing the same again.")
-@click.option(
-    "--garbage",
-    default=0,
-    metavar="K",
-    type=click.IntRange(0),
-    help="After every K-th message a device also sends bytes that nobody can read.",
-)
-@click.option(
-    "--duplicates",
-    default=0,
-    metavar="K",
-    type=click.IntRange(0),
-    help="Every K-th message is published twice.",
-)
+@load_options(rate=1.0, seconds=30.0)
 @click.option(
     "--via",
     type=click.Choice(["mqtt", "kinesis"]),
@@ -99,12 +63,7 @@ from simulator.verify import Report
 @aws_option  # fmt: skip
 def simulate(
     devices: int,
-    rate: float,
-    seconds: float,
-    batch: int,
-    seed: int | None,
-    garbage: int,
-    duplicates: int,
+    load: Load,
     via: str,
     ledger: Path | None,
     verified: bool,
@@ -116,17 +75,9 @@ def simulate(
     The devices are new things; on AWS the stack must have been deployed with
     `--simulator`. Ctrl-C ends the load early, and what was sent is still checked.
     """
-    if via == "kinesis" and (garbage or duplicates):
+    if via == "kinesis" and (load.garbage_every or load.duplicate_every):
         raise click.UsageError("--garbage and --duplicates need --via mqtt")
     target = find_target(aws=aws)
-    load = Load(
-        rate=rate,
-        batch=batch,
-        seconds=seconds,
-        seed=random.randrange(2**31) if seed is None else seed,
-        garbage_every=garbage,
-        duplicate_every=duplicates,
-    )
     path = ledger or HOME / "ledgers" / f"{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
     if path.exists():
         raise UserError(f"{path} exists: name another file with --ledger")
@@ -134,7 +85,7 @@ def simulate(
     try:
         before = archived_counter(target).count() if verified else 0
         stopping = threading.Event()
-        with _stop_on_signals(stopping):
+        with stop_on_signals(stopping):
             _drive(target, devices, load, path, via, stopping)
     except ClientError as error:
         raise UserError(f"AWS refuses: {error}") from None

@@ -9,8 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from devices.provision import Clients, create_device
-from infra.deploy import DeployError, Event, delete_data, deploy, destroy, ensure_ttl
+from infra.deploy import DeployError, Event, deploy, destroy, ensure_ttl
 from infra.emulator import Emulator
+from infra.erase import delete_data
 from infra.target import Target
 from ingest.record import encode_record
 from tests.integration.conftest import STACK, target_of

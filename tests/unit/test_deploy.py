@@ -11,12 +11,12 @@ from botocore.exceptions import ClientError, WaiterError
 from infra.deploy import (
     DeployError,
     Event,
-    delete_data,
     deploy,
     destroy,
     ensure_ttl,
     refusal,
 )
+from infra.erase import delete_data
 
 
 class Cfn:
