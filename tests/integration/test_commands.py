@@ -220,6 +220,14 @@ def test_a_mistake_gets_one_sentence(up: Up, arguments: list[str], sentence: str
     assert len(result.err.strip().splitlines()) == 1
 
 
+def test_a_demo_by_fan_out_is_exact_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.harness.command.extra", {"PENSTOCK_RETRIEVAL": "fanout"})
+    result = run(tmp_path, "demo", "--devices", "4", "--rate", "4", "--seconds", "4", "--json")
+    assert result.code == 0, result.err
+    assert result.json["verdict"] == "exact"
+    assert list((tmp_path / ".penstock").iterdir()) == []
+
+
 def test_a_stack_that_was_stopped_carries_on_where_it_was_until_it_is_taken_down(
     tmp_path: Path,
 ) -> None:
