@@ -12,6 +12,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from consumers import failpoints
 from consumers import segment as segments
 from consumers.retry import Backoff
 from consumers.segment import Position, Row, Segment
@@ -117,8 +118,10 @@ class Archive:
         records = len({(row.sequence_number, row.sub_sequence) for row in segment.rows})
         metadata = segments.last_metadata(segment.last, records, len(segment.rows))
         body = self._encode(segment.rows, self._shard)
+        failpoints.hit("before_put")
         while (put := self._store.create(key, body, metadata)) is Put.AGAIN:
             backoff.wait(f"S3 does not take {key}")
+        failpoints.hit("after_put")
         if put is Put.EXISTS:
             self._adopt(key, backoff)
             return False

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-from consumers import parquet
+from consumers import failpoints, parquet
 from consumers.archive import Archive, Limits
 from consumers.clients import open_clients
 from consumers.config import ChildConfig, from_environment
@@ -98,12 +98,14 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
     if action.action == "processRecords":
         stats.report.behind_ms = action.millis_behind_latest
         stats.report.records += len(action.records)
+        failpoints.hit("decoded")
         processor.process(action.records)
     elif action.action == "leaseLost":
         processor.lease_lost = True
     elif action.action == "shardEnded":
         processor.end_shard()
     elif action.action == "shutdownRequested":
+        failpoints.hit("shutdown_requested")
         processor.commit()
     else:
         raise ProtocolError(f"unknown action {action.action!r}")

@@ -16,6 +16,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, Protocol
 
+from consumers import failpoints
 from consumers.items import AttributeValue, Codec, ItemT
 from consumers.retry import Backoff
 
@@ -78,6 +79,8 @@ class OptimisticWriter(Generic[ItemT]):
         while waiting := self._load(waiting, backoff):
             again: list[ItemT] = []
             for start in range(0, len(waiting), STATEMENTS_A_CALL):
+                if start:
+                    failpoints.hit("between_batches")
                 again += self._execute(waiting[start : start + STATEMENTS_A_CALL])
             if len(again) < len(waiting):
                 backoff.progressed()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
+from consumers import failpoints
 from consumers.archive import Archive
 from consumers.hot import HotStore
 from consumers.judge import OK, Disposition, Judge
@@ -84,6 +85,7 @@ class ShardProcessor:
         if self.lease_lost:
             return
         self._hot.flush_all()
+        failpoints.hit("hot_flushed")
         reached = self._archive.commit()
         self._checkpoint(reached)
         self._hot.forget_idle()
@@ -92,6 +94,7 @@ class ShardProcessor:
     def end_shard(self) -> None:
         """The shard is closed and read to its end: commit, and say so to the KCL."""
         self.commit()
+        failpoints.hit("shard_ended")
         if not self.lease_lost:
             self.lease_lost = not self._checkpointer.checkpoint(None)
 
@@ -102,7 +105,9 @@ class ShardProcessor:
             return
         position = min(reached, self._received)
         if position == reached and (self._checkpointed is None or position > self._checkpointed):
+            failpoints.hit("before_checkpoint")
             if self._checkpointer.checkpoint(position):
+                failpoints.hit("after_checkpoint")
                 self._checkpointed = position
             else:
                 self.lease_lost = True

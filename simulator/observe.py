@@ -142,11 +142,16 @@ def _roster(dynamodb: DynamoDBClient, table: str) -> Iterator[Any]:
 
 
 def _rows(s3: S3Client, bucket: str, key: str) -> list[ArchiveRow]:
+    return rows_of(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def rows_of(body: bytes) -> list[ArchiveRow]:
+    """The rows of one archive object."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    table = pq.read_table(io.BytesIO(body), columns=list(ArchiveRow._fields))
+    file = pq.ParquetFile(io.BytesIO(body), pre_buffer=False)
+    table = file.read(columns=list(ArchiveRow._fields), use_threads=False)
     for name in ("ts", "received_at"):
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, table.column(name).cast(pa.int64()))

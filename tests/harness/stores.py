@@ -33,7 +33,7 @@ class MemoryDynamo:
 
     def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
         assert 0 < len(statements) <= 25
-        assert len({self._target(s) for s in statements}) == len(statements), "items repeat"
+        assert len({self.target(s) for s in statements}) == len(statements), "items repeat"
         self.calls += 1
         outcomes = []
         for statement in statements:
@@ -43,7 +43,7 @@ class MemoryDynamo:
             elif fault == "lost_before":
                 outcomes.append(Outcome.UNKNOWN)
             else:
-                outcome = self._apply(statement)
+                outcome = self.apply(statement)
                 outcomes.append(Outcome.UNKNOWN if fault == "lost_after" else outcome)
         return outcomes
 
@@ -56,11 +56,13 @@ class MemoryDynamo:
         found = {key: dict(items[key]) for key in keys if key in items and key not in unanswered}
         return found, unanswered
 
-    def _target(self, statement: Statement) -> tuple[str, Key]:
+    def target(self, statement: Statement) -> tuple[str, Key]:
+        """The table and the key of the item that a statement is about."""
         table, key, _, _ = parse(statement)
         return table, key
 
-    def _apply(self, statement: Statement) -> Outcome:
+    def apply(self, statement: Statement) -> Outcome:
+        """Run one statement."""
         table, key, expected, attributes = parse(statement)
         items = self.tables.setdefault(table, {})
         stored = items.get(key)

@@ -307,9 +307,9 @@ def _mutant_take_an_unanswered_key_for_a_missing_item(monkeypatch: pytest.Monkey
         self.tables.setdefault(table, {})[key] = attributes
         return Outcome.WRITTEN
 
-    conditional = MemoryDynamo._apply
+    conditional = MemoryDynamo.apply
     monkeypatch.setattr(MemoryDynamo, "read", read)
-    monkeypatch.setattr(MemoryDynamo, "_apply", put)
+    monkeypatch.setattr(MemoryDynamo, "apply", put)
 
 
 def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:

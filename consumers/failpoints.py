@@ -1,0 +1,82 @@
+"""Named points where a test can make a worker die, hang or fail.
+
+Off unless ``PENSTOCK_FAILPOINTS`` names a folder. A point is armed by a file of its name there,
+which holds what shall happen: ``crash`` (SIGKILL to itself), ``hang`` or ``raise``, and
+optionally how often the point is passed before, as in ``crash 2``. The first process that gets
+there removes the file and obeys, so that what is started in its place is not hit again.
+
+The points lie on the paths of batches and commits, never on that of a single record.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+VARIABLE: Final = "PENSTOCK_FAILPOINTS"
+
+Point = Literal[
+    "decoded",
+    "between_batches",
+    "hot_flushed",
+    "before_put",
+    "after_put",
+    "before_checkpoint",
+    "after_checkpoint",
+    "shard_ended",
+    "shutdown_requested",
+]
+"""In the order in which a batch passes them: its line is decoded; between two batches of window
+writes; all of the hot store is written; before and after the segment's put; before and after the
+checkpoint; at the end of the shard; at a request to shut down."""
+
+POINTS: Final[tuple[Point, ...]] = get_args(Point)
+
+
+class FailpointError(Exception):
+    """The failure that a test asked for."""
+
+
+def armed_by(folder: Path, act: Callable[[str], None]) -> Callable[[Point], None]:
+    """A :func:`hit` that looks into ``folder`` and leaves what it finds there to ``act``."""
+    passed: Counter[str] = Counter()
+
+    def hit(point: Point) -> None:
+        file = folder / point
+        try:
+            action, _, times = file.read_text().partition(" ")
+            passed[point] += 1
+            if passed[point] <= int(times or 0):
+                return
+            file.unlink()
+        except FileNotFoundError:
+            return
+        act(action)
+
+    return hit
+
+
+def obey(action: str) -> None:
+    """Die, hang or fail.
+
+    :raises FailpointError: for ``raise``, and for anything that is no action.
+    """
+    if action == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    while action == "hang":
+        time.sleep(3600)
+    raise FailpointError(f"a failpoint was told to {action!r}")
+
+
+def _off(point: Point) -> None:
+    """A point in production: nothing."""
+
+
+hit: Callable[[Point], None] = _off
+if _folder := os.environ.get(VARIABLE):
+    hit = armed_by(Path(_folder), obey)

@@ -1,0 +1,59 @@
+"""Run schedules: ``python -m tests.chaos.schedules --from 0 --count 100``.
+
+One process, one thread, one line of JSON for each schedule that violates an invariant and one
+at the end. The seed alone replays a schedule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from consumers.config import to_environment
+from tests.chaos.schedules.child import stderr_to
+from tests.chaos.schedules.world import CONFIG, Schedule
+from tests.chaos import mutants
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
+    parser.add_argument("--count", type=int, default=1, help="how many seeds")
+    parser.add_argument("--step", type=int, default=1, help="the distance between two seeds")
+    parser.add_argument("--mutant", choices=sorted(mutants.MUTANTS), help="break the code so")
+    parser.add_argument("--stop", action="store_true", help="end at the first violation")
+    parser.add_argument("--log", type=Path, help="where the children's stderr goes")
+    options = parser.parse_args()
+    if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a schedule
+        os.execve(sys.executable, [sys.executable, "-m", "tests.chaos.schedules", *sys.argv[1:]],
+                  {**os.environ, "PYTHONHASHSEED": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"})  # fmt: skip
+    os.environ |= to_environment(CONFIG)
+    stderr_to(options.log or Path(os.devnull))
+    defect = mutants.MUTANTS[options.mutant] if options.mutant else None
+    gc.disable()
+    gc.freeze()  # a fork shares what nobody touches
+    run = broken = 0
+    told = time.monotonic()
+    for i in range(options.count):
+        seed = options.first + i * options.step
+        found = Schedule(seed, defect=defect).run()
+        run += 1
+        if found:
+            broken += 1
+            print(json.dumps({"seed": seed, "violations": found}), flush=True)
+            if options.stop:
+                break
+        if time.monotonic() - told > 1:
+            told = time.monotonic()
+            print(json.dumps({"run": run, "violations": broken}), flush=True)
+    print(json.dumps({"run": run, "violations": broken, "end": True}), flush=True)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

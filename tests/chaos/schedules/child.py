@@ -1,0 +1,195 @@
+"""A real child process, forked: ``consumers.child.main`` over pipes, with its clock and the wire
+of its AWS clients in the hands of whoever plays the daemon.
+
+Forked and not started, because a schedule needs several and there are thousands of schedules.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import pickle
+import signal
+import socket
+import struct
+import sys
+import time
+import types
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from consumers import child, failpoints, retry
+from consumers.clients import Clients
+from consumers.windows import FoldedReading, Window
+from tests.chaos.schedules.services import Call, Failure
+
+POISON: Final = "poison"
+_LENGTH: Final = struct.Struct("!I")
+_CLOCK: Final = struct.Struct("d")
+
+
+class Clock:
+    """A monotonic clock (s) that the daemon sets and its children read."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, _CLOCK.size)
+        self.set(0.0)
+
+    def set(self, now: float) -> None:
+        _CLOCK.pack_into(self._shared, 0, now)
+
+    def __call__(self) -> float:
+        return float(_CLOCK.unpack_from(self._shared, 0)[0])
+
+
+class Plan(NamedTuple):
+    """What a child shall suffer by itself: at the ``nth`` pass of ``point``, ``action``; and the
+    defect that is built into it."""
+
+    point: str = ""
+    nth: int = 0
+    action: str = ""
+    defect: Callable[[], None] | None = None
+
+
+def send(sock: socket.socket, value: Any) -> None:
+    """One value over the wire."""
+    body = pickle.dumps(value)
+    sock.sendall(_LENGTH.pack(len(body)) + body)
+
+
+def receive(sock: socket.socket) -> Any:
+    """The next value; ``EOFError`` when there will be none."""
+    (length,) = _LENGTH.unpack(_exactly(sock, _LENGTH.size))
+    return pickle.loads(_exactly(sock, length))
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    parts = b""
+    while len(parts) < size:
+        part = sock.recv(size - len(parts))
+        if not part:
+            raise EOFError
+        parts += part
+    return parts
+
+
+def become(pipes: tuple[int, int], wire: socket.socket, clock: Clock, plan: Plan) -> NoReturn:
+    """Turn this (forked) process into a shard's child."""
+    code = 70
+    try:
+        os.setpgid(0, 0)
+        for source, target in zip(pipes, (0, 1), strict=True):
+            os.dup2(source, target)
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            if fd > 2 and fd != wire.fileno():
+                _close(fd)
+        sys.stdin = os.fdopen(0, closefd=False)
+        faulthandler.register(signal.SIGUSR1, file=2)  # a stuck child says where it is
+        _patch(wire, clock, plan)
+        code = child.main()
+    except BaseException as error:
+        print(f"child {os.getpid()}: {error!r}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        """It was the folder's own."""
+
+
+def _patch(wire: socket.socket, clock: Clock, plan: Plan) -> None:
+    """Replace what touches the world, and nothing else."""
+    slept = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+
+    now = types.SimpleNamespace(
+        monotonic=clock, time_ns=lambda: time.time_ns(), sleep=lambda seconds: None
+    )
+    child.time = now  # type: ignore[assignment]
+    child.open_clients = lambda _: Clients(_Remote(wire), _Remote(wire))  # type: ignore[assignment,arg-type]
+    retry.Backoff.__init__.__defaults__ = (sleep, lambda: slept, lambda: 1.0)  # type: ignore[attr-defined]
+    child.ShardStats._send = lambda self, line: None  # type: ignore[method-assign]
+    _poison_the_fold()
+    if plan.point:
+        failpoints.hit = _hit(plan)
+    if plan.defect:
+        plan.defect()
+
+
+def _hit(plan: Plan) -> Callable[[failpoints.Point], None]:
+    passed: Counter[str] = Counter()
+
+    def hit(point: failpoints.Point) -> None:
+        passed[point] += 1
+        if point == plan.point and passed[point] == plan.nth:
+            failpoints.obey(plan.action)
+
+    return hit
+
+
+def _poison_the_fold() -> None:
+    """Make the fold of a poisoned reading raise halfway, with its id already added."""
+    original = Window.fold
+
+    def fold(self: Window, reading: FoldedReading) -> bool:
+        if POISON in reading.metrics:
+            self.ids.add(reading.boot, reading.seq)
+            raise ZeroDivisionError("poison")
+        return original(self, reading)
+
+    Window.fold = fold  # type: ignore[method-assign]
+
+
+class _Remote:
+    """A client whose service is at the other end of the wire."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        def call(**request: Any) -> Any:
+            send(self._wire, Call(operation, request))
+            answer = receive(self._wire)
+            if not isinstance(answer, Failure):
+                return answer
+            if not answer.code:
+                raise ReadTimeoutError(endpoint_url="memory")
+            raise ClientError(
+                {
+                    "Error": {"Code": answer.code, "Message": "as planned"},
+                    "ResponseMetadata": {"HTTPStatusCode": answer.status},
+                },  # type: ignore[typeddict-item]
+                operation,
+            )
+
+        return call
+
+    def get_paginator(self, operation: str) -> Any:
+        return types.SimpleNamespace(paginate=lambda **r: [getattr(self, operation)(**r)])
+
+
+def stderr_to(path: Path) -> None:
+    """Send this process's and its children's stderr to a file."""
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 2)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, and wait until it is gone."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    os.waitpid(pid, 0)
