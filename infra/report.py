@@ -55,6 +55,11 @@ def report_lines(report: Report) -> list[str]:
         f"{archive['objects']} objects: {archive['missing']} missing, "
         f"{archive['duplicated']} duplicated, {archive['wrong']} wrong, {archive['extra']} extra",
     ]
+    if sent["conflicting"]:
+        lines.append(
+            f"warning   {sent['conflicting']} identities were sent with more than one content: "
+            "a device repeats a reading unchanged, or gives it a number of its own"
+        )
     if archive["rejected"]:
         lines.append(f"rejected  {archive['rejected']} records archived with their bytes")
     return lines + [f"  ! {difference}" for difference in report.differences]

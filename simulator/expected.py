@@ -95,16 +95,18 @@ class Rules:
 
 
 def windows(sent: Iterable[Sent], rules: Rules) -> dict[tuple[str, str], Window]:
-    """Every window that must exist, by (device, window name). Ids in ``sent`` are distinct."""
-    members: dict[tuple[str, Tier, int], list[Sent]] = defaultdict(list)
+    """Every window that must exist, by (device, window name). ``sent`` is in the order of arrival:
+    of an identity that came with several contents, a window holds the first that fell into it."""
+    members: dict[tuple[str, Tier, int], dict[tuple[str, int], Sent]] = defaultdict(dict)
     for reading in sent:
         for tier in rules.tiers:
             if rules.accepts(reading, tier):
                 start = reading.ts // tier.size_ms * tier.size_ms
-                members[reading.device, tier, start].append(reading)
+                mine = members[reading.device, tier, start]
+                mine.setdefault((reading.boot, reading.seq), reading)
     return {
         (device, f"{tier.name}#{_iso(start)}"): _window(
-            readings, (start + tier.size_ms) // 1000 + tier.ttl_s
+            list(readings.values()), (start + tier.size_ms) // 1000 + tier.ttl_s
         )
         for (device, tier, start), readings in members.items()
     }

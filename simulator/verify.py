@@ -122,6 +122,10 @@ class Verifier:
             "unacknowledged": len(self._contents) - len(self._acked),
             "repeated": len(telemetry) - len({(e.device, e.boot, e.seq) for e in telemetry}),
             "garbage": len(self._entries) - len(telemetry),
+            "conflicting": sum(
+                any(content != contents[0] for content in contents)
+                for contents in self._contents.values()
+            ),
         }
 
     # -- the archive -----------------------------------------------------------------------
@@ -197,21 +201,20 @@ class Verifier:
                               "and nobody sent it")  # fmt: skip
 
     def _taken(self) -> Iterator[Sent]:
-        """Every reading that the stream took: acknowledged, or found in the archive."""
+        """Every reading that the stream took, acknowledged or found in the archive, in the order
+        of arrival; one that came with several contents is there with each of them."""
         for identity, contents in self._contents.items():
             rows = sorted(
                 self._rows_of.get(identity, []),
                 key=lambda row: (int(row.sequence_number), row.sub_sequence),
             )
-            if rows:
+            if not rows and identity in self._acked:
+                yield Sent(*identity, *contents[0], (self._first_sent[identity],))
+            while rows:  # as a rule once: a device that keeps the contract sends the same again
                 ts, metrics = rows[0].ts or 0, rows[0].metrics or {}
-                times = tuple(row.received_at or 0 for row in rows)
-            elif identity in self._acked:
-                ts, metrics = contents[0]
-                times = (self._first_sent[identity],)
-            else:
-                continue
-            yield Sent(*identity, ts, metrics, times)
+                same = [row for row in rows if (row.ts, row.metrics) == (rows[0].ts, metrics)]
+                yield Sent(*identity, ts, metrics, tuple(row.received_at or 0 for row in same))
+                rows = [row for row in rows if row not in same]
 
     # -- the hot tables --------------------------------------------------------------------
 

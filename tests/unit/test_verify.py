@@ -48,7 +48,7 @@ def test_what_is_right_is_exact() -> None:
     assert document["verdict"] == "exact"
     assert document["sent"] == {
         "messages": 8, "readings": 9, "acknowledged": 9, "unacknowledged": 0, "repeated": 1,
-        "garbage": 2, "unacknowledged_arrived": 0, "unacknowledged_lost": 0,
+        "garbage": 2, "conflicting": 0, "unacknowledged_arrived": 0, "unacknowledged_lost": 0,
     }  # fmt: skip
     assert document["windows"]["checked"] == 5
     assert document["latest"] == {"checked": 2, "wrong": 0}
