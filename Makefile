@@ -5,7 +5,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench clean lock
+.PHONY: help demo up test chaos check bench clean lock
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -18,6 +18,9 @@ up: $(READY) ## the same stack, kept running until Ctrl-C
 
 test: $(READY) check ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+chaos: $(READY) ## attack the guarantee for about ten minutes (SEED=, ONLY=)
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

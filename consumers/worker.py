@@ -70,6 +70,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             stop(self._process, self._settings.shutdown_grace_s + STOP_MARGIN_S)
+            self._give_back()
         if self._reader is not None:
             self._reader.join(5)
 
@@ -118,6 +119,11 @@ class Worker:
             stop(self._process, 0)
         if self._reader is not None:
             self._reader.join(5)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Others need not wait for what the dead daemon held; without this the KCL would still
+        assign leases to it for a minute."""
         try:
             self._release(self.worker_id)
         except (BotoCoreError, ClientError) as error:

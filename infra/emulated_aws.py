@@ -1,6 +1,6 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Six extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
+Eight extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
 test in ``tests/integration/test_emulator.py``. A private name that is missing ends the process
 with an ``AttributeError`` before it serves anything.
 
@@ -17,6 +17,8 @@ import os
 import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+
+from infra.emulated_reshard import keep_closed_shards
 
 LOOPBACK: Final = "127.0.0.1"
 _TEMPLATE: Final = re.compile(r"\$\{(.*?)\}")
@@ -203,6 +205,14 @@ def authorize_partiql_by_statement() -> None:
     iam_actions.dynamodb_transaction_checks = dynamodb_transaction_checks
 
 
+def keep_sessions() -> None:
+    """Save temporary credentials with the rest of the state: on AWS they outlive an outage."""
+    from ministack.services import sts
+
+    sts.get_state = lambda: {"sessions": dict(sts._sessions)}
+    sts.load_persisted_state = lambda data: sts._sessions.update(data.get("sessions", {}))
+
+
 def _partiql_check(statement: str, region: str, account: str) -> tuple[str, str]:
     """The action and the table of one statement; one that cannot be read needs every right."""
     match = _PARTIQL.match(statement)
@@ -232,6 +242,8 @@ def main() -> None:
         name_the_resource_of_calls,
         authorize_partiql_by_statement,
         count_loopback_as_secure_transport,
+        keep_sessions,
+        keep_closed_shards,
     ]
     for extend in extensions:
         extend()

@@ -6,6 +6,7 @@ property test are here too.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -22,7 +23,7 @@ from tests.property.test_exactness import MUTANTS as OF_THE_PROPERTY_TEST
 
 
 def _gate_by_sequence_number() -> None:
-    """Keep a high-water mark where a set of ids is needed: disorder is then taken for repetition."""
+    """Keep a high-water mark where a set of ids is needed: disorder then looks like repetition."""
     original = IdSet.add
 
     def add(self: IdSet, boot: str, seq: int) -> bool:
@@ -90,10 +91,8 @@ def _swallow_an_exception() -> None:
     original = ShardProcessor.process
 
     def process(self: Any, records: Any) -> None:
-        try:
+        with contextlib.suppress(Exception):
             original(self, records)
-        except Exception:  # noqa: S110
-            pass
 
     _set(ShardProcessor, "process", process)
 
@@ -153,6 +152,7 @@ MUTANTS: Final[dict[str, Callable[[], None]]] = {
 } | {
     _name(mutant): partial(mutant, pytest.MonkeyPatch())
     for mutant in OF_THE_PROPERTY_TEST
-    if mutant.__name__ != "_mutant_take_an_unanswered_key_for_a_missing_item"  # of a store in memory
+    if mutant.__name__
+    != "_mutant_take_an_unanswered_key_for_a_missing_item"  # of a store in memory
 }
 """By name; applied for the rest of a process's life."""

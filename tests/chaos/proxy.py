@@ -137,9 +137,7 @@ class Proxy:
         if scope["method"] != "HEAD":
             headers.append((b"content-length", str(length).encode()))
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send(
-            {"type": "http.response.body", "body": reply.body, "more_body": reply.cut}
-        )
+        await send({"type": "http.response.body", "body": reply.body, "more_body": reply.cut})
         if reply.cut:
             raise ConnectionAbortedError  # the server ends the connection without the rest
 
@@ -238,7 +236,9 @@ class Proxy:
         answer: dict[str, Any] = {"Responses": {}}
         reply = Reply(200, {"content-type": "application/x-amz-json-1.0"})
         if asked:
-            reply = self._forward(_with_body(request, call, {**document, "RequestItems": asked}), call)
+            reply = self._forward(
+                _with_body(request, call, {**document, "RequestItems": asked}), call
+            )
             if reply.status != 200:
                 return reply
             answer = json.loads(reply.body)

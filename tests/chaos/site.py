@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import threading
 import time
 from collections import Counter
@@ -38,17 +39,18 @@ from ingest.stream import Record, put_all
 from simulator.expected import Rules
 from simulator.fleet import Fleet, Load
 from simulator.ledger import OK, Entry, Ledger, Meta, read_entries
-from simulator.observe import ArchiveRow, Observed, observe
+from simulator.observe import ArchiveRow, Observed, observe, rows_of
 from simulator.observe import Clients as ReadClients
 from simulator.verify import Report, verify
 from tests.chaos.plan import Call, Plan, Rule
 from tests.chaos.proxy import Proxy
 from tests.harness.processes import alive, children_of
+from tests.harness.stream import read_stream
 
 ROLES: Final = ("worker", "dashboard", "simulator")
 T = TypeVar("T")
 
-Message_ = tuple[str, Outgoing, str]
+Expected = tuple[str, Outgoing, str]
 """Device, message, and what must become of it."""
 
 
@@ -261,7 +263,7 @@ class Site:
 
         await asyncio.gather(*(one(identity, mine) for identity, mine in messages.items()))
 
-    def put(self, messages: Sequence[Message_], client: Any = None) -> None:
+    def put(self, messages: Sequence[Expected], client: Any = None) -> None:
         """Put messages straight into the stream, as the rule would."""
         now = time.time_ns() // 1_000_000
         with self._ledger() as ledger:
@@ -303,19 +305,7 @@ class Site:
 
     def records(self) -> dict[str, list[dict[str, Any]]]:
         """Every record of the stream, by shard: what must be in the archive."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for shard in self.kinesis.list_shards(StreamName=self.settings.stream)["Shards"]:
-            name = shard["ShardId"]
-            found[name] = []
-            iterator = self.kinesis.get_shard_iterator(
-                StreamName=self.settings.stream, ShardId=name, ShardIteratorType="TRIM_HORIZON"
-            )["ShardIterator"]
-            while page := (answer := self.kinesis.get_records(ShardIterator=iterator))["Records"]:
-                found[name] += page
-                iterator = answer.get("NextShardIterator")
-                if not iterator:
-                    break
-        return found
+        return read_stream(self.kinesis, self.settings.stream)
 
     def lag(self) -> dict[str, int]:
         """Records after each shard's checkpoint, of shards that are behind; a shard without a
@@ -401,13 +391,13 @@ class Site:
         if newest is None:
             return f"K: {shard} is checkpointed at {sequence} and nothing of it is archived"
         body = self.s3.get_object(Bucket=bucket, Key=newest[1])["Body"].read()
-        from simulator.observe import rows_of
-
         rows = rows_of(body)
         last = max(position(row.sequence_number, 0) for row in rows)
         if last < reached:
             return f"K: {shard} is checkpointed at {sequence}, archived up to {last.sequence}"
-        good = [r for r in rows if r.disposition == OK and position(r.sequence_number, 0) <= reached]
+        good = [
+            r for r in rows if r.disposition == OK and position(r.sequence_number, 0) <= reached
+        ]
         for row in good[-5:]:
             if not self._is_durable(row):
                 return f"K: {shard} is checkpointed past {row.device_id}/{row.seq}, not durable"
@@ -485,8 +475,6 @@ def _indexes(data: bytes) -> list[int | None]:
 
 def _checkpoint_of(body: str) -> tuple[str, str] | None:
     """Shard and sequence number of a lease's update that moves its checkpoint."""
-    import json
-
     document = json.loads(body)
     shard = document.get("Key", {}).get("leaseKey", {}).get("S", "")
     moved = document.get("AttributeUpdates", {}).get("checkpoint", {}).get("Value", {}).get("S")

@@ -16,6 +16,7 @@ from infra.emulator import Emulator
 from infra.local import LOCAL_SETTINGS
 from infra.target import Target
 from ingest.settings import Settings
+from tests.harness.stream import read_stream
 
 STACK: Final = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
 ROLES: Final = ("worker", "dashboard", "simulator")
@@ -50,16 +51,8 @@ def target_of(emulator: Emulator, stack: str = "penstock", **settings: Any) -> T
 
 def records(target: Target, stream: str) -> list[dict[str, Any]]:
     """Every record of a stream, shard by shard."""
-    kinesis = target.client("kinesis")
-    found: list[dict[str, Any]] = []
-    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
-        iterator = kinesis.get_shard_iterator(
-            StreamName=stream, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
-        )["ShardIterator"]
-        while page := (answer := kinesis.get_records(ShardIterator=iterator))["Records"]:
-            found += page
-            iterator = answer["NextShardIterator"]
-    return found
+    shards = read_stream(target.client("kinesis"), stream)
+    return [record for found in shards.values() for record in found]
 
 
 @pytest.fixture(scope="session")

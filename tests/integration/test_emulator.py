@@ -266,3 +266,46 @@ def test_no_setting_of_the_users_reaches_it(
     assert "AWS_PROFILE" not in environment
     assert environment["PERSIST_STATE"] == "0"
     assert environment["DOCKER_HOST"].startswith(f"unix://{tmp_path}")
+
+
+def test_a_shard_that_was_split_is_read_to_its_end_and_then_names_its_children(
+    emulator: Emulator,
+) -> None:
+    kinesis = target_of(emulator).client("kinesis")
+    kinesis.create_stream(StreamName="split", ShardCount=1)
+    kinesis.put_record(StreamName="split", PartitionKey="a", Data=b"before")
+    parent = kinesis.list_shards(StreamName="split")["Shards"][0]["ShardId"]
+    kinesis.split_shard(StreamName="split", ShardToSplit=parent, NewStartingHashKey=str(2**127))
+    kinesis.put_record(StreamName="split", PartitionKey="a", Data=b"after")
+    shards = {s["ShardId"]: s for s in kinesis.list_shards(StreamName="split")["Shards"]}
+    assert len(shards) == 3
+    assert "EndingSequenceNumber" in shards[parent]["SequenceNumberRange"]
+    iterator = kinesis.get_shard_iterator(
+        StreamName="split", ShardId=parent, ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    answer = kinesis.get_records(ShardIterator=iterator)
+    assert [record["Data"] for record in answer["Records"]] == [b"before"]
+    assert "NextShardIterator" not in answer
+    assert {child["ShardId"] for child in answer["ChildShards"]} == shards.keys() - {parent}
+    assert len(records(target_of(emulator), "split")) == 2
+    kinesis.delete_stream(StreamName="split")
+
+
+def test_temporary_credentials_outlive_a_restart(tmp_path: Path) -> None:
+    running = Emulator.start(tmp_path, persist=True)
+    target = target_of(running)
+    trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}
+    target.client("iam").create_role(
+        RoleName="kept",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )
+    target.roles["kept"] = f"arn:aws:iam::{target.account}:role/kept"
+    client = target.client("sts", "kept")
+    before = client.get_caller_identity()["Arn"]
+    port, mqtt_port = int(running.endpoint_url.rsplit(":", 1)[1]), running.mqtt_port
+    running.stop()
+    again = Emulator.start(tmp_path, gateway_port=port, mqtt_port=mqtt_port, persist=True)
+    try:
+        assert client.get_caller_identity()["Arn"] == before
+    finally:
+        again.stop()

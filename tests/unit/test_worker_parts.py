@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -286,3 +287,12 @@ def test_a_daemon_that_leaves_is_started_again_after_its_leases_were_given_back(
     assert fake.worker.board.restarts == 2
     assert "starting it again" in fake.said[0]
     fake.worker.__exit__()
+
+
+def test_a_worker_that_is_stopped_gives_its_leases_back_at_once() -> None:
+    """The KCL assigned leases to a stopped worker for another minute."""
+    fake = FakeDaemon(exits=0)
+    fake.worker.worker_id = "stopped"
+    fake.worker._process = subprocess.Popen(["true"], start_new_session=True)
+    fake.worker.__exit__()
+    assert fake.released == ["stopped"]

@@ -26,9 +26,7 @@ def message(boot: str, seq: int, readings: Sequence[tuple[int, float]]) -> Outgo
 
 def numbered(boot: str, count: int, newest: int, step: int = 50) -> list[tuple[Outgoing, str]]:
     """``count`` messages of one reading, ``step`` ms apart."""
-    return [
-        (message(boot, i, [(newest - (count - i) * step, float(i))]), OK) for i in range(count)
-    ]
+    return [(message(boot, i, [(newest - (count - i) * step, float(i))]), OK) for i in range(count)]
 
 
 @on_shared_site

@@ -119,9 +119,7 @@ def _replace_certificate(identity: Identity) -> None:
         .not_valid_after(now + timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
-    identity.certificate_path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-    )
+    identity.certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _can_send(identity: Identity) -> bool:
@@ -140,4 +138,3 @@ def _can_send(identity: Identity) -> bool:
         return not left
 
     return asyncio.run(attempt())
-

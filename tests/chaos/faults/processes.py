@@ -84,20 +84,22 @@ def a_child_dies_between_segment_and_checkpoint(site: Site) -> None:
         _dies_at(site, worker, "before_checkpoint", 2)
 
 
-@on_own_site()
+@on_own_site(shards=4)
 def a_frozen_worker_comes_back_as_a_zombie(site: Site) -> None:
-    """SIGSTOP of daemon and children past failover; another worker takes over; SIGCONT."""
-    with site.load(26):
-        first = working(site)
-        second = site.start_worker()
+    """SIGSTOP of daemon and children past failover; another worker takes over; SIGCONT. (Not of
+    the KCL's leader: its lock would keep leases unassigned for 2 minutes.)"""
+    with site.load(40):
+        leader = working(site, 4)
+        zombie = site.start_worker()
+        site.until(zombie.children, 60, "children of the second worker")
+        site.until(lambda: zombie.worker.board.snapshot()["durable"], 30, "its windows")
         plan = site.spoil(_slow_writes(1.0))
         site.until(lambda: not plan.idle(), 20, "a flush")  # frozen with writes on their way
-        frozen = [first.daemon, *first.children()]
+        frozen = [zombie.daemon, *zombie.children()]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:
-            site.until(lambda: len(second.children()) >= 2, 60, "the other worker's children")
-            site.until(lambda: second.worker.board.snapshot()["durable"], 30, "its windows")
+            site.until(lambda: len(leader.children()) >= 4, 60, "the other worker's children")
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
@@ -176,15 +178,14 @@ def the_lease_table_is_emptied(site: Site) -> None:
     """All checkpoints are lost: the stream is read from its beginning, and nothing changes."""
     with site.load(14):
         worker = working(site)
-        site.until(lambda: worker.worker.board.snapshot()["commits"] > 2, 30, "commits")
     site.drain()
     worker.end()
     before = site.report().archive["objects"]
     site.dynamodb.delete_table(TableName=site.settings.application)
     site.create_leases()
     again = site.start_worker()
-    site.until(lambda: again.worker.board.snapshot()["conflicts"] >= 0 and not site.lag(), 90,
-               "the end of the stream")  # fmt: skip
+    site.until(again.children, 60, "children of the new worker")
+    site.drain()
     assert site.report().archive["objects"] == before
 
 
@@ -194,4 +195,3 @@ def the_embedded_aws_is_restarted_with_its_state(site: Site) -> None:
     with site.load(20):
         working(site)
         site.restart_emulator()
-

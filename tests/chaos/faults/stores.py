@@ -11,7 +11,7 @@ from devices.batch import Batcher, BatchLimits
 from simulator.ledger import OK
 from tests.chaos.faults import on_own_site, on_shared_site
 from tests.chaos.plan import Fault, Rule
-from tests.chaos.site import Message_, Site
+from tests.chaos.site import Expected, Site
 
 STORM_S: Final = 20.0
 
@@ -98,7 +98,7 @@ def put_records_fails_in_part(site: Site) -> None:
     )
     batcher = Batcher(BatchLimits(readings=5))
     now = time.time_ns() // 1_000_000
-    messages: list[Message_] = [
+    messages: list[Expected] = [
         ("loader", message, OK)
         for i in range(2000)
         for message in batcher.add(now - 2000 + i, {"level": float(i)})

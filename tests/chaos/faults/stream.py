@@ -49,7 +49,7 @@ def _active(site: Site) -> None:
 def _until_ended(site: Site, shards: list[str]) -> None:
     def all_ended() -> bool:
         leases = site.leases()
-        return all(leases.get(s, {}).get("checkpoint", "SHARD_END") == "SHARD_END" for s in shards)
+        return all(leases.get(s, {}).get("checkpoint") == "SHARD_END" for s in shards)
 
     site.until(all_ended, 90, f"the end of {shards}")
 

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from consumers.config import to_environment
+from tests.chaos import mutants
 from tests.chaos.schedules.child import stderr_to
 from tests.chaos.schedules.world import CONFIG, Schedule
-from tests.chaos import mutants
 
 
 def main() -> int:
@@ -30,8 +30,9 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="where the children's stderr goes")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets is part of a schedule
-        os.execve(sys.executable, [sys.executable, "-m", "tests.chaos.schedules", *sys.argv[1:]],
-                  {**os.environ, "PYTHONHASHSEED": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"})  # fmt: skip
+        again = [sys.executable, "-m", "tests.chaos.schedules", *sys.argv[1:]]
+        fixed = {"PYTHONHASHSEED": "0", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        os.execve(sys.executable, again, {**os.environ, **fixed})
     os.environ |= to_environment(CONFIG)
     stderr_to(options.log or Path(os.devnull))
     defect = mutants.MUTANTS[options.mutant] if options.mutant else None

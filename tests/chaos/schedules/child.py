@@ -86,7 +86,7 @@ def become(pipes: tuple[int, int], wire: socket.socket, clock: Clock, plan: Plan
         os.setpgid(0, 0)
         for source, target in zip(pipes, (0, 1), strict=True):
             os.dup2(source, target)
-        for fd in map(int, os.listdir("/proc/self/fd")):
+        for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
             if fd > 2 and fd != wire.fileno():
                 _close(fd)
         sys.stdin = os.fdopen(0, closefd=False)

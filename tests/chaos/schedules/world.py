@@ -115,7 +115,9 @@ class Schedule:
                 for _ in range(self.chance.randint(2, 4)):
                     readings = [self._reading() for _ in range(self.chance.randint(1, 4))]
                     known += [(device, boot, seq + i, *one) for i, one in enumerate(readings)]
-                    messages.append((device, boot, seq, len(readings), payload(boot, seq, readings)))
+                    messages.append(
+                        (device, boot, seq, len(readings), payload(boot, seq, readings))
+                    )
                     seq += len(readings) + self.chance.choice([0, 0, 0, 3])
         messages += self.chance.choices(messages, k=6)
         self.chance.shuffle(messages)
@@ -155,7 +157,9 @@ class Schedule:
         device = self.chance.choice(DEVICES)
         self._put(device, "garbage0", number, 0, made.message.payload, made.expect)
 
-    def _put_poison(self, device: str, boot: str, seq: int, ts: int, good: dict[str, float]) -> None:
+    def _put_poison(
+        self, device: str, boot: str, seq: int, ts: int, good: dict[str, float]
+    ) -> None:
         """A good reading, sent elsewhere as well, before one that makes the fold raise."""
         readings = [(ts, good), (NOW, {"temperature": 0.0, POISON: 1.0})]
         for i in range(2):
@@ -174,9 +178,7 @@ class Schedule:
                 sub = (last.sub_sequence_number or 0) + 1
         if not sub:
             self.sequence += self.chance.randint(1, 9)
-        shard.records.append(
-            StreamRecord(data, str(self.sequence), device, sub, self.arrived)
-        )
+        shard.records.append(StreamRecord(data, str(self.sequence), device, sub, self.arrived))
 
     # -- what happens ----------------------------------------------------------------------
 
@@ -266,9 +268,7 @@ class Schedule:
         event = life.child.event()
         if isinstance(event, Gone):
             self._left(life, event.status)
-        elif isinstance(event, Call):
-            life.waits = event
-        elif event["action"] == "checkpoint":
+        elif isinstance(event, Call) or event["action"] == "checkpoint":
             life.waits = event
         else:
             life.waits = None
