@@ -52,9 +52,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         reached = self.workers[worker].commit()
         self.fates = []
         if reached is not None:  # as far as it was itself given records
-            self.checkpoint = max(
-                self.checkpoint, min(int(reached.sequence) - 99, self.at[worker])
-            )
+            self.checkpoint = max(self.checkpoint, min(int(reached.sequence) - 99, self.at[worker]))
 
     @rule(worker=st.integers(0, WORKERS - 1))
     def crash(self, worker: int) -> None:

@@ -97,6 +97,7 @@ class Schedule:
         self.lives: list[Life] = []
         self.entries: list[Entry] = []
         self.poisoned: Counter[tuple[str, str, int]] = Counter()
+        self.times: dict[tuple[str, str, int], int] = {}
         self.violations: list[str] = []
         self.arrived = NOW - 30  # the hour ends amid the traffic
         self.sequence = 49_600_000_000_000_000_000
@@ -114,6 +115,9 @@ class Schedule:
                 seq = self.chance.choice([0, 0, 2**53 - 40])
                 for _ in range(self.chance.randint(2, 4)):
                     readings = [self._reading() for _ in range(self.chance.randint(1, 4))]
+                    self.times |= {
+                        (device, boot, seq + i): ts for i, (ts, _) in enumerate(readings)
+                    }
                     known += [(device, boot, seq + i, *one) for i, one in enumerate(readings)]
                     messages.append(
                         (device, boot, seq, len(readings), payload(boot, seq, readings))
@@ -160,8 +164,12 @@ class Schedule:
     def _put_poison(
         self, device: str, boot: str, seq: int, ts: int, good: dict[str, float]
     ) -> None:
-        """A good reading, sent elsewhere as well, before one that makes the fold raise."""
-        readings = [(ts, good), (NOW, {"temperature": 0.0, POISON: 1.0})]
+        """A good reading, sent elsewhere as well, before one that makes the fold raise; that one
+        has the identity and the time of another good one."""
+        next_ts = self.times.get((device, boot, seq + 1), NOW)
+        if not NOW - 90_000 <= next_ts <= NOW:  # it would not come to be folded
+            next_ts = NOW
+        readings = [(ts, good), (next_ts, {"temperature": 0.0, POISON: 1.0})]
         for i in range(2):
             self.poisoned[device, boot, seq + i] += 1
         self._record(device, encode_record(payload(boot, seq, readings), device, NOW))
