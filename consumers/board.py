@@ -34,12 +34,18 @@ class Board:
         with self._lock:
             self._logs = [*self._logs, line][-_LOGS_KEPT:]
 
+    def latency(self) -> Histogram:
+        """Device to hot store, of all readings so far."""
+        with self._lock:
+            reports = list(self._reports.values())
+        return Histogram().merge(Histogram(report.latency) for report in reports)
+
     def snapshot(self) -> dict[str, Any]:
         """Totals and shards, as ``penstock status`` and ``/status`` show them."""
         with self._lock:
             reports = list(self._reports.values())
             logs = list(self._logs)
-        latency = Histogram().merge(Histogram(report.latency) for report in reports)
+        latency = self.latency()
         first = [r.first_durable_at for r in reports if r.first_durable_at is not None]
         return {
             "records": sum(report.records for report in reports),

@@ -65,6 +65,7 @@ class LocalStack:
         self.target: Target
         self.worker: Worker
         self.status_url = ""
+        self.emulator_pid = 0
 
     def __enter__(self) -> LocalStack:
         try:
@@ -114,6 +115,7 @@ class LocalStack:
         except EmulatorError as error:
             raise UserError(str(error)) from None
         self._exit.callback(emulator.stop)
+        self.emulator_pid = emulator.pid
         return emulator
 
     def _deploy(self) -> None:

@@ -1,0 +1,240 @@
+"""P7: a whole worker, KCL daemon and children, that catches up with a full stream.
+
+400,000 readings wait in 4 shards. The clock runs from the moment that all children are there until
+every shard is checkpointed at its last record, which for ours means folded and archived. The stock
+application (:mod:`benchmarks.stock_app`) does the same writes in the same run, from a lease table
+and window keys of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.full_path import children_of, process_cpu_s, tree_cpu_s
+from benchmarks.measure import Progress, Result, Samples
+from benchmarks.traffic import lines
+from consumers import daemon
+from consumers.leases import create_leases
+from consumers.process import spawn, stop
+from consumers.worker import Worker, daemon_environment
+from infra.deploy import deploy
+from infra.emulator import Emulator
+from infra.local import LOCAL_SETTINGS
+from infra.target import LOCAL_KEYS, Target
+from ingest.settings import Settings
+from ingest.stream import Record, put_all
+from ingest.tiers import DEFAULT_TIERS
+
+SHARDS: Final = 4
+DEVICES: Final = 500
+MESSAGES: Final = 40
+READINGS: Final = 20
+TOTAL: Final = DEVICES * MESSAGES * READINGS
+RUNS: Final = 5
+PATIENCE_S: Final = 180.0
+
+
+def run(progress: Progress) -> Result:
+    """Both workers in turn, each time from the stream's beginning."""
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, ExitStack() as stack:
+        bench = _Bench(Path(folder), stack, progress)
+        ours, stock, shares = [], [], []
+        for number in range(RUNS):
+            progress(f"ours, run {number + 1} of {RUNS}")
+            seconds, share = bench.ours(number)
+            ours.append(seconds)
+            shares.append(share)
+            progress(f"stock, run {number + 1} of {RUNS}")
+            stock.append(bench.stock(number))
+    mine, theirs = Samples(ours), Samples(stock)
+    return {
+        "measure": f"worker catching up {TOTAL:,} readings, {SHARDS} shards",
+        "unit": "readings/s",
+        "value": round(mine.rate(TOTAL)),
+        "baseline": round(theirs.rate(TOTAL)),
+        "ratio": round(theirs.median / mine.median, 2),
+        "target": ">= 2 x a stock KCL application",
+        "met": theirs.median / mine.median >= 2,
+        "runs": RUNS,
+        "spread": round(mine.spread, 3),
+        "cpu_s": {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]},
+    }
+
+
+class _Bench:
+    """A full stream, and workers on it."""
+
+    def __init__(self, folder: Path, stack: ExitStack, progress: Progress) -> None:
+        self._folder = folder
+        self._emulator = Emulator.start(folder / "aws")
+        stack.callback(self._emulator.stop)
+        self._settings = Settings(
+            **{
+                **LOCAL_SETTINGS,
+                "endpoint_url": self._emulator.endpoint_url,
+                "tiers": DEFAULT_TIERS,
+                "segment_age_s": 2.0,
+                "shutdown_grace_s": 1,
+                "failover_ms": 10_000,  # the emulator is busy
+                "max_records": 1000,
+            }
+        )
+        self._target = Target(self._settings, account="", local=True)
+        self._target.account = self._target.client("sts").get_caller_identity()["Account"]
+        deploy(
+            self._target.client("cloudformation"),
+            self._settings.stack,
+            {"ShardCount": str(SHARDS), "DeletionProtection": "false", "WithSimulator": "false"},
+            on_event=lambda _: None,
+            interval=0.05,
+        )
+        self._kinesis, self._dynamodb = (self._target.client(s) for s in ("kinesis", "dynamodb"))
+        progress(f"loading {TOTAL:,} readings")
+        put_all(
+            self._kinesis,
+            self._settings.stream,
+            (Record(data, device) for device, data in records(DEVICES, MESSAGES, READINGS)),
+        )
+        self._ends = dict(self._last_numbers())
+        keys = {name.upper(): value for name, value in LOCAL_KEYS.items()}
+        self._environment = daemon_environment(self._settings, keys)
+
+    def ours(self, number: int) -> tuple[float, dict[str, float]]:
+        """Seconds, and CPU seconds of daemon, children and emulator."""
+        self._empty()
+        settings = self._leases(f"ours-{number}")
+        folder = self._folder / f"ours-{number}"
+        folder.mkdir()
+        with (folder / "worker.log").open("ab") as log, Worker(
+            settings, self._target.account, directory=folder, environment=self._environment,
+            log=log, say=lambda _: None, release=lambda _: None,
+        ) as worker:  # fmt: skip
+            emulator = tree_cpu_s(self._emulator.pid)
+            seconds = self._follow(settings, lambda: children_of(worker.pid), lambda: True)
+            daemon_s = process_cpu_s(worker.pid)
+            children = sum(tree_cpu_s(child) for child in children_of(worker.pid))
+            return seconds, {
+                "daemon": daemon_s,
+                "children": children,
+                "emulator": tree_cpu_s(self._emulator.pid) - emulator,
+            }
+
+    def stock(self, number: int) -> float:
+        """Seconds."""
+        settings = self._leases(f"stock-{number}")
+        folder = self._folder / f"stock-{number}"
+        folder.mkdir()
+        values = daemon.properties(settings, f"stock-{number}")
+        values["executableName"] = shlex.join([sys.executable, "-m", "benchmarks.stock_app"])
+        file = folder / "kcl.properties"
+        file.write_text(daemon.properties_text(values))
+        config = {
+            "endpoint": self._settings.endpoint_url,
+            "table": self._settings.windows_table,
+            "bucket": self._settings.bucket(self._target.account),
+            "run": f"stock-{number}/",
+        }
+        root = str(Path(__file__).parents[1])
+        environment = {
+            **self._environment,
+            "STOCK_APP": json.dumps(config),
+            "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]),
+            "AWS_DEFAULT_REGION": settings.region,
+        }
+        with (folder / "worker.log").open("ab") as log:
+            process = spawn(daemon.command(file, settings), env=environment, stdout=log, stderr=log)
+            try:
+                return self._follow(
+                    settings, lambda: children_of(process.pid), lambda: process.poll() is None
+                )
+            finally:
+                stop(process, 5)
+
+    def _leases(self, run: str) -> Settings:
+        """Settings under another application's name, with its lease table."""
+        settings = _RunSettings(**self._settings.model_dump(), run=run)
+        create_leases(
+            self._dynamodb, self._kinesis, stream=settings.stream,
+            application=settings.application, position="TRIM_HORIZON",
+        )  # fmt: skip
+        return settings
+
+    def _follow(
+        self, settings: Settings, children: Callable[[], Any], alive: Callable[[], bool]
+    ) -> float:
+        """Seconds from the last child's start to the last checkpoint."""
+        deadline = time.monotonic() + PATIENCE_S
+        while len(children()) < SHARDS:
+            _check(alive() and time.monotonic() < deadline, "the worker did not get its shards")
+            time.sleep(0.02)
+        started = time.monotonic()
+        while not self._done(settings.application):
+            _check(alive() and time.monotonic() < deadline, "the worker does not catch up")
+            time.sleep(0.1)
+        return time.monotonic() - started
+
+    def _done(self, application: str) -> bool:
+        rows = self._dynamodb.scan(TableName=application, ConsistentRead=True)["Items"]
+        reached = {row["leaseKey"]["S"]: row["checkpoint"]["S"] for row in rows}
+        return all(reached.get(shard) == last for shard, last in self._ends.items())
+
+    def _last_numbers(self) -> Iterator[tuple[str, str]]:
+        for shard in self._kinesis.list_shards(StreamName=self._settings.stream)["Shards"]:
+            iterator = self._kinesis.get_shard_iterator(
+                StreamName=self._settings.stream, ShardId=shard["ShardId"],
+                ShardIteratorType="TRIM_HORIZON",
+            )["ShardIterator"]  # fmt: skip
+            last = ""
+            while page := (answer := self._kinesis.get_records(ShardIterator=iterator))["Records"]:
+                last, iterator = page[-1]["SequenceNumber"], answer["NextShardIterator"]
+            yield shard["ShardId"], last
+
+    def _empty(self) -> None:
+        """No windows and no objects of an earlier run: each has the same to write."""
+        for table, keys in (
+            (self._settings.windows_table, ("device", "window")),
+            (self._settings.devices_table, ("bucket", "device")),
+        ):
+            for page in self._dynamodb.get_paginator("scan").paginate(TableName=table):
+                for item in page["Items"]:
+                    self._dynamodb.delete_item(
+                        TableName=table, Key={key: item[key] for key in keys}
+                    )
+        s3, bucket = self._target.client("s3"), self._settings.bucket(self._target.account)
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for found in page.get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=found["Key"])
+
+
+def _check(true: bool, what: str) -> None:
+    if not true:
+        raise TimeoutError(what)
+
+
+def records(devices: int, messages: int, readings: int) -> Iterator[tuple[str, bytes]]:
+    """Device and data of the records that the other measures fold."""
+    for one in lines(devices, messages, readings):
+        for record in msgspec.json.decode(one)["records"]:
+            yield record["partitionKey"], base64.b64decode(record["data"])
+
+
+class _RunSettings(Settings):
+    """The settings with a KCL application of one run."""
+
+    run: str
+
+    @property
+    def application(self) -> str:
+        return f"{self.stack}-{self.run}"

@@ -1,0 +1,148 @@
+"""P9: what the simulator itself costs: messages a second and core, devices a GB.
+
+Over the Device SDK against the embedded broker, in CPU time of the simulator's process alone, so
+that the broker's own limit does not matter; and straight into a stream that takes everything,
+which leaves what the simulator does for a record. The baseline is the bare SDK, and bare
+``put_records`` of records made beforehand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.full_path import local_stack
+from benchmarks.measure import Progress, Result, Samples
+from devices.batch import Batcher, BatchLimits
+from devices.connection import Connection
+from devices.identity import Identity
+from infra.demo import fleet_names, new_ledger, provision
+from infra.target import Target
+from ingest.topic import basic_ingest_topic
+from simulator.fleet import Fleet, Load
+from simulator.ledger import Ledger
+from simulator.load import load_stream
+from simulator.signals import reader
+
+DEVICES: Final = 100
+MESSAGES: Final = 20
+RUNS: Final = 5
+STREAM_MESSAGES: Final = 20_000
+
+
+def run(progress: Progress) -> Result:
+    """Both ways, each beside its baseline, in turn."""
+    with local_stack(progress) as stack:
+        progress(f"{DEVICES} certificates")
+        fleet = provision(stack.target, fleet_names(DEVICES), group="bench")
+        ours, bare, memory = [], [], []
+        for number in range(RUNS):
+            progress(f"over MQTT, run {number + 1} of {RUNS}")
+            cpu, grown = _over_mqtt(stack.target, fleet)
+            ours.append(cpu)
+            memory.append(grown)
+            bare.append(_bare_sdk(fleet))
+        streamed = [_into_a_stream(stack.target) for _ in range(RUNS)]
+    count = DEVICES * MESSAGES
+    mqtt, sdk, direct = Samples(ours), Samples(bare), Samples(streamed)
+    return {
+        "measure": "simulator over the Device SDK: messages a second and core",
+        "unit": "messages/s/core",
+        "value": round(mqtt.rate(count)),
+        "baseline": round(sdk.rate(count)),
+        "ratio": round(sdk.median / mqtt.median, 3),
+        "target": "reported",
+        "met": True,
+        "runs": RUNS,
+        "spread": round(mqtt.spread, 3),
+        "points": [
+            {"via": "mqtt", "messages_per_s_core": round(mqtt.rate(count)),
+             "devices_per_gb": round(DEVICES / max(Samples(memory).median, 1e-6))},
+            {"via": "kinesis", "messages_per_s_core": round(direct.rate(STREAM_MESSAGES))},
+        ],
+    }  # fmt: skip
+
+
+def _over_mqtt(target: Target, fleet: Sequence[Identity]) -> tuple[float, float]:
+    """CPU seconds of a fleet's load, its connections included, and GB that it added."""
+    load = Load(rate=MESSAGES / 4, seconds=4.0)
+    with _ledger(target) as ledger:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before, memory = _cpu(), _rss_gb()
+        asyncio.run(_drive(fleet, load, ledger))
+        return _cpu() - before, max(0.0, _rss_peak_gb() - memory)
+
+
+@contextlib.contextmanager
+def _ledger(target: Target) -> Iterator[Ledger]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        new_ledger(target, Path(folder) / "ledger.sqlite", 1) as ledger,
+    ):
+        yield ledger
+
+
+async def _drive(fleet: Sequence[Identity], load: Load, ledger: Any) -> None:
+    progress = await Fleet(fleet, load, ledger).run()
+    assert not progress.failed, progress.failed[0]
+
+
+def _bare_sdk(fleet: Sequence[Identity]) -> float:
+    """CPU seconds of the same connections and messages, with payloads made beforehand and no
+    ledger, no signals and no timing."""
+
+    async def device(identity: Identity, slots: asyncio.Semaphore) -> None:
+        read = reader(1, identity.device_id, identity.facts.type)
+        batcher = Batcher(BatchLimits(1))
+        messages = [m for ts in range(MESSAGES) for m in batcher.add(ts, read(ts))]
+        connection = Connection(identity)
+        async with slots:
+            await connection.open(60.0)
+        topic = basic_ingest_topic(identity.facts.rule, identity.device_id)
+        await asyncio.gather(*(connection.publish(topic, m.payload) for m in messages))
+        await connection.stop()
+
+    async def all_of_them() -> None:
+        slots = asyncio.Semaphore(8)
+        await asyncio.gather(*(device(identity, slots) for identity in fleet))
+
+    before = _cpu()
+    asyncio.run(all_of_them())
+    return _cpu() - before
+
+
+class _Sink:
+    """A stream that takes everything."""
+
+    def put_records(self, *, StreamName: str, Records: Sequence[Any]) -> Any:  # noqa: ARG002
+        return {"Records": [{} for _ in Records]}
+
+
+def _into_a_stream(target: Target) -> float:
+    """CPU seconds of a load straight into a stream, Kinesis's own client apart."""
+    names = [f"dev-{i:05d}" for i in range(1000)]
+    load = Load(rate=STREAM_MESSAGES / 1000 * 4, seconds=0.25)
+    with _ledger(target) as ledger:
+        before = _cpu()
+        load_stream(_Sink(), "sink", names, load, ledger)
+        return _cpu() - before
+
+
+def _cpu() -> float:
+    return time.process_time()
+
+
+def _rss_gb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def _rss_peak_gb() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
