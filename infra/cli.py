@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "verify": "infra.commands.simulate",
     "windows": "infra.commands.read",
     "devices": "infra.commands.read",
+    "dashboard": "infra.commands.dashboard",
     "schema": "infra.commands.schema",
     "doctor": "infra.commands.doctor",
 }
@@ -35,7 +36,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
         {"name": "On AWS", "commands": ["deploy", "destroy", "consume"]},
         {"name": "Devices and load", "commands": ["device", "simulate", "verify"]},
-        {"name": "Reading", "commands": ["windows", "devices", "schema"]},
+        {"name": "Reading", "commands": ["dashboard", "windows", "devices", "schema"]},
     ]
 }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from consumers.leases import create_leases, release
+from consumers.reporter import reporting
 from consumers.worker import StatusServer, Worker, daemon_environment
 from infra.console import Stages, UserError
 from infra.credentials import serve_credentials
@@ -26,6 +27,7 @@ from ingest.tiers import LOCAL_TIERS
 FREE_SPACE: Final = 500 * 1024 * 1024
 SHARDS: Final = 2
 LEASES_S: Final = 90.0
+REPORT_S: Final = 1.0
 
 LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "tiers": LOCAL_TIERS,
@@ -49,6 +51,7 @@ class LocalOptions:
     port: int | None = None
     mqtt_port: int | None = None
     status_port: int = 0
+    dashboard_port: int = 0
     persist: bool = False
     shards: int = SHARDS
 
@@ -136,7 +139,8 @@ class LocalStack:
             for role in ("worker", "dashboard", "simulator")
         }
         dynamodb = target.client("dynamodb")
-        ensure_ttl(dynamodb, settings.windows_table)
+        for table in (settings.windows_table, settings.status_table):
+            ensure_ttl(dynamodb, table)
         created = create_leases(
             dynamodb,
             target.client("kinesis"),
@@ -171,6 +175,15 @@ class LocalStack:
         keeper.start()
         self._exit.callback(keeper.join)
         self._exit.callback(self._stopping.set)
+        self._exit.enter_context(
+            reporting(
+                target.client("dynamodb", "worker"),
+                target.settings.status_table,
+                self.worker.board,
+                self._say,
+                REPORT_S,
+            )
+        )
         server = self._serve_status()
         self.status_url = f"http://127.0.0.1:{server.port}"
 

@@ -104,6 +104,11 @@ class Settings(BaseSettings):
         return f"{self.stack}-devices"
 
     @property
+    def status_table(self) -> str:
+        """Where workers say how they are, for dashboards."""
+        return f"{self.stack}-status"
+
+    @property
     def application(self) -> str:
         """The KCL application; its lease tables' names begin with it."""
         return f"{self.stack}-worker"

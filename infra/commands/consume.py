@@ -17,6 +17,7 @@ import rich_click as click
 from botocore.exceptions import ClientError
 
 from consumers.leases import create_leases, release
+from consumers.reporter import reporting
 from consumers.worker import StatusServer, Worker, daemon_environment
 from infra.commands.options import aws_option
 from infra.console import UserError, say
@@ -52,6 +53,14 @@ def consume(aws: bool) -> None:
                 release=partial(
                     release, target.client("dynamodb", "worker"), target.settings.application
                 ),
+            )
+        )
+        stack.enter_context(
+            reporting(
+                target.client("dynamodb", "worker"),
+                target.settings.status_table,
+                worker.board,
+                say,
             )
         )
         server = stack.enter_context(_status_server(target, worker))

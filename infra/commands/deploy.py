@@ -75,7 +75,8 @@ def deploy(
         outputs = stacks.deploy(
             target.client("cloudformation"), settings.stack, parameters, on_event=_tell
         )
-        stacks.ensure_ttl(target.client("dynamodb"), settings.windows_table)
+        for table in (settings.windows_table, settings.status_table):
+            stacks.ensure_ttl(target.client("dynamodb"), table)
     except stacks.DeployError as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:

@@ -20,6 +20,7 @@ from infra.commands.options import json_option
 from infra.console import STDOUT, Stages, UserError, print_json, say
 from infra.demo import run_demo
 from infra.local import LocalOptions, LocalStack
+from infra.read_side import serve_beside
 from infra.report import demo_document, demo_lines
 from infra.runfile import HOME, AlreadyUpError, RunningStack, hold, is_held, running_stack
 from simulator.fleet import Load
@@ -59,7 +60,8 @@ def demo(devices: int, load: Load, port: int | None, mqtt_port: int | None, as_j
     )
     with demo_folder() as folder, stop_on_signals(stopping):
         options = LocalOptions(folder, port=port, mqtt_port=mqtt_port)
-        with LocalStack(options, stages, say) as stack:
+        with LocalStack(options, stages, say) as stack, serve_beside(stack.target, 0) as page:
+            say(f"  → watch it on {page.url}")
             run = run_demo(
                 stack,
                 stages,
@@ -101,9 +103,16 @@ def demo(devices: int, load: Load, port: int | None, mqtt_port: int | None, as_j
     type=click.IntRange(0, 65535),
     help="Port of the worker's status and metrics; 0 for any free one.",
 )
+@click.option(
+    "--dashboard-port",
+    default=8400,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the live page; any free one when it is busy.",
+)
 @click.option("--shards", default=2, show_default=True, type=click.IntRange(1, 16),
               help="Shards of the stream.")  # fmt: skip
-def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
+def up(port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards: int) -> None:
     """Keep the local stack running until Ctrl-C.
 
     Other terminals in this folder then find it: `penstock device create`, `device run`,
@@ -116,6 +125,7 @@ def up(port: int, mqtt_port: int, status_port: int, shards: int) -> None:
         port=port or None,
         mqtt_port=mqtt_port or None,
         status_port=status_port,
+        dashboard_port=dashboard_port,
         persist=True,
         shards=shards,
     )
@@ -192,12 +202,15 @@ def keep_evidence(folder: Path) -> None:
 def _serve(options: LocalOptions, stopping: threading.Event) -> None:
     stages = Stages()
     say("penstock up: starting the local stack")
-    with LocalStack(options, stages, say) as stack:
+    with (
+        LocalStack(options, stages, say) as stack,
+        serve_beside(stack.target, options.dashboard_port) as page,
+    ):
         _save_runfile(stack)
         with stages.stage("leases", "the worker holds every shard"):
             stack.await_shards(stopping.is_set)
         if not stopping.is_set():
-            _announce(stack)
+            _announce(stack, page.url)
         stopping.wait()
         say("stopping: committing what is held")
 
@@ -213,9 +226,10 @@ def _save_runfile(stack: LocalStack) -> None:
     ).save()
 
 
-def _announce(stack: LocalStack) -> None:
+def _announce(stack: LocalStack, dashboard: str) -> None:
     settings = stack.target.settings
     say("")
+    say(f"  dashboard {dashboard}")
     say(f"  AWS API   {settings.endpoint_url}")
     say(f"  MQTT      {settings.iot_host}:{settings.iot_port} (mTLS, CA {settings.iot_ca})")
     say(f"  status    {stack.status_url}/status and /metrics")

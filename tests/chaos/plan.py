@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """``fault`` for a share (``rate``) of the calls to ``service``, to one of its operations if
+    """``fault`` for the first and then a share (``rate``) of the calls to ``service``, to one of its operations if
     named, about a resource whose name they contain, ``begin_s`` to ``end_s`` after the plan
     began. ``seconds`` is how late a delayed answer is; ``times`` bounds how often."""
 
@@ -76,7 +76,7 @@ class Plan:
             if (
                 rule.is_about(call, now - self._started)
                 and self.struck[rule] < rule.times
-                and self._chance.random() < rule.rate
+                and (self._chance.random() < rule.rate or not self.struck[rule])
             ):
                 self.struck[rule] += 1
                 return rule

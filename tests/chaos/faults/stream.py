@@ -83,8 +83,8 @@ def checkpoints_fail_at_the_end_of_a_shard(site: Site) -> None:
         table = f'"{site.settings.application}"'
         shard = _open_shards(site)[0]
         plan = site.spoil(
-            Rule("dynamodb", Fault.THROTTLE, "UpdateItem", table, rate=0.6, end_s=6.0),
-            Rule("dynamodb", Fault.ERROR, "UpdateItem", table, rate=0.6, end_s=6.0),
+            Rule("dynamodb", Fault.THROTTLE, "UpdateItem", table, rate=0.5, end_s=5.0),
+            Rule("dynamodb", Fault.ERROR, "UpdateItem", table, end_s=5.0),
         )
         _split(site, shard)
         _until_ended(site, [shard["ShardId"]])

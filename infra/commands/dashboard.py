@@ -1,0 +1,80 @@
+"""``penstock dashboard``: the live page and the read API, for the stack that is up or for AWS."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import rich_click as click
+
+from dashboard.access import Access, AccessError
+from dashboard.api import create_app
+from dashboard.server import HOST, PORT, PortBusyError, listen, server
+from infra.commands.options import aws_option
+from infra.console import UserError, say
+from infra.read_side import feed_of
+from infra.target import find_target
+
+TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
+
+
+@click.command()
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--user-header",
+    help="The header in which an OIDC proxy in front names the user, as X-Forwarded-Email.",
+)
+@aws_option
+def dashboard(host: str, port: int, user_header: str | None, aws: bool) -> None:
+    """Serve the live page and the read API until Ctrl-C.
+
+    It reads the hot tables only, with the read-only role where there is one. Beyond loopback it
+    asks for the token in PENSTOCK_DASHBOARD_TOKEN, or trusts a proxy in front of it
+    (`--user-header`), and refuses to start with neither.
+    """
+    access = Access(os.environ.get(TOKEN) or None, user_header)
+    try:
+        access.check_address(host)
+    except AccessError as error:
+        raise UserError(str(error)) from None
+    target = find_target(aws=aws)
+    listener = _listener(host, port)
+    address, bound = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    say(f"dashboard of {target.settings.stack} on http://{shown}:{bound}; stop with Ctrl-C")
+    running = server(create_app(feed_of(target), target.settings.tiers, access))
+    with _quiet_stop():
+        running.run(sockets=[listener])
+    listener.close()
+    say("stopped")
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return listen(host, port)
+    except PortBusyError as error:
+        raise UserError(f"cannot listen on {error}: choose another with --port") from None
+
+
+@contextmanager
+def _quiet_stop() -> Iterator[None]:
+    """uvicorn raises the signal that stopped it once more: the command ends cleanly instead."""
+    before: list[tuple[int, Callable[..., object] | int | None]] = [
+        (number, signal.signal(number, lambda *_: None))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    ]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

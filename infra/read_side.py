@@ -1,0 +1,30 @@
+"""The dashboard, wired to a deployment."""
+
+from __future__ import annotations
+
+import time
+
+from dashboard.api import create_app
+from dashboard.feed import Feed, Tables
+from dashboard.server import HOST, BackgroundServer, PortBusyError, listen
+from infra.target import Target
+
+
+def feed_of(target: Target) -> Feed:
+    """What the dashboard reads of a deployment."""
+    settings = target.settings
+    return Feed(
+        target.client("dynamodb", "dashboard"),
+        Tables(settings.windows_table, settings.devices_table, settings.status_table),
+        now_ms=lambda: time.time_ns() // 1_000_000,
+    )
+
+
+def serve_beside(target: Target, port: int) -> BackgroundServer:
+    """The dashboard of a local stack, in a thread; any free port when the wanted one is busy."""
+    app = create_app(feed_of(target), target.settings.tiers)
+    try:
+        listener = listen(HOST, port)
+    except PortBusyError:
+        listener = listen(HOST, 0)
+    return BackgroundServer(app, listener)
