@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from consumers.histogram import Histogram
-from consumers.windows import FoldedReading
+from consumers.runs import Run
 
 REPORT_S: Final = 1.0
 MARK: Final = b'{"penstock":'
@@ -79,18 +79,19 @@ class ShardStats:
         self._reported_at = 0.0
         self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
 
-    def count(self, disposition: str) -> None:
-        """One reading, or one record without readings, was given this disposition."""
+    def count(self, disposition: str, readings: int = 1) -> None:
+        """Readings, or a record without any, were given this disposition."""
         counts = self.report.dispositions
-        counts[disposition] = counts.get(disposition, 0) + 1
+        counts[disposition] = counts.get(disposition, 0) + readings
 
-    def durable(self, readings: Sequence[FoldedReading]) -> None:
-        """These readings are in the hot store for the first time."""
+    def durable(self, runs: Sequence[Run]) -> None:
+        """The readings of these runs are in the hot store for the first time."""
         now = self._now_ms()
-        for reading in readings:
-            self._latency.add(now - reading.ts)
-        self.report.durable += len(readings)
-        if self.report.first_durable_at is None and readings:
+        for run in runs:
+            for ts in run.ts:
+                self._latency.add(now - ts)
+            self.report.durable += len(run)
+        if self.report.first_durable_at is None and runs:
             self.report.first_durable_at = now
 
     def committed(self, key: str) -> None:

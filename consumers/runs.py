@@ -1,0 +1,138 @@
+"""Runs: readings of one device that are folded as one.
+
+A run holds consecutive readings of one boot whose event times fall into the same window of
+every tier. Its ids are one range and its metrics are columns, so a window takes a run of a
+thousand readings with as many steps as a run of one. Where a window has some of a run's ids
+already, the rest is cut out of the columns and is a run itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Final
+
+from consumers.metric import Ends, Metric, of_column, of_one, of_sparse_column
+from ingest.message import MAX_METRICS, Reading
+
+Column = Sequence[float | None]
+"""One metric's values, reading by reading; ``None`` where a reading does not carry it."""
+
+Span = tuple[int, int]
+"""Event times from the first up to, and without, the second (ms)."""
+
+METRIC_BYTES: Final = 330
+"""Of an item, for one metric; :data:`RANGE_BYTES` for a range of ids and its boot's name."""
+RANGE_BYTES: Final = 64
+
+
+class Run:
+    """Readings ``seq`` up to, and without, ``end`` of a boot; immutable.
+
+    ``ts`` are their event times (ms) and ``columns`` their values; ``metrics`` holds the
+    aggregates of each column. ``sparse``: some reading does not carry every metric.
+    """
+
+    __slots__ = ("boot", "columns", "end", "metrics", "newest", "oldest", "seq", "sparse", "ts")
+
+    metrics: dict[str, Metric]
+
+    def __init__(
+        self, boot: str, seq: int, ts: Sequence[int], columns: dict[str, Column], sparse: bool
+    ) -> None:
+        self.boot = boot
+        self.seq = seq
+        self.end = seq + len(ts)
+        self.ts = ts
+        self.columns = columns
+        self.sparse = sparse
+        if len(ts) == 1:
+            self.oldest = self.newest = at = ts[0]
+            self.metrics = {name: of_one(values[0], at) for name, values in columns.items()}  # type: ignore[arg-type]
+            return
+        ends = Ends(ts)
+        self.oldest, self.newest = ends.oldest, ends.newest
+        if sparse:
+            self.metrics = {name: of_sparse_column(c, ts) for name, c in columns.items()}
+        else:
+            self.metrics = {name: of_column(c, ends) for name, c in columns.items()}  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def part(self, start: int, end: int) -> Run:
+        """The readings from ``start`` up to, and without, ``end``."""
+        cut = slice(start - self.seq, end - self.seq)
+        columns = {name: values[cut] for name, values in self.columns.items()}
+        if self.sparse:
+            columns = {
+                name: values
+                for name, values in columns.items()
+                if any(value is not None for value in values)
+            }
+        return Run(self.boot, start, self.ts[cut], columns, self.sparse)
+
+    def growth(self) -> int:
+        """The most bytes by which an item grows that takes the run."""
+        return RANGE_BYTES + METRIC_BYTES * len(self.metrics)
+
+    def latest(self) -> tuple[int, str, int]:
+        """Identity of the newest reading, by ``(ts, boot, seq)``."""
+        ts, newest = self.ts, self.newest
+        behind = 0 if ts[-1] == newest else ts[::-1].index(newest)
+        return newest, self.boot, self.end - 1 - behind
+
+
+def runs_of(
+    boot: str, seq: int, readings: Sequence[Reading], span_of: Callable[[int], Span]
+) -> Iterator[Run]:
+    """Cut consecutive readings into runs. ``span_of`` an event time: the times around it that
+    are in the same windows."""
+    ts = [reading.ts for reading in readings]
+    oldest, newest = min(ts), max(ts)
+    start, end = span_of(oldest)
+    if newest < end:
+        yield from _alike(boot, seq, ts, readings)
+        return
+    first = 0
+    start, end = span_of(ts[0])
+    for place, at in enumerate(ts):
+        if not start <= at < end:
+            yield from _alike(boot, seq + first, ts[first:place], readings[first:place])
+            first = place
+            start, end = span_of(at)
+    yield from _alike(boot, seq + first, ts[first:], readings[first:])
+
+
+def run_of_one(boot: str, seq: int, reading: Reading) -> Run:
+    """The run of a single reading."""
+    columns: dict[str, Column] = {name: (value,) for name, value in reading.metrics.items()}
+    return Run(boot, seq, (reading.ts,), columns, False)
+
+
+def _alike(boot: str, seq: int, ts: list[int], readings: Sequence[Reading]) -> Iterator[Run]:
+    """Readings in the same windows as one run, unless they carry too many different metrics."""
+    if len(readings) == 1:
+        yield run_of_one(boot, seq, readings[0])
+        return
+    rows = [reading.metrics for reading in readings]
+    names = len(set().union(*rows))
+    if names <= MAX_METRICS:
+        columns, sparse = _columns(rows, names)
+        yield Run(boot, seq, ts, columns, sparse)
+        return
+    for place, reading in enumerate(readings):
+        yield run_of_one(boot, seq + place, reading)
+
+
+def _columns(rows: Sequence[dict[str, float]], names: int) -> tuple[dict[str, Column], bool]:
+    """The readings' values by metric, and whether some are missing; ``names``: how many
+    different metrics there are."""
+    if names == len(rows[0]):
+        try:
+            return {name: [*map(itemgetter(name), rows)] for name in rows[0]}, False
+        except KeyError:
+            pass
+    every = dict.fromkeys(chain.from_iterable(rows))
+    return {name: [row.get(name) for row in rows] for name in every}, True
