@@ -104,6 +104,7 @@ class HotStore:
         self._latest_flush_s = latest_flush_s
         self._latest_flushed_at = 0.0
         self._generation = 0
+        self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
         self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table), backoff)
         self.tiers: list[TierWindows] = []
@@ -114,16 +115,17 @@ class HotStore:
 
     def span(self, ts: int) -> Span:
         """The event times (ms) around this one that are in the same window of every tier."""
-        starts = [ts - ts % tier.size_ms for tier in self.tiers]
-        ends = [start + tier.size_ms for start, tier in zip(starts, self.tiers, strict=True)]
-        return max(starts), min(ends)
+        start, end = self._span
+        if not start <= ts < end:
+            starts = [ts - ts % tier.size_ms for tier in self.tiers]
+            end = min(at + tier.size_ms for at, tier in zip(starts, self.tiers, strict=True))
+            self._span = max(starts), end
+        return self._span
 
-    def place(self, device: str, run: Run, tiers: Sequence[int]) -> Sequence[Placed]:
+    def place(self, device: str, run: Run, tiers: Sequence[int]) -> list[Placed]:
         """The windows of these tiers that the run belongs to."""
-        return [
-            (tier, tier.window(device, run.oldest), run)
-            for tier in [self.tiers[index] for index in tiers]
-        ]
+        every, ts = self.tiers, run.oldest
+        return [(every[index], every[index].window(device, ts), run) for index in tiers]
 
     def fold(self, device: str, placed: Sequence[Placed], received_at: int) -> None:
         """Fold a device's runs, received until then, into their windows.
@@ -217,8 +219,13 @@ def _ignored(window: Window) -> None:
 def has_room_for_all(placed: Sequence[Placed]) -> bool:
     """Whether the windows can take all of the runs, whatever their readings are; when not, some
     reading of them may still find room."""
-    growth = sum(run.growth() for _, _, run in placed)
-    return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
+    growth = 0
+    for _, _, run in placed:
+        growth += run.growth()
+    for _, window, _ in placed:
+        if window.weight() + growth >= MAX_WEIGHT:
+            return False
+    return True
 
 
 def has_room_for_one(placed: Sequence[Placed]) -> bool:

@@ -61,24 +61,26 @@ class Intake:
         """Fold a device's records if all their readings are acceptable, else change nothing."""
         try:
             received = [record.received_at or 0 for record in records]
-            runs = [
-                run
-                for boot, seq, readings in _consecutive(records)
-                for run in runs_of(boot, seq, readings, self._hot.span)
-            ]
+            runs: list[Run] = []
+            for boot, seq, readings in _consecutive(records):
+                runs += runs_of(boot, seq, readings, self._hot.span)
             tiers = self._judge.tiers_of_all(
-                min(received) - max(run.newest for run in runs),
-                max(received) - min(run.oldest for run in runs),
+                min(received) - max([run.newest for run in runs]),
+                max(received) - min([run.oldest for run in runs]),
             )
-            if tiers is None or not all(map(_is_in_range, runs)):
+            if tiers is None:
                 return False
-            placed = [p for run in runs for p in self._hot.place(device, run, tiers)]
+            placed: list[Placed] = []
+            for run in runs:
+                if not _is_in_range(run):
+                    return False
+                placed += self._hot.place(device, run, tiers)
             if not has_room_for_all(placed):
                 return False
             self._hot.fold(device, placed, max(received))
         except Exception:  # noqa: BLE001  # it will come again, with the record that it is of
             return False
-        self._stats.count(OK, sum(map(len, runs)))
+        self._stats.count(OK, sum([len(run) for run in runs]))
         return True
 
     def _fold_record(self, device: str, record: Taken) -> None:
@@ -133,7 +135,7 @@ def _consecutive(records: Sequence[Taken]) -> Iterator[tuple[str, int, Sequence[
 
 
 def _is_in_range(run: Run) -> bool:
-    return all(
-        metric.min >= -MAX_MAGNITUDE and metric.max <= MAX_MAGNITUDE
-        for metric in run.metrics.values()
-    )
+    for metric in run.metrics.values():
+        if metric.min < -MAX_MAGNITUDE or metric.max > MAX_MAGNITUDE:
+            return False
+    return True

@@ -64,16 +64,17 @@ class Ends:
     __slots__ = ("newest", "newest_at", "oldest", "oldest_at")
 
     def __init__(self, ts: Sequence[int]) -> None:
-        self.oldest = oldest = min(ts)
-        self.newest = newest = max(ts)
-        self.oldest_at = _places(ts, oldest)
-        self.newest_at = _places(ts, newest)
+        ordered = sorted(ts)
+        self.oldest, self.newest = ordered[0], ordered[-1]
+        if ordered == ts and (len(ts) == 1 or (ts[0] != ts[1] and ts[-1] != ts[-2])):
+            self.oldest_at: Sequence[int] = _FIRST
+            self.newest_at: Sequence[int] = _LAST
+        else:
+            self.oldest_at = [place for place, at in enumerate(ts) if at == self.oldest]
+            self.newest_at = [place for place, at in enumerate(ts) if at == self.newest]
 
 
-def _places(ts: Sequence[int], wanted: int) -> Sequence[int]:
-    if ts.count(wanted) == 1:
-        return (ts.index(wanted),)
-    return [place for place, at in enumerate(ts) if at == wanted]
+_FIRST, _LAST = (0,), (-1,)
 
 
 def of_column(values: Sequence[float], ends: Ends) -> Metric:
@@ -81,6 +82,7 @@ def of_column(values: Sequence[float], ends: Ends) -> Metric:
     n, total = len(values), float(sum(values))
     mean = total / n
     distance = math.dist(values, [mean] * n)
+    first, last = ends.oldest_at, ends.newest_at
     return Metric(
         n,
         total,
@@ -88,9 +90,9 @@ def of_column(values: Sequence[float], ends: Ends) -> Metric:
         float(max(values)),
         mean,
         distance * distance,
-        float(min([values[place] for place in ends.oldest_at])),
+        float(values[first[0]] if len(first) == 1 else min([values[at] for at in first])),
         ends.oldest,
-        float(max([values[place] for place in ends.newest_at])),
+        float(values[last[0]] if len(last) == 1 else max([values[at] for at in last])),
         ends.newest,
     )
 

@@ -13,6 +13,8 @@ from itertools import chain
 from operator import itemgetter
 from typing import Final
 
+from msgspec import Struct
+
 from consumers.metric import Ends, Metric, of_column, of_one, of_sparse_column
 from ingest.message import MAX_METRICS, Reading
 
@@ -27,39 +29,26 @@ METRIC_BYTES: Final = 330
 RANGE_BYTES: Final = 64
 
 
-class Run:
-    """Readings ``seq`` up to, and without, ``end`` of a boot; immutable.
+class Run(Struct, gc=False, frozen=True, eq=False):
+    """Readings ``seq`` up to, and without, ``end`` of a boot.
 
-    ``ts`` are their event times (ms) and ``columns`` their values; ``metrics`` holds the
-    aggregates of each column. ``sparse``: some reading does not carry every metric.
+    ``ts`` are their event times (ms), from ``oldest`` to ``newest``, and ``columns`` their
+    values; ``metrics`` holds the aggregates of each column. ``sparse``: some reading does not
+    carry every metric.
     """
 
-    __slots__ = ("boot", "columns", "end", "metrics", "newest", "oldest", "seq", "sparse", "ts")
-
+    boot: str
+    seq: int
+    end: int
+    ts: Sequence[int]
+    oldest: int
+    newest: int
+    columns: dict[str, Column]
     metrics: dict[str, Metric]
-
-    def __init__(
-        self, boot: str, seq: int, ts: Sequence[int], columns: dict[str, Column], sparse: bool
-    ) -> None:
-        self.boot = boot
-        self.seq = seq
-        self.end = seq + len(ts)
-        self.ts = ts
-        self.columns = columns
-        self.sparse = sparse
-        if len(ts) == 1:
-            self.oldest = self.newest = at = ts[0]
-            self.metrics = {name: of_one(values[0], at) for name, values in columns.items()}  # type: ignore[arg-type]
-            return
-        ends = Ends(ts)
-        self.oldest, self.newest = ends.oldest, ends.newest
-        if sparse:
-            self.metrics = {name: of_sparse_column(c, ts) for name, c in columns.items()}
-        else:
-            self.metrics = {name: of_column(c, ends) for name, c in columns.items()}  # type: ignore[arg-type]
+    sparse: bool = False
 
     def __len__(self) -> int:
-        return len(self.ts)
+        return self.end - self.seq
 
     def part(self, start: int, end: int) -> Run:
         """The readings from ``start`` up to, and without, ``end``."""
@@ -71,7 +60,8 @@ class Run:
                 for name, values in columns.items()
                 if any(value is not None for value in values)
             }
-        return Run(self.boot, start, self.ts[cut], columns, self.sparse)
+        ts = self.ts[cut]
+        return _run(self.boot, start, ts, Ends(ts), columns, self.sparse)
 
     def growth(self) -> int:
         """The most bytes by which an item grows that takes the run."""
@@ -86,44 +76,64 @@ class Run:
 
 def runs_of(
     boot: str, seq: int, readings: Sequence[Reading], span_of: Callable[[int], Span]
-) -> Iterator[Run]:
+) -> Sequence[Run]:
     """Cut consecutive readings into runs. ``span_of`` an event time: the times around it that
     are in the same windows."""
     ts = [reading.ts for reading in readings]
-    oldest, newest = min(ts), max(ts)
-    start, end = span_of(oldest)
-    if newest < end:
-        yield from _alike(boot, seq, ts, readings)
-        return
-    first = 0
-    start, end = span_of(ts[0])
-    for place, at in enumerate(ts):
-        if not start <= at < end:
-            yield from _alike(boot, seq + first, ts[first:place], readings[first:place])
-            first = place
-            start, end = span_of(at)
-    yield from _alike(boot, seq + first, ts[first:], readings[first:])
+    ends = Ends(ts)
+    if ends.newest < span_of(ends.oldest)[1]:
+        return _alike(boot, seq, ts, ends, readings)
+    runs: list[Run] = []
+    for first, end in _stretches(ts, span_of):
+        part = ts[first:end]
+        runs += _alike(boot, seq + first, part, Ends(part), readings[first:end])
+    return runs
 
 
 def run_of_one(boot: str, seq: int, reading: Reading) -> Run:
     """The run of a single reading."""
-    columns: dict[str, Column] = {name: (value,) for name, value in reading.metrics.items()}
-    return Run(boot, seq, (reading.ts,), columns, False)
+    ts, metrics = reading.ts, reading.metrics
+    columns: dict[str, Column] = {name: (value,) for name, value in metrics.items()}
+    aggregates = {name: of_one(value, ts) for name, value in metrics.items()}
+    return Run(boot, seq, seq + 1, (ts,), ts, ts, columns, aggregates)
 
 
-def _alike(boot: str, seq: int, ts: list[int], readings: Sequence[Reading]) -> Iterator[Run]:
+def _stretches(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tuple[int, int]]:
+    """Places from and up to which the event times stay in the same windows."""
+    first = 0
+    start, end = span_of(ts[0])
+    for place, at in enumerate(ts):
+        if not start <= at < end:
+            yield first, place
+            first = place
+            start, end = span_of(at)
+    yield first, len(ts)
+
+
+def _alike(
+    boot: str, seq: int, ts: Sequence[int], ends: Ends, readings: Sequence[Reading]
+) -> Sequence[Run]:
     """Readings in the same windows as one run, unless they carry too many different metrics."""
     if len(readings) == 1:
-        yield run_of_one(boot, seq, readings[0])
-        return
+        return (run_of_one(boot, seq, readings[0]),)
     rows = [reading.metrics for reading in readings]
     names = len(set().union(*rows))
-    if names <= MAX_METRICS:
-        columns, sparse = _columns(rows, names)
-        yield Run(boot, seq, ts, columns, sparse)
-        return
-    for place, reading in enumerate(readings):
-        yield run_of_one(boot, seq + place, reading)
+    if names > MAX_METRICS:
+        return [run_of_one(boot, seq + place, reading) for place, reading in enumerate(readings)]
+    columns, sparse = _columns(rows, names)
+    return (_run(boot, seq, ts, ends, columns, sparse),)
+
+
+def _run(
+    boot: str, seq: int, ts: Sequence[int], ends: Ends, columns: dict[str, Column], sparse: bool
+) -> Run:
+    if sparse:
+        metrics = {name: of_sparse_column(values, ts) for name, values in columns.items()}
+    else:
+        metrics = {name: of_column(values, ends) for name, values in columns.items()}  # type: ignore[arg-type]
+    return Run(
+        boot, seq, seq + len(ts), ts, ends.oldest, ends.newest, columns, metrics, sparse
+    )  # fmt: skip
 
 
 def _columns(rows: Sequence[dict[str, float]], names: int) -> tuple[dict[str, Column], bool]:

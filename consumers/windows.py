@@ -8,7 +8,6 @@ same ``ts`` the greater value counts as the later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from datetime import UTC, datetime
 from typing import Final
 
@@ -87,7 +86,7 @@ class Window:
         for name, metric in run.metrics.items():
             mine = metrics.get(name)
             if mine is None:
-                metrics[name] = copy(metric)
+                metrics[name] = metric.__copy__()
             else:
                 mine.merge(metric)
 

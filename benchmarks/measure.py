@@ -1,0 +1,70 @@
+"""How things are measured: in CPU seconds, interleaved with their baseline, medians of runs."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+RUNS = 7
+"""Runs of each contender; a median needs five at least."""
+
+Result = dict[str, Any]
+"""What a measure returns: ``measure``, ``unit``, ``value``, ``baseline``, ``ratio``, ``target``,
+``met``, ``runs`` and ``spread``; more where a measure has more to say."""
+
+Progress = Callable[[str], None]
+"""Told in a few words what is being done."""
+
+
+class Measure(Protocol):
+    """A module of this package that measures."""
+
+    def run(self, progress: Progress) -> Result:
+        """Measure."""
+
+
+class Samples:
+    """The figures of one contender."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.values = list(values)
+        self.median = statistics.median(values)
+
+    @property
+    def spread(self) -> float:
+        """Greatest less least, as a share of the median."""
+        return (max(self.values) - min(self.values)) / self.median
+
+    def rate(self, count: float) -> float:
+        """How many a second, if each run did so many."""
+        return count / self.median
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU time of this process for one run of the work, from a clean heap."""
+    gc.collect()
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]],
+    progress: Progress,
+    *,
+    runs: int = RUNS,
+    sample: Callable[[Callable[[], object]], float] = cpu_seconds,
+) -> dict[str, Samples]:
+    """Run the contenders in turn, so that what else the machine does falls on all of them.
+    A first run of each, to warm up, is not counted."""
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in range(runs + 1):
+        progress(f"run {run} of {runs}" if run else "warming up")
+        for name, work in contenders.items():
+            figure = sample(work)
+            if run:
+                figures[name].append(figure)
+    return {name: Samples(values) for name, values in figures.items()}

@@ -1,0 +1,72 @@
+"""The load of the measures: lines of the KCL protocol with telemetry in them."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Iterator
+
+import msgspec
+
+from ingest.record import encode_record
+
+NOW = 1_795_420_800_000  # 2026-11-23T08:00:00Z, the start of a minute and of an hour
+RECORDS_A_LINE = 500
+BOOT = "9f2c61d0c1a44a2e"
+
+
+def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
+    """``processRecords`` lines, 500 records each: every device in turn, ``messages`` times, with
+    so many ``readings`` of three metrics in each message, a tenth of a second apart."""
+    chance = random.Random(8)
+    records = []
+    for message in range(messages):
+        for device in range(devices):
+            number = message * devices + device
+            records.append(record(f"dev-{device:06d}", message * readings, readings, number, chance))
+            if len(records) == RECORDS_A_LINE:
+                yield line(records)
+                records = []
+    if records:
+        yield line(records)
+
+
+def record(
+    device: str, seq: int, readings: int, number: int, chance: random.Random
+) -> dict[str, object]:
+    """One record as the daemon writes it."""
+    first = NOW + seq * 100 % 60_000
+    payload = msgspec.json.encode(
+        {
+            "v": 1,
+            "boot": BOOT,
+            "seq": seq,
+            "readings": [
+                {
+                    "ts": first + i * 100,
+                    "metrics": {
+                        "temperature": round(chance.gauss(21.5, 0.5), 2),
+                        "humidity": round(chance.gauss(44.0, 2.0), 1),
+                        "door_open": chance.random() < 0.05,
+                    },
+                }
+                for i in range(readings)
+            ],
+        }
+    )
+    data = encode_record(payload, device, first + readings * 100)
+    return {
+        "data": base64.b64encode(data).decode(),
+        "partitionKey": device,
+        "sequenceNumber": str(49_600_000_000_000_000_000_000 + number),
+        "subSequenceNumber": 0,
+        "approximateArrivalTimestamp": first + readings * 100,
+        "action": "record",
+    }
+
+
+def line(records: list[dict[str, object]]) -> bytes:
+    """A line of the daemon."""
+    return msgspec.json.encode(
+        {"action": "processRecords", "records": records, "millisBehindLatest": 0}
+    )
