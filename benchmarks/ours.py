@@ -13,12 +13,10 @@ from consumers.judge import Judge
 from consumers.optimistic import Key, Outcome, Statement, Stored
 from consumers.parquet import SegmentFile
 from consumers.processor import ShardProcessor
-from consumers.protocol import StreamRecord, parse
+from consumers.protocol import parse
 from consumers.segment import Position
 from consumers.stats import ShardStats
-from consumers.taken import Taken
-from ingest.message import Rejection, decode_raw
-from ingest.record import decode_record
+from consumers.taken import take
 from ingest.tiers import DEFAULT_TIERS
 
 SHARD = "shardId-000000000000"
@@ -87,29 +85,11 @@ def fold(lines: Sequence[bytes], hot: HotStore | None = None) -> HotStore:
     intake = Intake(hot, judge(), stats())
     for one in lines:
         for record in parse(one).records:
-            take(record, intake)
+            intake.add(take(record))
         if intake.is_full:
             intake.fold()
     intake.fold()
     return hot
-
-
-def take(record: StreamRecord, intake: Intake) -> None:
-    """What the processor does with a good record, without the archive."""
-    envelope = decode_record(record.data)
-    assert not isinstance(envelope, Rejection)
-    message = decode_raw(envelope.payload)
-    assert not isinstance(message, Rejection)
-    taken = Taken(
-        envelope.device_id,
-        envelope.received_at,
-        record.approximate_arrival_timestamp,
-        record.sequence_number,
-        record.sub_sequence_number or 0,
-        message,
-        envelope.payload,
-    )
-    intake.take(envelope.device_id, taken, message)
 
 
 def processor(

@@ -10,19 +10,51 @@ own but to notice that it does not apply.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from consumers.hot import HotStore, Placed, has_room_for_all, has_room_for_one
 from consumers.judge import OK, Disposition, Judge
-from consumers.runs import Run, run_of_one, runs_of
+from consumers.runs import Run, Stretch, run_of_one, runs_of
 from consumers.stats import ShardStats
 from consumers.taken import Taken
 from consumers.windows import MAX_MAGNITUDE
 from ingest.message import Message, Reading
 
-FULL: Final = 10_000
+FULL: Final = 20_000
 """Readings that wait at most."""
+
+
+class Waiting:
+    """What waits of one device: its records in order, when the rule received them, and their
+    readings as stretches of consecutive ones."""
+
+    __slots__ = ("open", "received", "records", "stretches")
+
+    def __init__(self, boot: str, seq: int) -> None:
+        self.records: list[Taken] = []
+        self.received: list[int] = []
+        self.open = Stretch(boot, seq, seq, [], [])
+        self.stretches = [self.open]
+
+    def add(self, record: Taken, message: Message) -> None:
+        """Take the columns apart at once, while what was just decoded is in the cache."""
+        self.records.append(record)
+        self.received.append(record.received_at or 0)
+        stretch = self.open
+        if stretch.end != message.seq or stretch.boot != message.boot:
+            self.open = stretch = Stretch(message.boot, message.seq, message.seq, [], [])
+            self.stretches.append(stretch)
+        readings = message.readings
+        if len(readings) == 1:
+            reading = readings[0]
+            stretch.ts.append(reading.ts)
+            stretch.rows.append(reading.metrics)
+            stretch.end += 1
+        else:
+            stretch.ts += [reading.ts for reading in readings]
+            stretch.rows += [reading.metrics for reading in readings]
+            stretch.end += len(readings)
 
 
 class Intake:
@@ -32,16 +64,19 @@ class Intake:
         self._hot = hot
         self._judge = judge
         self._stats = stats
-        self._waiting: dict[str, list[Taken]] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._readings = 0
 
-    def take(self, device: str, record: Taken, message: Message) -> None:
-        """Let a record wait that holds a message."""
+    def add(self, record: Taken) -> None:
+        """Let a record's readings wait. One without any has its disposition already."""
+        device, message = record.device, record.message
+        if device is None or message is None:
+            self._stats.count(record.disposition)
+            return
         waiting = self._waiting.get(device)
         if waiting is None:
-            self._waiting[device] = [record]
-        else:
-            waiting.append(record)
+            waiting = self._waiting[device] = Waiting(message.boot, message.seq)
+        waiting.add(record, message)
         self._readings += len(message.readings)
 
     @property
@@ -52,18 +87,18 @@ class Intake:
     def fold(self) -> None:
         """Fold all that waits. Afterwards the dispositions of every taken record are final."""
         waiting, self._waiting, self._readings = self._waiting, {}, 0
-        for device, records in waiting.items():
-            if not self._folded_as_runs(device, records):
-                for record in records:
+        for device, gathered in waiting.items():
+            if not self._folded_as_runs(device, gathered):
+                for record in gathered.records:
                     self._fold_record(device, record)
 
-    def _folded_as_runs(self, device: str, records: Sequence[Taken]) -> bool:
-        """Fold a device's records if all their readings are acceptable, else change nothing."""
+    def _folded_as_runs(self, device: str, gathered: Waiting) -> bool:
+        """Fold a device's readings if all of them are acceptable, else change nothing."""
         try:
-            received = [record.received_at or 0 for record in records]
+            received = gathered.received
             runs: list[Run] = []
-            for boot, seq, readings in _consecutive(records):
-                runs += runs_of(boot, seq, readings, self._hot.span)
+            for stretch in gathered.stretches:
+                runs += runs_of(stretch, self._hot.span)
             tiers = self._judge.tiers_of_all(
                 min(received) - max([run.newest for run in runs]),
                 max(received) - min([run.oldest for run in runs]),
@@ -113,25 +148,8 @@ class Intake:
         if disposition != OK:
             return (), disposition
         tiers = self._judge.tiers(received_at - reading.ts)
-        placed = self._hot.place(device, run_of_one(boot, seq, reading), tiers)
+        placed = self._hot.place(device, run_of_one(boot, seq, reading.ts, reading.metrics), tiers)
         return (placed, OK) if has_room_for_one(placed) else ((), "overflow")
-
-
-def _consecutive(records: Sequence[Taken]) -> Iterator[tuple[str, int, Sequence[Reading]]]:
-    """A device's readings, put together where one message goes on where the last one ended."""
-    boot, seq, following = "", -1, -1
-    readings: list[Reading] = []
-    for record in records:
-        message = record.message
-        assert message is not None, "only a message waits to be folded"
-        if message.seq != following or message.boot != boot:
-            if readings:
-                yield boot, seq, readings
-            boot, seq, following = message.boot, message.seq, message.seq
-            readings = []
-        readings += message.readings
-        following += len(message.readings)
-    yield boot, seq, readings
 
 
 def _is_in_range(run: Run) -> bool:

@@ -18,13 +18,11 @@ from typing import Final, Protocol
 from consumers.archive import Archive
 from consumers.hot import HotStore
 from consumers.intake import Intake
-from consumers.judge import Disposition, Judge
+from consumers.judge import Judge
 from consumers.protocol import StreamRecord
 from consumers.segment import Position
 from consumers.stats import ShardStats
-from consumers.taken import Taken
-from ingest.message import Rejection, decode_raw
-from ingest.record import decode_record
+from consumers.taken import take
 
 SLICE: Final = 500
 """Records worked on between two looks at the clock."""
@@ -123,47 +121,7 @@ class ShardProcessor:
             self.commit()
         if self.lease_lost:
             return
-        self._archive.append(self._read(record), len(record.data), now)
+        taken = take(record)
+        self._intake.add(taken)
+        self._archive.append(taken, len(record.data), now)
         self._newest = record
-
-    def _read(self, record: StreamRecord) -> Taken:
-        """Decode a record, and let its readings wait to be folded."""
-        envelope = decode_record(record.data)
-        if isinstance(envelope, Rejection):
-            return self._rejected(record, None, None, record.data, envelope.reason)
-        device, received_at, payload = envelope.device_id, envelope.received_at, envelope.payload
-        message = decode_raw(payload)
-        if isinstance(message, Rejection):
-            return self._rejected(record, device, received_at, payload, message.reason)
-        taken = Taken(
-            device,
-            received_at,
-            record.approximate_arrival_timestamp,
-            record.sequence_number,
-            record.sub_sequence_number or 0,
-            message,
-            payload,
-        )
-        self._intake.take(device, taken, message)
-        return taken
-
-    def _rejected(
-        self,
-        record: StreamRecord,
-        device: str | None,
-        received_at: int | None,
-        raw: bytes,
-        disposition: Disposition,
-    ) -> Taken:
-        """A record in which no reading can be read."""
-        self._stats.count(disposition)
-        return Taken(
-            device,
-            received_at,
-            record.approximate_arrival_timestamp,
-            record.sequence_number,
-            record.sub_sequence_number or 0,
-            None,
-            raw,
-            disposition,
-        )

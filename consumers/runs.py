@@ -8,7 +8,7 @@ already, the rest is cut out of the columns and is a run itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Final
@@ -16,7 +16,10 @@ from typing import Final
 from msgspec import Struct
 
 from consumers.metric import Ends, Metric, of_column, of_one, of_sparse_column
-from ingest.message import MAX_METRICS, Reading
+from ingest.message import MAX_METRICS
+
+Row = Mapping[str, float]
+"""One reading's metrics."""
 
 Column = Sequence[float | None]
 """One metric's values, reading by reading; ``None`` where a reading does not carry it."""
@@ -74,31 +77,43 @@ class Run(Struct, gc=False, frozen=True, eq=False):
         return newest, self.boot, self.end - 1 - behind
 
 
-def runs_of(
-    boot: str, seq: int, readings: Sequence[Reading], span_of: Callable[[int], Span]
-) -> Sequence[Run]:
+class Stretch(Struct, gc=False):
+    """Readings of one boot as they came, ``seq`` up to, and without, ``end``: event times (ms)
+    and metrics."""
+
+    boot: str
+    seq: int
+    end: int
+    ts: list[int]
+    rows: list[Row]
+
+    def part(self, first: int, end: int) -> Stretch:
+        """The readings at these places."""
+        ts, rows = self.ts[first:end], self.rows[first:end]
+        return Stretch(self.boot, self.seq + first, self.seq + end, ts, rows)
+
+
+def runs_of(stretch: Stretch, span_of: Callable[[int], Span]) -> Sequence[Run]:
     """Cut consecutive readings into runs. ``span_of`` an event time: the times around it that
     are in the same windows."""
-    ts = [reading.ts for reading in readings]
-    ends = Ends(ts)
+    ends = Ends(stretch.ts)
     if ends.newest < span_of(ends.oldest)[1]:
-        return _alike(boot, seq, ts, ends, readings)
+        return _alike(stretch, ends)
     runs: list[Run] = []
-    for first, end in _stretches(ts, span_of):
-        part = ts[first:end]
-        runs += _alike(boot, seq + first, part, Ends(part), readings[first:end])
+    for first, end in _cuts(stretch.ts, span_of):
+        part = stretch.part(first, end)
+        runs += _alike(part, Ends(part.ts))
     return runs
 
 
-def run_of_one(boot: str, seq: int, reading: Reading) -> Run:
+def run_of_one(boot: str, seq: int, ts: int, row: Row) -> Run:
     """The run of a single reading."""
-    ts, metrics = reading.ts, reading.metrics
-    columns: dict[str, Column] = {name: (value,) for name, value in metrics.items()}
-    aggregates = {name: of_one(value, ts) for name, value in metrics.items()}
-    return Run(boot, seq, seq + 1, (ts,), ts, ts, columns, aggregates)
+    columns: dict[str, Column] = {name: (value,) for name, value in row.items()}
+    metrics = {name: of_one(value, ts) for name, value in row.items()}
+    return Run(boot, seq, seq + 1, (ts,), ts, ts, columns, metrics)
 
 
-def _stretches(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tuple[int, int]]:
+def _cuts(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tuple[int, int]]:
     """Places from and up to which the event times stay in the same windows."""
     first = 0
     start, end = span_of(ts[0])
@@ -110,16 +125,17 @@ def _stretches(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tu
     yield first, len(ts)
 
 
-def _alike(
-    boot: str, seq: int, ts: Sequence[int], ends: Ends, readings: Sequence[Reading]
-) -> Sequence[Run]:
+def _alike(stretch: Stretch, ends: Ends) -> Sequence[Run]:
     """Readings in the same windows as one run, unless they carry too many different metrics."""
-    if len(readings) == 1:
-        return (run_of_one(boot, seq, readings[0]),)
-    rows = [reading.metrics for reading in readings]
+    boot, seq, ts, rows = stretch.boot, stretch.seq, stretch.ts, stretch.rows
+    if len(rows) == 1:
+        return (run_of_one(boot, seq, ts[0], rows[0]),)
     names = len(set().union(*rows))
     if names > MAX_METRICS:
-        return [run_of_one(boot, seq + place, reading) for place, reading in enumerate(readings)]
+        return [
+            run_of_one(boot, seq + place, at, row)
+            for place, (at, row) in enumerate(zip(ts, rows, strict=True))
+        ]
     columns, sparse = _columns(rows, names)
     return (_run(boot, seq, ts, ends, columns, sparse),)
 
@@ -136,7 +152,7 @@ def _run(
     )  # fmt: skip
 
 
-def _columns(rows: Sequence[dict[str, float]], names: int) -> tuple[dict[str, Column], bool]:
+def _columns(rows: Sequence[Row], names: int) -> tuple[dict[str, Column], bool]:
     """The readings' values by metric, and whether some are missing; ``names``: how many
     different metrics there are."""
     if names == len(rows[0]):

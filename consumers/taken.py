@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from consumers.judge import OK, Disposition
+from consumers.protocol import StreamRecord
 from consumers.segment import Position, position
-from ingest.message import Message
+from ingest.message import Message, Rejection, decode_raw
+from ingest.record import decode_record
 
 
 class Taken(Struct, gc=False):
@@ -40,3 +42,34 @@ class Taken(Struct, gc=False):
     def rows(self) -> int:
         """How many rows of the archive it is."""
         return 1 if self.message is None else len(self.message.readings)
+
+
+def take(record: StreamRecord) -> Taken:
+    """Decode a record, whatever it holds. Its size does not count here, so neither does its
+    data stay: only the payload does, until it is known whether the archive wants it."""
+    data, device, received_at = record.data, None, None
+    envelope = decode_record(data)
+    if type(envelope) is not Rejection:
+        device, received_at, data = envelope.device_id, envelope.received_at, envelope.payload
+        message = decode_raw(data)
+        if type(message) is not Rejection:
+            return Taken(
+                device,
+                received_at,
+                record.approximate_arrival_timestamp,
+                record.sequence_number,
+                record.sub_sequence_number or 0,
+                message,
+                data,
+            )
+        envelope = message
+    return Taken(
+        device,
+        received_at,
+        record.approximate_arrival_timestamp,
+        record.sequence_number,
+        record.sub_sequence_number or 0,
+        None,
+        data,
+        envelope.reason,
+    )
