@@ -68,3 +68,43 @@ def interleaved(
             if run:
                 figures[name].append(figure)
     return {name: Samples(values) for name, values in figures.items()}
+
+
+def check(
+    what: str,
+    ours: Samples,
+    baseline: Samples,
+    *,
+    unit: str,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    scale: Callable[[float], float] = lambda figure: figure,
+) -> Result:
+    """One line of the table: our median against the baseline's, both through ``scale``, and
+    whether their ratio is within the target."""
+    value, base = scale(ours.median), scale(baseline.median)
+    ratio = value / base
+    target, met = "", None
+    if at_least is not None:
+        target, met = f">= {at_least:g}", ratio >= at_least
+    elif at_most is not None:
+        target, met = f"<= {at_most:.3g}", ratio <= at_most
+    return {
+        "what": what,
+        "unit": unit,
+        "value": value,
+        "baseline": base,
+        "ratio": ratio,
+        "target": target,
+        "met": met,
+        "runs": len(ours.values),
+        "spread": ours.spread,
+        "baseline_spread": baseline.spread,
+    }
+
+
+def result(measure: str, checks: Sequence[Result], **more: Any) -> Result:
+    """A measure's result: its first check is the headline, and all of them must be met."""
+    head = {name: value for name, value in checks[0].items() if name != "what"}
+    met = all(one["met"] is not False for one in checks)
+    return {"measure": measure, **head, "met": met, "checks": list(checks), **more}

@@ -129,9 +129,9 @@ class Archive:
     def _create(self, backoff: Backoff) -> bool:
         """Try to create the open segment's object; ``True`` when it is ours and committed."""
         segment = self.segment
+        body = segment.finish()
         key = segments.object_key(self._shard, segment.first, segment.hour)
         metadata = segments.last_metadata(segment.last, segment.records, segment.rows)
-        body = segment.finish()
         while (put := self._store.create(key, body, metadata)) is Put.AGAIN:
             backoff.wait(f"S3 does not take {key}")
         if put is Put.EXISTS:

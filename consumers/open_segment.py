@@ -37,7 +37,7 @@ class OpenSegment:
         self._group_rows = group_rows
         self._spool: Spool | None = None
         self._tail: list[Taken] = []
-        self._tail_rows = 0
+        self._tail_rows = self._counted = 0
         self._hour_start = 0
         self.opened_at = 0.0
         self.bytes = 0
@@ -55,11 +55,13 @@ class OpenSegment:
             self._hour_start = record.arrived_at - record.arrived_at % HOUR_MS
             self.opened_at = now
         self._tail.append(record)
-        self._tail_rows += record.rows
         self.bytes += size
 
     def spool(self) -> None:
         """Encode the records in memory if they make a group; all of them must be final."""
+        for record in self._tail[self._counted :]:
+            self._tail_rows += record.readings or 1
+        self._counted = len(self._tail)
         if self._tail_rows >= self._group_rows:
             self._encode_tail()
 
@@ -67,7 +69,7 @@ class OpenSegment:
         if self._spool is None:
             self._spool = self._new_spool()
         self._spool.add(self._tail)
-        self._tail, self._tail_rows = [], 0
+        self._tail, self._tail_rows, self._counted = [], 0, 0
 
     def finish(self) -> BinaryIO:
         """The segment's file; see :meth:`Spool.finish`."""
@@ -85,7 +87,6 @@ class OpenSegment:
         elif spool is not None:
             spool.close()
         rest._tail = [record for record in self._tail if record.position > last]
-        rest._tail_rows = sum(record.rows for record in rest._tail)
         if rest:
             rest._hour_start, rest.opened_at = self._hour_start, self.opened_at
             rest.bytes = self.bytes
@@ -110,8 +111,9 @@ class OpenSegment:
 
     @property
     def rows(self) -> int:
-        """Rows so far."""
-        return self._tail_rows + (self._spool.rows if self._spool else 0)
+        """Rows so far, as far as they are known: a record that is not final counts as one."""
+        unknown = len(self._tail) - self._counted
+        return unknown + self._tail_rows + (self._spool.rows if self._spool else 0)
 
     @property
     def records(self) -> int:

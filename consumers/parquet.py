@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from consumers.judge import OK
 from consumers.segment import Position, position
 from consumers.taken import Taken
+from ingest.message import Message, decode_raw
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 
@@ -152,8 +153,8 @@ class _Columns:
         self.raw: list[bytes | None] = []
 
     def add(self, record: Taken) -> None:
-        message = record.message
-        if message is None:
+        message = decode_raw(record.payload) if record.readings else None
+        if not isinstance(message, Message):
             n = 1
             self.ts.append(None)
             self.boot.append(None)
@@ -168,13 +169,13 @@ class _Columns:
             self.metrics += [reading.metrics for reading in message.readings]
             self.reading += range(n)
         self.device_id += [record.device] * n
-        self.received_at += [record.received_at] * n
+        self.received_at += [None if record.device is None else record.received_at] * n
         self.arrived_at += [record.arrived_at] * n
         self.sequence_number += [record.sequence_number] * n
         self.sub_sequence += [record.sub_sequence] * n
         dispositions = record.dispositions or [record.disposition] * n
         self.disposition += dispositions
-        self.raw += [None if disposition == OK else record.raw for disposition in dispositions]
+        self.raw += [None if disposition == OK else record.payload for disposition in dispositions]
 
 
 def _array(values: Sequence[Any], kind: Any) -> Any:

