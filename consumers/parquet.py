@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import accumulate, chain, repeat
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from consumers.judge import OK
 from consumers.segment import Position, position
 from consumers.taken import Taken
-from ingest.message import Message, decode_raw
+from ingest.message import Message, Reading, decode_raw
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
 
@@ -35,14 +35,27 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-_DICTIONARY: Final = [
-    "device_id",
-    "boot",
-    "metrics.key_value.key",
-    "shard_id",
-    "disposition",
-    "sequence_number",
-]
+_FORMAT: Final = {
+    "compression": "zstd",
+    "compression_level": 3,
+    # Sensors report few different values, so they too are worth a dictionary.
+    "use_dictionary": [
+        "device_id",
+        "boot",
+        "metrics.key_value.key",
+        "metrics.key_value.value",
+        "shard_id",
+        "disposition",
+    ],
+    # What counts upwards takes a byte or two as differences.
+    "column_encoding": {
+        "ts": "DELTA_BINARY_PACKED",
+        "seq": "DELTA_BINARY_PACKED",
+        "received_at": "DELTA_BINARY_PACKED",
+        "arrived_at": "DELTA_BINARY_PACKED",
+        "sequence_number": "DELTA_BYTE_ARRAY",
+    },
+}
 
 
 class SegmentFile:
@@ -52,9 +65,7 @@ class SegmentFile:
     def __init__(self, shard: str) -> None:
         self._shard = shard
         self._file: BinaryIO = tempfile.TemporaryFile()
-        self._writer = pq.ParquetWriter(
-            self._file, SCHEMA, compression="zstd", compression_level=3, use_dictionary=_DICTIONARY
-        )
+        self._writer = pq.ParquetWriter(self._file, SCHEMA, **_FORMAT)
         self.rows = self.records = 0
         self.first: Position | None = None
         self.last: Position | None = None
@@ -101,99 +112,87 @@ class SegmentFile:
         self.rows += rows.num_rows
 
 
-def batch(records: Iterable[Taken], shard: str) -> Any:
-    """The rows of records, column by column, as an Arrow record batch.
+def batch(records: Sequence[Taken], shard: str) -> Any:
+    """The rows of records, as an Arrow record batch.
 
-    The device, boot, times and names of a record are the same for all its readings, so columns
-    are built record by record, and values in one go.
+    What belongs to the record is one array of records, repeated by Arrow for each reading.
     """
-    columns = _Columns()
-    for record in records:
-        columns.add(record)
-    n = len(columns.ts)
-    arrays = {
-        "device_id": columns.device_id,
-        "ts": columns.ts,
-        "boot": columns.boot,
-        "seq": columns.seq,
-        "received_at": columns.received_at,
-        "arrived_at": columns.arrived_at,
-        "sequence_number": columns.sequence_number,
-        "sub_sequence": columns.sub_sequence,
-        "reading": columns.reading,
-        "disposition": columns.disposition,
-        "raw": columns.raw,
-        "shard_id": [shard] * n,
-    }
-    return pa.record_batch(
-        [
-            _maps(columns.metrics) if field.name == "metrics"
-            else _array(arrays[field.name], field.type)
-            for field in SCHEMA
-        ],
-        schema=SCHEMA,
-    )  # fmt: skip
+    messages = [_message(record) for record in records]
+    readings = [reading for message in messages for reading in message.readings]
+    counts = [len(message.readings) for message in messages]
+    rows = len(readings)
+    places = None
+    if rows > len(records):
+        places = pa.array([*chain.from_iterable(map(repeat, range(len(records)), counts))])
+
+    def of_records(values: Sequence[Any], kind: Any) -> Any:
+        array = pa.array(values, kind)
+        return array if places is None else array.take(places)
+
+    dispositions, raw = _dispositions(records, counts, rows)
+    columns = {
+        "device_id": of_records([record.device for record in records], pa.string()),
+        "ts": _times(pa.array([reading.ts for reading in readings], pa.int64())),
+        "boot": of_records([message.boot or None for message in messages], pa.string()),
+        "seq": pa.array([*chain.from_iterable(map(_numbers, messages, counts))], pa.int64()),
+        "metrics": _maps([reading.metrics for reading in readings]),
+        "received_at": _times(
+            of_records([record.received_at if record.device else None for record in records],
+                       pa.int64())),
+        "arrived_at": _times(of_records([record.arrived_at for record in records], pa.int64())),
+        "shard_id": pa.repeat(shard, rows),
+        "sequence_number": of_records([r.sequence_number for r in records], pa.string()),
+        "sub_sequence": of_records([record.sub_sequence for record in records], pa.int64()),
+        "reading": pa.array([*chain.from_iterable(map(_indices, messages, counts))], pa.int32()),
+        "disposition": dispositions,
+        "raw": raw,
+    }  # fmt: skip
+    return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-class _Columns:
-    """Python lists, one a column."""
-
-    def __init__(self) -> None:
-        self.device_id: list[str | None] = []
-        self.ts: list[int | None] = []
-        self.boot: list[str | None] = []
-        self.seq: list[int | None] = []
-        self.metrics: list[Mapping[str, float] | None] = []
-        self.received_at: list[int | None] = []
-        self.arrived_at: list[int] = []
-        self.sequence_number: list[str] = []
-        self.sub_sequence: list[int] = []
-        self.reading: list[int | None] = []
-        self.disposition: list[str] = []
-        self.raw: list[bytes | None] = []
-
-    def add(self, record: Taken) -> None:
-        message = decode_raw(record.payload) if record.readings else None
-        if not isinstance(message, Message):
-            n = 1
-            self.ts.append(None)
-            self.boot.append(None)
-            self.seq.append(None)
-            self.metrics.append(None)
-            self.reading.append(None)
-        else:
-            n = len(message.readings)
-            self.ts += [reading.ts for reading in message.readings]
-            self.boot += [message.boot] * n
-            self.seq += range(message.seq, message.seq + n)
-            self.metrics += [reading.metrics for reading in message.readings]
-            self.reading += range(n)
-        self.device_id += [record.device] * n
-        self.received_at += [None if record.device is None else record.received_at] * n
-        self.arrived_at += [record.arrived_at] * n
-        self.sequence_number += [record.sequence_number] * n
-        self.sub_sequence += [record.sub_sequence] * n
-        dispositions = record.dispositions or [record.disposition] * n
-        self.disposition += dispositions
-        self.raw += [None if disposition == OK else record.payload for disposition in dispositions]
+_UNREADABLE: Final = Message(0, "", 0, [Reading(None, None)])  # type: ignore[arg-type]
+"""Stands for the message of a record that holds none: one row, without anything of a reading."""
 
 
-def _array(values: Sequence[Any], kind: Any) -> Any:
-    """An array of one column. Times are read as integers, which is quicker by half."""
-    if pa.types.is_timestamp(kind):
-        return pa.array(values, pa.int64()).cast(kind)
-    return pa.array(values, kind)
+def _message(record: Taken) -> Message:
+    message = decode_raw(record.payload) if record.readings else _UNREADABLE
+    assert isinstance(message, Message), "a record that has readings holds a message"
+    return message
+
+
+def _numbers(message: Message, count: int) -> Iterable[int | None]:
+    return (None,) if message is _UNREADABLE else range(message.seq, message.seq + count)
+
+
+def _indices(message: Message, count: int) -> Iterable[int | None]:
+    return (None,) if message is _UNREADABLE else range(count)
+
+
+def _dispositions(records: Sequence[Taken], counts: Sequence[int], rows: int) -> tuple[Any, Any]:
+    """The columns ``disposition`` and ``raw``."""
+    if all([record.disposition == OK and record.dispositions is None for record in records]):
+        return pa.repeat(OK, rows), pa.nulls(rows, pa.binary())
+    dispositions: list[str] = []
+    raw: list[bytes | None] = []
+    for record, count in zip(records, counts, strict=True):
+        mine = record.dispositions or [record.disposition] * count
+        dispositions += mine
+        raw += [None if disposition == OK else record.payload for disposition in mine]
+    return pa.array(dispositions, pa.string()), pa.array(raw, pa.binary())
+
+
+def _times(milliseconds: Any) -> Any:
+    return milliseconds.cast(_TIME)
 
 
 def _maps(rows: Sequence[Mapping[str, float] | None]) -> Any:
     """The metrics column from flat keys and values; a bool becomes 0.0 or 1.0."""
-    ends, end = [0], 0
-    for row in rows:
-        end += len(row or ())
-        ends.append(end)
+    there: Sequence[Any] = rows
     if None in rows:
-        ends = [None if row is None else at for at, row in zip(ends, [*rows, {}], strict=True)]  # type: ignore[misc]
-    there = [row for row in rows if row is not None]
+        there = [row or {} for row in rows]
+    ends: list[int | None] = [0, *accumulate(map(len, there))]
+    if there is not rows:
+        ends = [None if row is None else end for end, row in zip(ends, [*rows, {}], strict=True)]
     keys = pa.array([*chain.from_iterable(there)], pa.string())
-    values = pa.array([*map(float, chain.from_iterable(row.values() for row in there))])
-    return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), keys, values.cast(pa.float64()))
+    values = pa.array([*map(float, chain.from_iterable(map(dict.values, there)))], pa.float64())
+    return pa.MapArray.from_arrays(pa.array(ends, pa.int32()), keys, values)
