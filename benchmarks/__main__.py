@@ -1,171 +1,116 @@
-"""The fold against what a competent user would write from the official sample.
+"""Run the measures, print a table and write ``benchmarks/results.json``.
 
-One line of the KCL protocol with 500 records in, windows out: ours, the stock ``amazon_kclpy``
-parse with a pydantic model a record, and the bare decoding without validation or fold.
-Figures are medians; only their ratios travel to another machine.
+``python -m benchmarks [--only P1 …]``; a measure that is run alone replaces its own figures in
+the file and leaves the others.
 """
 
 from __future__ import annotations
 
-import base64
+import argparse
+import contextlib
 import json
-import statistics
+import os
+import platform
+import sys
 import time
-from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, Final
 
-import msgspec
-from amazon_kclpy import dispatch
-from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.table import Table
 
-from consumers.hot import HotStore
-from consumers.judge import OK, Judge
-from consumers.protocol import parse
-from consumers.windows import FoldedReading
-from ingest.message import Message, decode
-from ingest.record import Envelope, decode_record, encode_record
-from ingest.tiers import Tier
+from benchmarks import MEASURES
+from benchmarks.measure import Result
+from benchmarks.plots import draw
 
-RUNS = 7
-RECORDS = 500
-NOW = 1_795_420_800_000
-TIERS = (Tier("1m", 1.0, 86400), Tier("1h", 30.0, 864000))
+RESULTS: Final = Path(__file__).with_name("results.json")
+_VERSIONS: Final = ("amazon_kclpy", "boto3", "botocore", "msgspec", "pyarrow", "pydantic")
 
 
-def line(readings: int, start: int) -> bytes:
-    """A ``processRecords`` line: a message of each of 500 devices."""
-    records = []
-    for device in range(RECORDS):
-        payload = msgspec.json.encode(
-            {
-                "v": 1,
-                "boot": "9f2c61d0c1a44a2e",
-                "seq": start,
-                "readings": [
-                    {
-                        "ts": NOW + start + i,
-                        "metrics": {"temperature": 21.5 + i, "humidity": 44.1, "door_open": False},
-                    }
-                    for i in range(readings)
-                ],
-            }
-        )
-        data = encode_record(payload, f"dev-{device:04d}", NOW + start)
-        records.append(
-            {
-                "data": base64.b64encode(data).decode(),
-                "partitionKey": f"dev-{device:04d}",
-                "sequenceNumber": str(10**20 + start * RECORDS + device),
-                "subSequenceNumber": 0,
-                "approximateArrivalTimestamp": NOW + start,
-                "action": "record",
-            }
-        )
-    action = {"action": "processRecords", "records": records, "millisBehindLatest": 0}
-    return msgspec.json.encode(action)
+def main(arguments: list[str] | None = None) -> int:
+    """Measure; 0 when all was measured, whether or not a target is met."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=sorted(MEASURES), metavar="P1")
+    chosen = parser.parse_args(arguments).only or list(MEASURES)
+    console = Console(stderr=True)
+    results: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        results = json.loads(RESULTS.read_text())
+    for name in chosen:
+        results[name] = _measure(name, console)
+    results["machine"], results["versions"] = machine(), versions()
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    draw(results)
+    Console().print(table({name: results[name] for name in chosen}))
+    return 0
 
 
-def ours(lines: list[bytes]) -> None:
-    """Parse, validate, judge and fold, as a child does."""
-    judge = Judge(TIERS, 600)
-    hot = HotStore(
-        None,  # type: ignore[arg-type]  # nothing is flushed here
-        windows_table="w",
-        devices_table="d",
-        tiers=TIERS,
-        latest_flush_s=1.0,
-        judge=judge,
-        now_ms=lambda: NOW,
-        durable=lambda _: None,
-    )
-    for one in lines:
-        for record in parse(one).records:
-            envelope = decode_record(record.data)
-            assert isinstance(envelope, Envelope)
-            message = decode(envelope.payload)
-            assert isinstance(message, Message)
-            accepted = []
-            for i, reading in enumerate(message.readings):
-                folded = FoldedReading(message.boot, message.seq + i, reading.ts, reading.metrics)
-                age = envelope.received_at - reading.ts
-                verdict = judge.disposition(reading, envelope.received_at)
-                if verdict == OK and hot.has_room(envelope.device_id, folded, age):
-                    accepted.append((folded, age))
-            hot.fold(envelope.device_id, accepted, envelope.received_at)
+def _measure(name: str, console: Console) -> Result:
+    started = time.monotonic()
+    with console.status(name) as status:
+
+        def progress(what: str) -> None:
+            status.update(f"{name}: {what} ({time.monotonic() - started:.0f} s)")
+            if not console.is_terminal and what.endswith("…"):
+                print(f"{name}: {what}", file=sys.stderr, flush=True)
+
+        result: Result = import_module(MEASURES[name]).run(progress)
+    result["seconds"] = round(time.monotonic() - started, 1)
+    return result
 
 
-class StockReading(BaseModel):
-    """A reading, as the sample's user would model it."""
-
-    ts: int
-    metrics: dict[str, float] = Field(min_length=1, max_length=64)
-
-
-class StockMessage(BaseModel):
-    """A message, likewise."""
-
-    v: int
-    boot: str = Field(pattern="^[0-9a-zA-Z-]{8,36}$")
-    seq: int = Field(ge=0)
-    readings: list[StockReading] = Field(min_length=1, max_length=1000)
-
-
-def stock(lines: list[bytes]) -> None:
-    """The official library's parse, a model a record, the same windows in a dict."""
-    windows: dict[tuple[str, str, int], dict[str, list[float]]] = {}
-    for one in lines:
-        action = json.loads(one, object_hook=dispatch.message_decode)
-        for record in action.records:
-            envelope = json.loads(record.binary_data)
-            payload = base64.b64decode(envelope["payload"])
-            message = StockMessage.model_validate_json(payload)
-            for reading in message.readings:
-                for tier in TIERS:
-                    start = reading.ts - reading.ts % tier.size_ms
-                    window = windows.setdefault((envelope["device_id"], tier.name, start), {})
-                    for name, value in reading.metrics.items():
-                        kept = window.get(name)
-                        if kept is None:
-                            window[name] = [1, value, value, value]
-                        else:
-                            kept[0] += 1
-                            kept[1] += value
-                            kept[2] = min(kept[2], value)
-                            kept[3] = max(kept[3], value)
-
-
-def bare(lines: list[bytes]) -> None:
-    """The limit: decode line, envelope and payload, and nothing else."""
-    for one in lines:
-        for record in parse(one).records:
-            envelope = decode_record(record.data)
-            assert isinstance(envelope, Envelope)
-            msgspec.json.decode(envelope.payload)
-
-
-def seconds(work: Callable[[list[bytes]], None], lines: list[bytes]) -> tuple[float, float]:
-    """Median and spread (greatest less least) of CPU seconds over the runs."""
-    times = []
-    for _ in range(RUNS):
-        started = time.process_time()
-        work(lines)
-        times.append(time.process_time() - started)
-    return statistics.median(times), max(times) - min(times)
-
-
-def main() -> None:
-    """Measure and print the table."""
-    print("readings a message | who   | readings/s a core | spread | time against stock")
-    for readings in (1, 20):
-        lines = [line(readings, start * readings) for start in range(10)]
-        total = RECORDS * 10 * readings
-        baseline, _ = seconds(stock, lines)
-        for name, work in (("stock", stock), ("ours", ours), ("bare", bare)):
-            median, spread = seconds(work, lines)
-            print(
-                f"{readings:18} | {name:5} | {total / median:17,.0f} | {spread / median:5.0%}  |"
-                f" {median / baseline:.2f}"
+def table(results: dict[str, Result]) -> Table:
+    """One line a check; a measure can have several."""
+    shown = Table(title="Penstock against its baselines (medians)")
+    for heading in ("", "measure", "ours", "baseline", "ratio", "target", "met", "spread"):
+        shown.add_column(heading, justify="left" if heading in ("", "measure") else "right")
+    for name, result in results.items():
+        for check in result["checks"]:
+            shown.add_row(
+                name,
+                check["what"],
+                f"{_figure(check['value'])} {check['unit']}",
+                _figure(check["baseline"]),
+                f"{check['ratio']:.2f}" if check["ratio"] is not None else "",
+                check["target"],
+                {True: "yes", False: "no", None: ""}[check["met"]],
+                f"{check['spread']:.0%}",
             )
+    return shown
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, as far as it matters to them."""
+    model = platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The libraries that the figures depend on."""
+    found = {}
+    for name in _VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

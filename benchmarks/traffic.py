@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -17,15 +17,15 @@ BOOT = "9f2c61d0c1a44a2e"
 
 def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
     """``processRecords`` lines, 500 records each: every device in turn, ``messages`` times, with
-    so many ``readings`` of three metrics in each message, a tenth of a second apart."""
+    so many ``readings`` of three metrics in each message. A second of event time passes every
+    1,000 records, the most that a shard takes."""
     chance = random.Random(8)
     records = []
     for message in range(messages):
         for device in range(devices):
             number = message * devices + device
-            records.append(
-                record(f"dev-{device:06d}", message * readings, readings, number, chance)
-            )
+            times = [NOW + number + i * devices // readings for i in range(readings)]
+            records.append(record(f"dev-{device:06d}", message * readings, times, number, chance))
             if len(records) == RECORDS_A_LINE:
                 yield line(records)
                 records = []
@@ -34,10 +34,10 @@ def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
 
 
 def record(
-    device: str, seq: int, readings: int, number: int, chance: random.Random
+    device: str, seq: int, times: Sequence[int], number: int, chance: random.Random
 ) -> dict[str, object]:
-    """One record as the daemon writes it."""
-    first = NOW + seq * 100 % 60_000
+    """One record as the daemon writes it: readings of these event times (ms)."""
+    received_at = times[-1] + 20
     payload = msgspec.json.encode(
         {
             "v": 1,
@@ -45,24 +45,24 @@ def record(
             "seq": seq,
             "readings": [
                 {
-                    "ts": first + i * 100,
+                    "ts": ts,
                     "metrics": {
                         "temperature": round(chance.gauss(21.5, 0.5), 2),
                         "humidity": round(chance.gauss(44.0, 2.0), 1),
                         "door_open": chance.random() < 0.05,
                     },
                 }
-                for i in range(readings)
+                for ts in times
             ],
         }
     )
-    data = encode_record(payload, device, first + readings * 100)
+    data = encode_record(payload, device, received_at)
     return {
         "data": base64.b64encode(data).decode(),
         "partitionKey": device,
         "sequenceNumber": str(49_600_000_000_000_000_000_000 + number),
         "subSequenceNumber": 0,
-        "approximateArrivalTimestamp": first + readings * 100,
+        "approximateArrivalTimestamp": received_at,
         "action": "record",
     }
 

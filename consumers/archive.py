@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from consumers import failpoints
 from consumers import segment as segments
+from consumers.open_segment import OpenSegment, Spool
 from consumers.retry import Backoff
-from consumers.segment import Position, Row, Segment
+from consumers.segment import Position
+from consumers.taken import Taken
 
 
 class Put(enum.Enum):
@@ -29,8 +31,9 @@ class Put(enum.Enum):
 class ObjectStore(Protocol):
     """What this module needs of S3. Every call raises for what no retry mends."""
 
-    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> Put:
-        """Create the object unless one of that name exists. ``AGAIN``: outcome unknown."""
+    def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
+        """Create the object from the whole file, unless one of that name exists. ``AGAIN``:
+        outcome unknown."""
 
     def metadata(self, key: str) -> Mapping[str, Any] | None:
         """The object's metadata; ``None`` when the store is busy."""
@@ -39,12 +42,21 @@ class ObjectStore(Protocol):
         """Names of all objects that begin so; ``None`` when the store is busy."""
 
 
+GROUP_ROWS: Final = 10_000
+
+
 class Limits(NamedTuple):
-    """When a segment closes: rows, bytes of payload, age (s)."""
+    """When a segment closes: rows, bytes of payload, age (s).
+
+    ``group_rows`` wait in memory to be encoded together: few enough that a segment needs little
+    memory however long it stays open, and that a reader looking for one device or minute skips
+    most of it.
+    """
 
     rows: int
     bytes: int
     age_s: float
+    group_rows: int = GROUP_ROWS
 
 
 class Archive:
@@ -59,16 +71,16 @@ class Archive:
         store: ObjectStore,
         shard: str,
         limits: Limits,
-        encode: Callable[[Sequence[Row], str], bytes],
+        new_spool: Callable[[], Spool],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self._store = store
         self._shard = shard
         self._limits = limits
-        self._encode = encode
         self._backoff = backoff
         self._aligned = False
-        self.segment = Segment()
+        self._in_committed = False
+        self.segment = OpenSegment(new_spool, limits.group_rows)
         self.committed: Position | None = None
         self.objects = 0
         self.adopted = 0
@@ -78,24 +90,30 @@ class Archive:
         """Whether the open segment may take a record that arrived then; commit first if not."""
         return self.segment.takes(arrived_at)
 
-    def append(
-        self, position: Position, arrived_at: int, rows: Sequence[Row], size: int, now: float
-    ) -> None:
-        """Take one record's rows, unless the archive has them."""
-        if self.committed is None or position > self.committed:
-            self.segment.append(position, arrived_at, rows, size, now)
+    def append(self, record: Taken, size: int, now: float) -> None:
+        """Take a record, later than those before it, unless the archive has it."""
+        if self._in_committed and self.committed is not None:
+            if record.position <= self.committed:
+                return
+            self._in_committed = False
+        self.segment.append(record, size, now)
+
+    def spool(self) -> None:
+        """Let go of rows in memory, if they are many. All that were taken must be final."""
+        self.segment.spool()
 
     def is_due(self, now: float) -> bool:
         """Whether the open segment is full or old enough to be committed."""
         segment, limits = self.segment, self._limits
         return bool(segment) and (
-            len(segment.rows) >= limits.rows
+            segment.rows >= limits.rows
             or segment.bytes >= limits.bytes
             or now - segment.opened_at >= limits.age_s
         )
 
     def commit(self) -> Position | None:
         """Return when every record taken so far is in the archive, and up to where it reaches.
+        The dispositions of all of them must be final.
 
         That may be further than this worker has read, when another one was ahead.
 
@@ -112,12 +130,9 @@ class Archive:
     def _create(self, backoff: Backoff) -> bool:
         """Try to create the open segment's object; ``True`` when it is ours and committed."""
         segment = self.segment
-        assert segment.first is not None
-        assert segment.last is not None
+        body = segment.finish()
         key = segments.object_key(self._shard, segment.first, segment.hour)
-        records = len({(row.sequence_number, row.sub_sequence) for row in segment.rows})
-        metadata = segments.last_metadata(segment.last, records, len(segment.rows))
-        body = self._encode(segment.rows, self._shard)
+        metadata = segments.last_metadata(segment.last, segment.records, segment.rows)
         failpoints.hit("before_put")
         while (put := self._store.create(key, body, metadata)) is Put.AGAIN:
             backoff.wait(f"S3 does not take {key}")
@@ -135,7 +150,6 @@ class Archive:
         It is when the checkpoints were lost, or the stream's oldest records have expired.
         """
         segment = self.segment
-        assert segment.first is not None
         prefix = segments.hour_prefix(self._shard, segment.hour)
         while (keys := self._store.keys(prefix)) is None:
             backoff.wait(f"S3 does not list {prefix}")
@@ -148,7 +162,6 @@ class Archive:
         while (metadata := self._store.metadata(key)) is None:
             backoff.wait(f"S3 does not answer for {key}")
         last = segments.last_of(metadata)
-        assert self.segment.first is not None
         if last < self.segment.first:  # the newest segment ends before ours: nothing to adopt
             self._aligned = True
             return
@@ -159,3 +172,4 @@ class Archive:
         self.committed = last
         self.last_key = key
         self.segment = self.segment.after(last)
+        self._in_committed = True

@@ -9,10 +9,13 @@ from __future__ import annotations
 import threading
 from typing import Any, Final
 
+import msgspec
+
 from consumers.histogram import Histogram
 from consumers.stats import LogLine, ShardReport
 
 _LOGS_KEPT: Final = 50
+_REJECTS_KEPT: Final = 20
 
 
 class Board:
@@ -60,6 +63,7 @@ class Board:
                 for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
             },
             "shards": [_shard(shard, reports) for shard in sorted({r.shard for r in reports})],
+            "rejects": _newest_rejects(reports),
             "log": [{"level": line.level, "message": line.message} for line in logs],
         }
 
@@ -77,6 +81,11 @@ def _shard(shard: str, reports: list[ShardReport]) -> dict[str, Any]:
         "committed_key": newest.committed_key,
         "lease_lost": newest.lease_lost,
     }
+
+
+def _newest_rejects(reports: list[ShardReport]) -> list[dict[str, Any]]:
+    found = [msgspec.structs.asdict(one) for report in reports for one in report.rejects]
+    return sorted(found, key=lambda one: int(one["at"]), reverse=True)[:_REJECTS_KEPT]
 
 
 def _added(counts: Any) -> dict[str, int]:

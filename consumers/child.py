@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-from consumers import failpoints, parquet
+from consumers import failpoints
 from consumers.archive import Archive, Limits
 from consumers.clients import open_clients
 from consumers.config import ChildConfig, from_environment
@@ -28,6 +28,7 @@ from consumers.errors import StoreError
 from consumers.hot import HotStore
 from consumers.judge import Judge
 from consumers.objects import S3Store
+from consumers.parquet import SegmentFile
 from consumers.processor import ShardProcessor
 from consumers.protocol import Action, ProtocolError, checkpoint_line, parse, status_line
 from consumers.retry import Backoff, GaveUpError
@@ -125,7 +126,6 @@ def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProce
             devices_table=config.devices_table,
             tiers=config.tiers,
             latest_flush_s=config.latest_flush_s,
-            judge=judge,
             now_ms=_now_ms,
             durable=stats.durable,
         )
@@ -133,7 +133,7 @@ def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProce
             S3Store(clients.s3, config.bucket),
             shard,
             Limits(config.segment_records, config.segment_bytes, config.segment_age_s),
-            parquet.write,
+            lambda: SegmentFile(shard),
         )
         processor = ShardProcessor(
             hot=hot,

@@ -3,8 +3,10 @@ because what a retry means is decided by the caller."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
@@ -30,9 +32,30 @@ class Clients(NamedTuple):
     s3: S3Client
 
 
+_SERVICES: Final = ("dynamodb", "s3")
+
+
+@cache
+def _models() -> Any:
+    """The SDK's loader of service descriptions, which remembers what it has read."""
+    return botocore.loaders.create_loader()
+
+
+def preload() -> None:
+    """Read what clients are made from, so that processes forked from this one share it. Opens
+    no connection, makes no client and looks for no credentials."""
+    loader = _models()
+    for service in _SERVICES:
+        for kind in ("service-2", "endpoint-rule-set-1", "waiters-2", "paginators-1"):
+            loader.load_service_model(service, kind)
+    for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        loader.load_data(data)
+
+
 def open_clients(config: ChildConfig) -> Clients:
     """Make the clients; credentials are found as every AWS SDK finds them."""
     session = botocore.session.get_session()
+    session.register_component("data_loader", _models())
 
     def client(service: str) -> Any:
         return session.create_client(
@@ -42,4 +65,4 @@ def open_clients(config: ChildConfig) -> Clients:
             config=_CONFIG,
         )
 
-    return Clients(client("dynamodb"), client("s3"))
+    return Clients(*map(client, _SERVICES))

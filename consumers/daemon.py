@@ -14,14 +14,24 @@ from typing import Final
 from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
+LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 LOGBACK: Final = Path(__file__).with_name("logback.xml")
 
 
-def properties(settings: Settings, worker_id: str) -> dict[str, str]:
-    """The daemon's properties file for resolved settings; ``worker_id`` owns its leases."""
+def child_command(nursery: Path | None) -> list[str]:
+    """How the daemon starts a shard's child: as a process of its own, or by a launcher from the
+    nursery that listens in a directory."""
+    if nursery is None:
+        return [sys.executable, "-m", "consumers.child"]
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(nursery)]
+
+
+def properties(settings: Settings, worker_id: str, nursery: Path | None = None) -> dict[str, str]:
+    """The daemon's properties file for resolved settings; ``worker_id`` owns its leases. See
+    :func:`child_command` for ``nursery``."""
     values = {
         "workerId": worker_id,
-        "executableName": shlex.join([sys.executable, "-m", "consumers.child"]),
+        "executableName": shlex.join(child_command(nursery)),
         "streamName": settings.stream,
         "applicationName": settings.application,
         "regionName": settings.region,

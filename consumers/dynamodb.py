@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.errors import StoreError, is_throttle, is_transient
@@ -13,6 +14,8 @@ from consumers.optimistic import Key, Outcome, Statement, Stored
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+_encode: Final = msgspec.json.Encoder().encode
+_PLACEHOLDER: Final = [{"Statement": "see DynamoStore._send"}]
 _CONFLICTS: Final = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 _THROTTLES: Final = frozenset(
     {"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}
@@ -29,18 +32,30 @@ class DynamoStore:
 
     def __init__(self, client: DynamoDBClient) -> None:
         self._client = client
+        self._body = b""
+        client.meta.events.register("before-call.dynamodb.BatchExecuteStatement", self._send)
+
+    def _send(self, params: dict[str, Any], **_: Any) -> None:
+        """Put our body in the place of the client's. The SDK walks every attribute value to
+        check and copy it, which takes longer than all the rest; attribute values are JSON
+        already, in the form that DynamoDB reads."""
+        params["body"] = self._body
 
     def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
         """See :class:`~consumers.optimistic.Store`.
 
         :raises StoreError: when a statement fails for a reason that no retry mends.
         """
-        request: Any = [
-            {"Statement": statement.text, "Parameters": statement.parameters}
-            for statement in statements
-        ]
+        self._body = _encode(
+            {
+                "Statements": [
+                    {"Statement": statement.text, "Parameters": statement.parameters}
+                    for statement in statements
+                ]
+            }
+        )
         try:
-            answer = self._client.batch_execute_statement(Statements=request)
+            answer = self._client.batch_execute_statement(Statements=_PLACEHOLDER)  # type: ignore[arg-type]
         except ClientError as error:
             return [_whole_call(error)] * len(statements)
         except BotoCoreError:  # no reply: it may have been applied

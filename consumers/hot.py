@@ -11,12 +11,20 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from consumers.items import DeviceCodec, WindowCodec
-from consumers.judge import Judge
 from consumers.latest import DeviceState
 from consumers.optimistic import OptimisticWriter, Store
 from consumers.retry import Backoff
-from consumers.windows import FoldedReading, Window, has_room, window_name
+from consumers.runs import Run, Span
+from consumers.windows import MAX_WEIGHT, Window, has_room, window_name
 from ingest.tiers import Tier
+
+PENDING_READINGS: Final = 100_000
+"""Readings that one tier lets wait for its next flush; a flush comes early when there are more,
+as when a worker catches up. It bounds memory, as the next one does."""
+
+OPEN_WINDOWS: Final = 20_000
+"""Windows that one tier keeps in memory; of more, the durable ones are dropped and read again
+when a reading comes for them."""
 
 _NAMES_KEPT: Final = 4096
 
@@ -30,15 +38,16 @@ class TierWindows:
         self.open: dict[tuple[str, int], Window] = {}
         self.dirty: dict[Window, None] = {}
         self.flushed_at = 0.0
-        self._size = tier.size_ms
+        self.size_ms = tier.size_ms
+        self.pending = 0
         self._names: dict[int, str] = {}
 
     def window(self, device: str, ts: int) -> Window:
         """The device's window that an event time (ms) belongs to."""
-        start = ts - ts % self._size
+        start = ts - ts % self.size_ms
         window = self.open.get((device, start))
         if window is None:
-            window = Window(device, self._name(start), start + self._size)
+            window = Window(device, self._name(start), start + self.size_ms)
             self.open[device, start] = window
         return window
 
@@ -50,14 +59,29 @@ class TierWindows:
             name = self._names[start] = window_name(self.tier, start)
         return name
 
+    def is_due(self, now: float) -> bool:
+        """Whether the time (s) or what has gathered asks for a flush."""
+        return (
+            now - self.flushed_at >= self.tier.flush_s
+            or self.pending >= PENDING_READINGS
+            or len(self.dirty) >= OPEN_WINDOWS
+        )
+
     def flush(self) -> None:
         """Make every dirty window durable."""
         self.writer.write([window for window in self.dirty if window.pending])
         self.dirty.clear()
+        self.pending = 0
+        if len(self.open) > OPEN_WINDOWS:
+            self.open.clear()
 
     def forget(self, before: int) -> None:
         """Drop windows that are durable and were not touched since generation ``before``."""
         self.open = {key: w for key, w in self.open.items() if w.pending or w.touched >= before}
+
+
+Placed = tuple[TierWindows, Window, Run]
+"""A run and a window that takes it."""
 
 
 class HotStore:
@@ -71,17 +95,16 @@ class HotStore:
         devices_table: str,
         tiers: Sequence[Tier],
         latest_flush_s: float,
-        judge: Judge,
         now_ms: Callable[[], int],
-        durable: Callable[[Sequence[FoldedReading]], None],
+        durable: Callable[[Sequence[Run]], None],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        """``durable`` hears of readings the first time that any tier holds them for good."""
-        self._judge = judge
+        """``durable`` hears of runs the first time that any tier holds them for good."""
         self._durable = durable
         self._latest_flush_s = latest_flush_s
         self._latest_flushed_at = 0.0
         self._generation = 0
+        self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
         self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table), backoff)
         self.tiers: list[TierWindows] = []
@@ -90,47 +113,61 @@ class HotStore:
             codec = WindowCodec(windows_table, tier, now_ms, settled)
             self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec, backoff)))
 
-    def fold(
-        self, device: str, readings: Sequence[tuple[FoldedReading, int]], received_at: int
-    ) -> None:
-        """Fold a record's accepted readings, each with the age (ms) it was judged at.
+    def span(self, ts: int) -> Span:
+        """The event times (ms) around this one that are in the same window of every tier."""
+        start, end = self._span
+        if not start <= ts < end:
+            starts = [ts - ts % tier.size_ms for tier in self.tiers]
+            end = min(at + tier.size_ms for at, tier in zip(starts, self.tiers, strict=True))
+            self._span = max(starts), end
+        return self._span
+
+    def place(self, device: str, run: Run, tiers: Sequence[int]) -> list[Placed]:
+        """The windows of these tiers that the run belongs to."""
+        every, ts = self.tiers, run.oldest
+        return [(every[index], every[index].window(device, ts), run) for index in tiers]
+
+    def fold(self, device: str, placed: Sequence[Placed], received_at: int) -> None:
+        """Fold a device's runs, received until then, into their windows.
 
         All or nothing: when one of them raises, none of them is left in any window.
         """
-        touched: list[Window] = []
+        folded: list[tuple[Window, Run]] = []
         try:
-            for reading, age in readings:
-                for index in self._judge.tiers(age):
-                    tier = self.tiers[index]
-                    window = tier.window(device, reading.ts)
-                    touched.append(window)
-                    if window.fold(reading):
-                        window.pending.append(reading)
-                        tier.dirty[window] = None
-                        window.touched = self._generation
+            for tier, window, run in placed:
+                folded.append((window, run))
+                for part in window.fold(run):
+                    window.pending.append(part)
+                    folded.append((window, part))
+                    tier.pending += len(part)
+                    tier.dirty[window] = None
+                    window.touched = self._generation
         except Exception:
-            _take_back(touched, [reading for reading, _ in readings])
+            _take_back(folded)
             raise
         state = self._device(device)
-        for reading, _ in readings:
-            state.merge_reading(*reading, received_at)
+        latest = None
+        for _, _, run in placed:
+            if run is not latest:
+                state.merge_run(run, received_at)
+                latest = run
 
-    def has_room(self, device: str, reading: FoldedReading, age: int) -> bool:
-        """Whether every window that the reading belongs to can take it."""
-        return all(
-            has_room(self.tiers[index].window(device, reading.ts), reading)
-            for index in self._judge.tiers(age)
-        )
+    def is_due(self, now: float) -> bool:
+        """Whether :meth:`flush_due` would write; ``now`` is monotonic (s)."""
+        return self._latest_is_due(now) or any(tier.is_due(now) for tier in self.tiers)
 
     def flush_due(self, now: float) -> None:
-        """Write the tiers whose flush interval has passed; ``now`` is monotonic (s)."""
+        """Write the tiers whose flush interval has passed, or that hold much."""
         for tier in self.tiers:
-            if now - tier.flushed_at >= tier.tier.flush_s:
+            if tier.is_due(now):
                 tier.flushed_at = now
                 tier.flush()
-        if now - self._latest_flushed_at >= self._latest_flush_s:
+        if self._latest_is_due(now):
             self._latest_flushed_at = now
             self._flush_devices()
+
+    def _latest_is_due(self, now: float) -> bool:
+        return now - self._latest_flushed_at >= self._latest_flush_s
 
     def flush_all(self) -> None:
         """Return when everything folded so far is durable."""
@@ -168,6 +205,8 @@ class HotStore:
 
     def _flush_devices(self) -> None:
         self._device_writer.write([s for s in self._devices.values() if s.dirty])
+        if len(self._devices) > OPEN_WINDOWS:
+            self._devices.clear()
 
     def _first_settled(self, window: Window) -> None:
         self._durable(window.pending)
@@ -177,12 +216,26 @@ def _ignored(window: Window) -> None:
     """Later tiers: their readings have been reported by the first."""
 
 
-def _take_back(windows: Sequence[Window], readings: Sequence[FoldedReading]) -> None:
-    """Undo a record's folds: its readings leave the pending ones, and the windows are rebuilt
-    from their stored items at the next flush."""
-    gone = {id(reading) for reading in readings}  # an equal one of another record stays
-    for window in windows:
-        window.pending = [reading for reading in window.pending if id(reading) not in gone]
+def has_room_for_all(placed: Sequence[Placed]) -> bool:
+    """Whether the windows can take all of the runs, whatever their readings are; when not, some
+    reading of them may still find room."""
+    growth = 0
+    for _, _, run in placed:
+        growth += run.growth()
+    return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
+
+
+def has_room_for_one(placed: Sequence[Placed]) -> bool:
+    """Whether each of the windows can take a run of one reading."""
+    return all(has_room(window, run) for _, window, run in placed)
+
+
+def _take_back(folded: Sequence[tuple[Window, Run]]) -> None:
+    """Undo folds: the runs leave the pending ones, and the windows are rebuilt from their
+    stored items at the next flush."""
+    gone = {id(run) for _, run in folded}  # an equal one of another record stays
+    for window in {id(window): window for window, _ in folded}.values():
+        window.pending = [run for run in window.pending if id(run) not in gone]
         window.clear()
         window.loaded = False
         window.refold()

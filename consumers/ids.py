@@ -6,8 +6,11 @@ both. In-order traffic keeps it at one range a boot, ``{"9f2c61d0": "1-60,62"}``
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+
+Range = tuple[int, int]
+"""Sequence numbers from the first up to, and without, the second."""
 
 
 class IdSet:
@@ -23,32 +26,33 @@ class IdSet:
         self.bounds: dict[str, list[int]] = {}
         self.ranges = 0
 
-    def add(self, boot: str, seq: int) -> bool:
-        """Add an id; ``False`` when it was there already."""
+    def add(self, boot: str, start: int, end: int) -> Sequence[Range]:
+        """Add the numbers from ``start`` up to, and without, ``end``; return those of them that
+        were not here yet, as sorted ranges."""
         bounds = self.bounds.get(boot)
         if bounds is None:
-            self.bounds[boot] = [seq, seq + 1]
+            self.bounds[boot] = [start, end]
             self.ranges += 1
-            return True
-        if bounds[-1] == seq:  # the next in order
-            bounds[-1] = seq + 1
-            return True
-        at = bisect_right(bounds, seq)
-        if at & 1:
-            return False
-        touches_left = at > 0 and bounds[at - 1] == seq
-        touches_right = at < len(bounds) and bounds[at] == seq + 1
-        if touches_left and touches_right:
-            del bounds[at - 1 : at + 1]
-            self.ranges -= 1
-        elif touches_left:
-            bounds[at - 1] = seq + 1
-        elif touches_right:
-            bounds[at] = seq
-        else:
-            bounds[at:at] = (seq, seq + 1)
+            return ((start, end),)
+        newest = bounds[-1]
+        if newest == start:  # the next in order
+            bounds[-1] = end
+            return ((start, end),)
+        if newest < start:
+            bounds += (start, end)
             self.ranges += 1
-        return True
+            return ((start, end),)
+        return self._insert(bounds, start, end)
+
+    def _insert(self, bounds: list[int], start: int, end: int) -> Sequence[Range]:
+        """Unite the range with those that it overlaps or touches; the gaps it filled."""
+        left, right = bisect_left(bounds, start), bisect_right(bounds, end)
+        opens = [] if left & 1 else [start]  # an odd index: inside a range, or at its end
+        closes = [] if right & 1 else [end]
+        edges = [*opens, *bounds[left:right], *closes]
+        bounds[left:right] = opens + closes
+        self.ranges += (len(opens) + len(closes) - (right - left)) // 2
+        return [(a, b) for a, b in zip(edges[0::2], edges[1::2], strict=True) if a < b]
 
     def __contains__(self, identity: tuple[str, int]) -> bool:
         bounds = self.bounds.get(identity[0])

@@ -10,7 +10,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 from consumers.ids import IdSet
 from consumers.latest import DeviceState, StoredState
-from consumers.windows import Metric, Window
+from consumers.metric import Metric
+from consumers.windows import Window
 from ingest.roster import bucket_of
 from ingest.tiers import Tier
 
@@ -174,12 +175,18 @@ def _dump_metric(metric: Metric) -> dict[str, AttributeValue]:
 
 
 def _load_metric(fields: Attributes) -> Metric:
-    metric = Metric(float(fields["first"]["N"]), int(fields["first_at"]["N"]))
-    metric.n = int(fields["n"]["N"])
-    metric.last_at = int(fields["last_at"]["N"])
-    for name in ("sum", "min", "max", "mean", "m2", "last"):
-        setattr(metric, name, float(fields[name]["N"]))
-    return metric
+    return Metric(
+        n=int(fields["n"]["N"]),
+        sum=float(fields["sum"]["N"]),
+        min=float(fields["min"]["N"]),
+        max=float(fields["max"]["N"]),
+        mean=float(fields["mean"]["N"]),
+        m2=float(fields["m2"]["N"]),
+        first=float(fields["first"]["N"]),
+        first_at=int(fields["first_at"]["N"]),
+        last=float(fields["last"]["N"]),
+        last_at=int(fields["last_at"]["N"]),
+    )
 
 
 def _load_device(stored: Attributes) -> StoredState:

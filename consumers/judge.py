@@ -33,6 +33,7 @@ class Judge:
         self._oldest_ms = [tier.oldest_ms for tier in tiers]
         self._oldest_of_all_ms = max(self._oldest_ms)
         self._oldest_of_any_ms = min(self._oldest_ms)
+        self._all_tiers = range(len(tiers))
         self._ahead_ms = clock_ahead_s * 1000
 
     def disposition(self, reading: Reading, received_at: int) -> Disposition:
@@ -50,5 +51,15 @@ class Judge:
     def tiers(self, age: int) -> Sequence[int]:
         """Indices of the tiers that take a reading this old (ms)."""
         if age <= self._oldest_of_any_ms:
-            return range(len(self._oldest_ms))
+            return self._all_tiers
         return [i for i, oldest in enumerate(self._oldest_ms) if age <= oldest]
+
+    def tiers_of_all(self, least_age: int, greatest_age: int) -> Sequence[int] | None:
+        """The tiers that take every reading of an age (ms) in between; ``None`` when there is
+        more to say: some is early or late, or a tier takes only the younger ones."""
+        if least_age < -self._ahead_ms or greatest_age > self._oldest_of_all_ms:
+            return None
+        if greatest_age <= self._oldest_of_any_ms:
+            return self._all_tiers
+        tiers = self.tiers(least_age)
+        return tiers if tiers == self.tiers(greatest_age) else None

@@ -6,7 +6,7 @@ states of the same device in either order, gives the same state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from consumers.runs import Run
 
 
 class DeviceState:
@@ -30,13 +30,16 @@ class DeviceState:
         self.newest: tuple[int, str, int] | None = None
         self.last_seen = 0
 
-    def merge_reading(
-        self, boot: str, seq: int, ts: int, metrics: Mapping[str, float], received_at: int
-    ) -> None:
-        """Take a reading in."""
-        for name, value in metrics.items():
-            self._merge_metric(name, value, ts)
-        self._merge_newest((ts, boot, seq), received_at)
+    def merge_run(self, run: Run, received_at: int) -> None:
+        """Take a run in, received until then."""
+        known = self.metrics
+        for name, metric in run.metrics.items():
+            newest = known.get(name)
+            if newest is None or metric.last_at > newest[1]:
+                known[name] = (metric.last, metric.last_at)
+            else:
+                self._merge_metric(name, metric.last, metric.last_at)
+        self._merge_newest(run.latest(), received_at)
         self.dirty = True
 
     def merge_stored(self, stored: StoredState | None) -> None:

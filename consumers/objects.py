@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -24,11 +24,12 @@ class S3Store:
         self._client = client
         self._bucket = bucket
 
-    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> Put:
+    def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
         """See :class:`~consumers.archive.ObjectStore`.
 
         :raises StoreError: when S3 refuses for a reason that no retry mends.
         """
+        body.seek(0)
         try:
             self._client.put_object(
                 Bucket=self._bucket,

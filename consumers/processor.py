@@ -1,4 +1,4 @@
-"""One shard's work: decode, judge, fold, archive, and the order in which things become durable.
+"""One shard's work: take, fold, archive, and the order in which things become durable.
 
 The commit order, which is the whole guarantee (invariant K):
 
@@ -12,19 +12,18 @@ step 2 repeated finds the object, step 3 repeated moves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from consumers import failpoints
 from consumers.archive import Archive
 from consumers.hot import HotStore
-from consumers.judge import OK, Disposition, Judge
+from consumers.intake import Intake
+from consumers.judge import Judge
 from consumers.protocol import StreamRecord
-from consumers.segment import Position, Row
+from consumers.segment import Position
 from consumers.stats import ShardStats
-from consumers.windows import FoldedReading
-from ingest.message import Message, Rejection, decode
-from ingest.record import Envelope, decode_record
+from consumers.taken import take
 
 SLICE: Final = 500
 """Records worked on between two looks at the clock."""
@@ -56,11 +55,11 @@ class ShardProcessor:
     ) -> None:
         self._hot = hot
         self._archive = archive
-        self._judge = judge
         self._checkpointer = checkpointer
         self._stats = stats
         self._clock = clock
-        self._received: Position | None = None
+        self._intake = Intake(hot, judge, stats)
+        self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self.lease_lost = False
 
@@ -70,20 +69,30 @@ class ShardProcessor:
         :raises StoreError, GaveUpError: when a store refuses for good; the process must end.
         """
         for start in range(0, max(len(records), 1), SLICE):
+            now = self._clock()
             for record in records[start : start + SLICE]:
-                self._take(record)
+                self._take(record, now)
             if self.lease_lost:
                 return
             now = self._clock()
             if self._archive.is_due(now):
                 self.commit()
-            else:
+            elif self._hot.is_due(now):
+                self._fold()
                 self._hot.flush_due(now)
+            elif self._intake.is_full:
+                self._fold()
+
+    def _fold(self) -> None:
+        """Fold what waits; then its rows are final, and need not stay in memory."""
+        self._intake.fold()
+        self._archive.spool()
 
     def commit(self) -> None:
         """Make everything taken so far durable, in the order above."""
         if self.lease_lost:
             return
+        self._intake.fold()
         self._hot.flush_all()
         failpoints.hit("hot_flushed")
         reached = self._archive.commit()
@@ -101,9 +110,9 @@ class ShardProcessor:
     def _checkpoint(self, reached: Position | None) -> None:
         """Follow the archive, but never past what the KCL has handed over: another worker's
         segment can reach further."""
-        if reached is None or self._received is None:
+        if reached is None or self._newest is None:
             return
-        position = min(reached, self._received)
+        position = min(reached, self._newest.position)
         if position == reached and (self._checkpointed is None or position > self._checkpointed):
             failpoints.hit("before_checkpoint")
             if self._checkpointer.checkpoint(position):
@@ -112,101 +121,12 @@ class ShardProcessor:
             else:
                 self.lease_lost = True
 
-    def _take(self, record: StreamRecord) -> None:
-        arrived_at = record.approximate_arrival_timestamp
-        if not self._archive.takes(arrived_at):
+    def _take(self, record: StreamRecord, now: float) -> None:
+        if not self._archive.takes(record.approximate_arrival_timestamp):
             self.commit()
         if self.lease_lost:
             return
-        position = record.position
-        rows, size = self._rows(record, position), len(record.data)
-        self._archive.append(position, arrived_at, rows, size, self._clock())
-        self._received = position
-
-    def _rows(self, record: StreamRecord, position: Position) -> list[Row]:
-        """Fold a record, and say what the archive keeps of it."""
-        where = (record.approximate_arrival_timestamp, record.sequence_number, position.sub)
-        envelope = decode_record(record.data)
-        if isinstance(envelope, Rejection):
-            return [self._whole(None, None, where, envelope.reason, record.data)]
-        message = decode(envelope.payload)
-        if isinstance(message, Rejection):
-            return [
-                self._whole(
-                    envelope.device_id,
-                    envelope.received_at,
-                    where,
-                    message.reason,
-                    envelope.payload,
-                )
-            ]
-        dispositions = self._fold(envelope, message)
-        for disposition in dispositions:
-            self._stats.count(disposition)
-        return list(_reading_rows(envelope, message, dispositions, where))
-
-    def _fold(self, envelope: Envelope, message: Message) -> Sequence[Disposition]:
-        """Fold the message's acceptable readings; one disposition each.
-
-        An exception that nobody foresaw is narrowed to its record: one poison message must
-        not stop a fleet. The stores are not touched here, so it can only be the data.
-        """
-        try:
-            judged = [self._judged(envelope, message, i) for i in range(len(message.readings))]
-            accepted = [
-                (reading, envelope.received_at - reading.ts)
-                for reading, disposition in judged
-                if disposition == OK
-            ]
-            if accepted:
-                self._hot.fold(envelope.device_id, accepted, envelope.received_at)
-        except Exception as error:  # noqa: BLE001
-            self._stats.internal_error(envelope.device_id, error)
-            return ["internal_error"] * len(message.readings)
-        return [disposition for _, disposition in judged]
-
-    def _judged(
-        self, envelope: Envelope, message: Message, index: int
-    ) -> tuple[FoldedReading, Disposition]:
-        reading = message.readings[index]
-        folded = FoldedReading(message.boot, message.seq + index, reading.ts, reading.metrics)
-        disposition = self._judge.disposition(reading, envelope.received_at)
-        age = envelope.received_at - reading.ts
-        if disposition == OK and not self._hot.has_room(envelope.device_id, folded, age):
-            disposition = "overflow"
-        return folded, disposition
-
-    def _whole(
-        self,
-        device: str | None,
-        received_at: int | None,
-        where: tuple[int, str, int],
-        disposition: Disposition,
-        raw: bytes,
-    ) -> Row:
-        """The one row of a record in which no reading can be read."""
-        self._stats.count(disposition)
-        return Row(device, None, None, None, None, received_at, *where, None, disposition, raw)
-
-
-def _reading_rows(
-    envelope: Envelope,
-    message: Message,
-    dispositions: Sequence[Disposition],
-    where: tuple[int, str, int],
-) -> Iterator[Row]:
-    for index, (reading, disposition) in enumerate(
-        zip(message.readings, dispositions, strict=True)
-    ):
-        yield Row(
-            envelope.device_id,
-            reading.ts,
-            message.boot,
-            message.seq + index,
-            reading.metrics,
-            envelope.received_at,
-            *where,
-            index,
-            disposition,
-            None if disposition == OK else envelope.payload,
-        )
+        taken = take(record)
+        self._intake.add(taken)
+        self._archive.append(taken, len(record.data), now)
+        self._newest = record

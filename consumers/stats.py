@@ -15,10 +15,24 @@ import msgspec
 from msgspec import Struct
 
 from consumers.histogram import Histogram
-from consumers.windows import FoldedReading
+from consumers.runs import Run
 
 REPORT_S: Final = 1.0
 MARK: Final = b'{"penstock":'
+
+
+REJECTS_KEPT: Final = 5
+PREVIEW_BYTES: Final = 160
+
+
+class Reject(Struct):
+    """A record in which no reading could be read; ``at`` is when the stream took it (ms), and
+    ``preview`` the beginning of what was sent, as text."""
+
+    device: str | None
+    disposition: str
+    at: int
+    preview: str
 
 
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
@@ -39,6 +53,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     conflicts: int = 0
     throttled: int = 0
     lease_lost: bool = False
+    rejects: list[Reject] = []
 
 
 class LogLine(Struct, tag_field="penstock", tag="log"):
@@ -79,18 +94,27 @@ class ShardStats:
         self._reported_at = 0.0
         self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
 
-    def count(self, disposition: str) -> None:
-        """One reading, or one record without readings, was given this disposition."""
+    def count(self, disposition: str, readings: int = 1) -> None:
+        """Readings, or a record without any, were given this disposition."""
         counts = self.report.dispositions
-        counts[disposition] = counts.get(disposition, 0) + 1
+        counts[disposition] = counts.get(disposition, 0) + readings
 
-    def durable(self, readings: Sequence[FoldedReading]) -> None:
-        """These readings are in the hot store for the first time."""
+    def reject(self, device: str | None, disposition: str, raw: bytes, at: int) -> None:
+        """Keep a record that could not be read among the last few, to be looked at; ``at`` is
+        when the stream took it (ms)."""
+        preview = raw[:PREVIEW_BYTES].decode("utf-8", "backslashreplace")
+        rejects = self.report.rejects
+        rejects.append(Reject(device=device, disposition=disposition, at=at, preview=preview))
+        del rejects[:-REJECTS_KEPT]
+
+    def durable(self, runs: Sequence[Run]) -> None:
+        """The readings of these runs are in the hot store for the first time."""
         now = self._now_ms()
-        for reading in readings:
-            self._latency.add(now - reading.ts)
-        self.report.durable += len(readings)
-        if self.report.first_durable_at is None and readings:
+        for run in runs:
+            for ts in run.ts:
+                self._latency.add(now - ts)
+            self.report.durable += len(run)
+        if self.report.first_durable_at is None and runs:
             self.report.first_durable_at = now
 
     def committed(self, key: str) -> None:

@@ -1,4 +1,4 @@
-"""Windows: the aggregates of one device over one span, and the fold of a reading into them.
+"""Windows: the aggregates of one device over one span, and the fold of readings into them.
 
 The fold is a function of the *set* of readings: any order, any duplicates, any number of
 crashes give the same item. ``first`` and ``last`` are by event time; of two readings with the
@@ -7,11 +7,13 @@ same ``ts`` the greater value counts as the later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from consumers.ids import IdSet
+from consumers.metric import Metric
+from consumers.runs import METRIC_BYTES, Run
 from ingest.tiers import Tier
 
 MAX_MAGNITUDE: Final = 1e60
@@ -22,56 +24,14 @@ MAX_WEIGHT: Final = 150_000
 """Bytes of ids and metrics at which a window takes no reading that would make it grow: an item
 may have 400 KB, and a conflict can add what another worker folded. See :func:`has_room`."""
 
-_METRIC_BYTES: Final = 330
 _EPOCH_TEXT: Final = "%Y-%m-%dT%H:%M:%SZ"
-
-
-class FoldedReading(NamedTuple):
-    """A reading as it waits to be durable: identity, event time (ms) and metrics."""
-
-    boot: str
-    seq: int
-    ts: int
-    metrics: Mapping[str, float]
-
-
-class Metric:
-    """What a window keeps of one metric. ``first_at`` and ``last_at`` are event times (ms)."""
-
-    __slots__ = ("first", "first_at", "last", "last_at", "m2", "max", "mean", "min", "n", "sum")
-
-    def __init__(self, value: float, ts: int) -> None:
-        self.n = 1
-        self.sum = self.min = self.max = self.mean = self.first = self.last = value
-        self.m2 = 0.0
-        self.first_at = self.last_at = ts
-
-    def add(self, value: float, ts: int) -> None:
-        """Take one more value (Welford's update for ``mean`` and ``m2``)."""
-        self.n = n = self.n + 1
-        self.sum += value
-        delta = value - self.mean
-        self.mean = mean = self.mean + delta / n
-        self.m2 += delta * (value - mean)
-        if value < self.min:
-            self.min = value
-        elif value > self.max:
-            self.max = value
-        if ts >= self.last_at:
-            if ts > self.last_at or value > self.last:
-                self.last = value
-            self.last_at = ts
-        if ts <= self.first_at:
-            if ts < self.first_at or value < self.first:
-                self.first = value
-            self.first_at = ts
 
 
 class Window:
     """One window of one device.
 
     ``ver`` is the stored item's version (0: not stored), ``loaded`` whether the stored item
-    has been read. ``pending`` are the readings folded here and not yet durable, in the order
+    has been read. ``pending`` are the runs folded here and not yet durable, in the order
     they came: what is folded again on top of an item that another worker wrote.
     """
 
@@ -85,7 +45,7 @@ class Window:
         self.name = name
         self.end = end
         self.loaded = False
-        self.pending: list[FoldedReading] = []
+        self.pending: list[Run] = []
         self.touched = 0
         self.clear()
 
@@ -97,46 +57,53 @@ class Window:
         self.metrics: dict[str, Metric] = {}
 
     def refold(self) -> None:
-        """Fold the pending readings again, and keep as pending those that were not here yet."""
-        self.pending = [reading for reading in self.pending if self.fold(reading)]
+        """Fold the pending runs again, and keep as pending what was not here yet."""
+        self.pending = [part for run in self.pending for part in self.fold(run)]
 
-    def fold(self, reading: FoldedReading) -> bool:
-        """Fold one reading in; ``False`` when its id was here already and nothing changed."""
-        boot, seq, ts, values = reading
-        if not self.ids.add(boot, seq):
-            return False
+    def fold(self, run: Run) -> Sequence[Run]:
+        """Fold a run in; return what of it was not here yet, as runs. The rest are duplicates
+        and change nothing."""
+        fresh = self.ids.add(run.boot, run.seq, run.end)
+        if len(fresh) == 1 and fresh[0] == (run.seq, run.end):
+            self._merge(run)
+            return (run,)
+        parts = [run.part(start, end) for start, end in fresh]
+        for part in parts:
+            self._merge(part)
+        return parts
+
+    def _merge(self, run: Run) -> None:
+        """Take in the aggregates of a run of which no id was here."""
         if self.n == 0:
-            self.first_ts = self.last_ts = ts
-        elif ts > self.last_ts:
-            self.last_ts = ts
-        elif ts < self.first_ts:
-            self.first_ts = ts
-        self.n += 1
+            self.first_ts, self.last_ts = run.oldest, run.newest
+        else:
+            if run.newest > self.last_ts:
+                self.last_ts = run.newest
+            if run.oldest < self.first_ts:
+                self.first_ts = run.oldest
+        self.n += run.end - run.seq
         metrics = self.metrics
-        for name, value in values.items():
-            metric = metrics.get(name)
-            if metric is None:
-                metrics[name] = Metric(value, ts)
+        for name, metric in run.metrics.items():
+            mine = metrics.get(name)
+            if mine is None:
+                metrics[name] = metric.__copy__()  # type: ignore[attr-defined]
             else:
-                metric.add(value, ts)
-        return True
+                mine.merge(metric)
 
     def weight(self) -> int:
         """About how many bytes of the item grow with what is folded."""
-        return self.ids.weight() + _METRIC_BYTES * len(self.metrics)
+        return self.ids.weight() + METRIC_BYTES * len(self.metrics)
 
 
-def has_room(window: Window, reading: FoldedReading) -> bool:
-    """Whether the window can take the reading and stay an item that DynamoDB accepts.
+def has_room(window: Window, run: Run) -> bool:
+    """Whether the window can take a run of one reading and stay an item that DynamoDB accepts.
 
     Only a device that invents metric names or numbers its readings at random ever meets this;
     its readings are then archived as ``overflow``.
     """
     if window.weight() < MAX_WEIGHT:
         return True
-    return reading.metrics.keys() <= window.metrics.keys() and window.ids.is_next_to(
-        reading.boot, reading.seq
-    )
+    return run.metrics.keys() <= window.metrics.keys() and window.ids.is_next_to(run.boot, run.seq)
 
 
 def window_start(tier: Tier, ts: int) -> int:

@@ -30,6 +30,11 @@ from ingest.settings import Settings
 
 RESTART_DELAYS_S: Final = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LONG_LIFE_S: Final = 60.0
+ARROW: Final = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others keep what they no longer use
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # no thread may run before a fork
+}
+"""Environment of a process that imports Arrow."""
 STOP_MARGIN_S: Final = 10.0
 
 
@@ -59,8 +64,9 @@ class Worker:
         self._release = release
         self._directory = directory.absolute()
         self._process: subprocess.Popen[bytes] | None = None
+        self._nursery: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
-        self.pid = 0
+        self.pid = self.nursery_pid = 0
         self.worker_id = ""
 
     def __enter__(self) -> Worker:
@@ -70,6 +76,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             stop(self._process, self._settings.shutdown_grace_s + STOP_MARGIN_S)
+            self._stop_nursery()
             self._give_back()
         if self._reader is not None:
             self._reader.join(5)
@@ -77,8 +84,10 @@ class Worker:
     def start(self) -> None:
         """Start the daemon, under a worker id of its own."""
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
+        nursery = self._start_nursery()
         file = self._directory / "kcl.properties"
-        file.write_text(daemon.properties_text(daemon.properties(self._settings, self.worker_id)))
+        values = daemon.properties(self._settings, self.worker_id, nursery)
+        file.write_text(daemon.properties_text(values))
         self._process = spawn(
             daemon.command(file, self._settings),
             env=self._environment,
@@ -90,6 +99,24 @@ class Worker:
             target=self._read, args=(self._process.stderr,), daemon=True
         )
         self._reader.start()
+
+    def _start_nursery(self) -> Path | None:
+        """Start what the daemon's children are forked from, and say where it listens."""
+        if sys.platform != "linux":  # nothing else ends a child whose nursery is gone
+            return None
+        self._nursery = spawn(
+            [sys.executable, "-m", "consumers.nursery", str(self._directory)],
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        self.nursery_pid = self._nursery.pid
+        return self._directory
+
+    def _stop_nursery(self) -> None:
+        if self._nursery is not None:
+            stop(self._nursery, 0)
+            self._nursery = None
 
     def exit_code(self) -> int | None:
         """The daemon's exit code, or ``None`` while it runs."""
@@ -117,6 +144,7 @@ class Worker:
         """Nothing of the old daemon may still write when the new one starts."""
         if self._process is not None:
             stop(self._process, 0)
+        self._stop_nursery()
         if self._reader is not None:
             self._reader.join(5)
         self._give_back()
@@ -201,7 +229,7 @@ def daemon_environment(
         for name, value in os.environ.items()
         if credentials is None or not name.startswith("AWS_")
     }
-    kept |= {"AWS_REGION": settings.region, "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    kept |= {"AWS_REGION": settings.region, **ARROW}
     kept |= {"PYTHONDONTWRITEBYTECODE": "1"} if sys.dont_write_bytecode else {}
     if settings.endpoint_url:
         kept["AWS_ENDPOINT_URL"] = settings.endpoint_url

@@ -26,9 +26,9 @@ def _gate_by_sequence_number() -> None:
     """Keep a high-water mark where a set of ids is needed: disorder then looks like repetition."""
     original = IdSet.add
 
-    def add(self: IdSet, boot: str, seq: int) -> bool:
+    def add(self: IdSet, boot: str, start: int, end: int) -> Any:
         bounds = self.bounds.get(boot)
-        return (bounds is None or seq >= bounds[-1]) and original(self, boot, seq)
+        return original(self, boot, start, end) if bounds is None or start >= bounds[-1] else ()
 
     _set(IdSet, "add", add)
 
@@ -38,8 +38,9 @@ def _add_deltas_instead_of_full_state() -> None:
     add, refold = IdSet.add, Window.refold
     adding = False
 
-    def always(self: IdSet, boot: str, seq: int) -> bool:
-        return add(self, boot, seq) or adding
+    def always(self: IdSet, boot: str, start: int, end: int) -> Any:
+        fresh = add(self, boot, start, end)
+        return [(start, end)] if adding else fresh
 
     def delta(self: Window) -> None:
         nonlocal adding

@@ -37,9 +37,10 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """``fault`` for the first and then a share (``rate``) of the calls to ``service``, to one of its operations if
-    named, about a resource whose name they contain, ``begin_s`` to ``end_s`` after the plan
-    began. ``seconds`` is how late a delayed answer is; ``times`` bounds how often."""
+    """``fault`` for the first and then a share (``rate``) of the calls to ``service``, to one of
+    its operations if named, about a resource whose name they contain, ``begin_s`` to ``end_s``
+    after the plan began. ``seconds`` is how late a delayed answer is; ``times`` bounds how
+    often."""
 
     service: str
     fault: Fault

@@ -44,7 +44,7 @@ from simulator.observe import Clients as ReadClients
 from simulator.verify import Report, verify
 from tests.chaos.plan import Call, Plan, Rule
 from tests.chaos.proxy import Proxy
-from tests.harness.processes import alive, children_of
+from tests.harness.processes import alive, descendants
 from tests.harness.stream import read_stream
 
 ROLES: Final = ("worker", "dashboard", "simulator")
@@ -446,7 +446,8 @@ class RunningWorker:
 
     def children(self) -> list[int]:
         """The children's processes."""
-        return [pid for pid in children_of(self.worker.pid) if alive(pid)]
+        nursery = self.worker.nursery_pid
+        return [pid for pid, _ in descendants(nursery) if alive(pid)]
 
     def end(self) -> None:
         """Stop it, in order."""

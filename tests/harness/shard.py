@@ -6,7 +6,6 @@ processor on the real hot store and archive over :mod:`tests.harness.stores`.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -17,14 +16,15 @@ from consumers.judge import Judge
 from consumers.processor import ShardProcessor
 from consumers.protocol import StreamRecord
 from consumers.retry import Backoff
-from consumers.segment import Position, Row
+from consumers.segment import Position
 from consumers.stats import ShardStats
 from ingest.record import encode_record
 from ingest.tiers import Tier
+from tests.harness.spool import MemorySpool
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 TIERS = (Tier("10s", 1.0, 3600), Tier("1m", 3.0, 86400))
-LIMITS = Limits(rows=40, bytes=1 << 20, age_s=5.0)
+LIMITS = Limits(rows=40, bytes=1 << 20, age_s=5.0, group_rows=9)
 NOW = 1_795_420_800_000  # 2026-11-23T08:00:00Z
 
 
@@ -102,14 +102,6 @@ class Lease:
         return True
 
 
-def encode_rows(rows: Sequence[Row], _: str) -> bytes:
-    return pickle.dumps([tuple(row._replace(metrics=dict(row.metrics or {}))) for row in rows])
-
-
-def decode_rows(body: bytes) -> list[Row]:
-    return [Row(*values) for values in pickle.loads(body)]
-
-
 def open_worker(
     shard: Shard,
     dynamo: MemoryDynamo,
@@ -129,14 +121,13 @@ def open_worker(
         devices_table="devices",
         tiers=tiers,
         latest_flush_s=1.0,
-        judge=judge,
         now_ms=lambda: NOW,
         durable=stats.durable,
         backoff=backoff,
     )
     return ShardProcessor(
         hot=fold_wrapper(hot),
-        archive=Archive(s3, shard.name, limits, encode_rows, backoff),
+        archive=Archive(s3, shard.name, limits, MemorySpool, backoff),
         judge=judge,
         checkpointer=Lease(shard),
         stats=stats,

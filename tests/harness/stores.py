@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from consumers.archive import Put
 from consumers.optimistic import Key, Outcome, Statement, Stored
@@ -99,13 +99,14 @@ class MemoryS3:
         self.objects: dict[str, tuple[bytes, Mapping[str, str]]] = {}
         self.fault = fault
 
-    def create(self, key: str, body: bytes, metadata: Mapping[str, str]) -> Put:
+    def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
         fault = self.fault("put")
         if fault in ("throttle", "lost_before"):
             return Put.AGAIN
         created = key not in self.objects
         if created:
-            self.objects[key] = (body, metadata)
+            body.seek(0)
+            self.objects[key] = (body.read(), metadata)
         if fault == "lost_after":
             return Put.AGAIN
         return Put.CREATED if created else Put.EXISTS

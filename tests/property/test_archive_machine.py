@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from consumers.archive import Archive, Limits
-from consumers.segment import Row, position
-from tests.harness.shard import NOW, backoff, decode_rows, encode_rows
+from consumers.taken import Taken
+from ingest.message import Message, Reading, encode
+from tests.harness.shard import NOW, backoff
+from tests.harness.spool import MemorySpool, decode_rows
 from tests.harness.stores import MemoryS3
 
 WORKERS = 3
@@ -30,7 +32,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.checkpoint = 0
 
     def _open(self) -> Archive:
-        return Archive(self.s3, "shard", Limits(1000, 1 << 20, 5.0), encode_rows, backoff)
+        return Archive(self.s3, "shard", Limits(1000, 1 << 20, 5.0, 3), MemorySpool, backoff)
 
     @rule(worker=st.integers(0, WORKERS - 1), count=st.integers(1, 6))
     def read(self, worker: int, count: int) -> None:
@@ -39,8 +41,10 @@ class ArchiveMachine(RuleBasedStateMachine):
             arrived = NOW + number // 10 * HOUR_MS  # an hour ends every ten records
             if not archive.takes(arrived):
                 archive.commit()
-            row = Row("d", 1, "b", number, {}, 1, arrived, str(100 + number), 0, 0, "ok", None)
-            archive.append(position(str(100 + number), 0), arrived, [row], 1, 0.0)
+            payload = encode(Message(1, "boot-one", number, [Reading(1, {"level": 1.0})]))
+            record = Taken("d", 1, arrived, str(100 + number), 0, payload, readings=1)
+            archive.append(record, 1, 0.0)
+            archive.spool()
         self.at[worker] += count
 
     @rule(

@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 
 from consumers.archive import Archive
 from consumers.hot import HotStore
+from consumers.open_segment import OpenSegment
 from consumers.optimistic import Outcome
 from consumers.processor import ShardProcessor
+from consumers.runs import Run
 from consumers.segment import Position, position
-from consumers.windows import FoldedReading, Window
+from consumers.windows import Window
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
 from tests.harness import stores
-from tests.harness.shard import NOW, TIERS, Shard, decode_rows, open_worker, payload
+from tests.harness.shard import NOW, TIERS, Shard, open_worker, payload
+from tests.harness.spool import decode_rows
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 DEVICES = ("dev-a", "dev-b", "dev-c")
@@ -223,16 +226,24 @@ def _numbers(ranges: str) -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def _poisoned_fold(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the fold of a poisoned reading raise halfway, with its id already added."""
+    """Make the fold of a poisoned run raise halfway, with its ids already added."""
     original = Window.fold
 
-    def fold(self: Window, reading: FoldedReading) -> bool:
-        if POISON in reading.metrics:
-            self.ids.add(reading.boot, reading.seq)
+    def fold(self: Window, run: Run) -> Any:
+        if POISON in run.columns:
+            self.ids.add(run.boot, run.seq, run.end)
             raise ZeroDivisionError("poison")
-        return original(self, reading)
+        return original(self, run)
 
     monkeypatch.setattr(Window, "fold", fold)
+
+
+@pytest.fixture(autouse=True)
+def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a shard meets in days, met in a schedule."""
+    monkeypatch.setattr("consumers.intake.FULL", 3000)
+    monkeypatch.setattr("consumers.hot.PENDING_READINGS", 11)
+    monkeypatch.setattr("consumers.hot.OPEN_WINDOWS", 9)
 
 
 def violations(seed: int, **options: Any) -> list[str]:
@@ -255,9 +266,9 @@ def test_results_are_exact_under_crashes_zombies_and_lost_replies(seed: int) -> 
 def _mutant_fold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     from consumers.ids import IdSet
 
-    def add(self: IdSet, boot: str, seq: int) -> bool:
-        original(self, boot, seq)
-        return True
+    def add(self: IdSet, boot: str, start: int, end: int) -> Any:
+        original(self, boot, start, end)
+        return [(start, end)]
 
     original = IdSet.add
     monkeypatch.setattr(IdSet, "add", add)
@@ -287,8 +298,8 @@ def _mutant_checkpoint_what_was_received(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def process(self: Any, records: Any) -> None:
         original(self, records)
-        if self._received is not None:
-            self._checkpoint(self._received)
+        if self._newest is not None:
+            self._checkpoint(self._newest.position)
 
     monkeypatch.setattr(ShardProcessor, "process", process)
 
@@ -315,13 +326,14 @@ def _mutant_take_an_unanswered_key_for_a_missing_item(monkeypatch: pytest.Monkey
 def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(self: Any) -> None:
         if not self.lease_lost:
+            self._intake.fold()
             self._checkpoint(self._archive.commit())
 
     monkeypatch.setattr(ShardProcessor, "commit", commit)
 
 
 def _mutant_keep_a_poisoned_record_half_folded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.hot._take_back", lambda windows, readings: None)
+    monkeypatch.setattr("consumers.hot._take_back", lambda folded: None)
 
 
 def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,15 +347,21 @@ def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch)
 
 def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers then disagree on the name of the same segment."""
-    original = Archive._create
+    append, first = OpenSegment.append, OpenSegment.first.fget
+    assert first is not None
 
-    def create(self: Any, backoff: Any) -> bool:
-        good = [row for row in self.segment.rows if row.disposition == "ok"]
-        if good:
-            self.segment.first = position(good[-1].sequence_number, good[-1].sub_sequence)
-        return original(self, backoff)
+    def remember(self: Any, record: Any, size: int, now: float) -> None:
+        append(self, record, size, now)
+        self.taken = [*getattr(self, "taken", []), record]
 
-    monkeypatch.setattr(Archive, "_create", create)
+    def first_good(self: Any) -> Position:
+        for record in getattr(self, "taken", []):
+            if record.readings and "ok" in (record.dispositions or [record.disposition]):
+                return position(record.sequence_number, record.sub_sequence)
+        return first(self)
+
+    monkeypatch.setattr(OpenSegment, "append", remember)
+    monkeypatch.setattr(OpenSegment, "first", property(first_good))
 
 
 MUTANTS = [

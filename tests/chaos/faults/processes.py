@@ -95,7 +95,7 @@ def a_frozen_worker_comes_back_as_a_zombie(site: Site) -> None:
         site.until(lambda: zombie.worker.board.snapshot()["durable"], 30, "its windows")
         plan = site.spoil(_slow_writes(1.0))
         site.until(lambda: not plan.idle(), 20, "a flush")  # frozen with writes on their way
-        frozen = [zombie.daemon, *zombie.children()]
+        frozen = [zombie.daemon, zombie.worker.nursery_pid, *zombie.children()]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:

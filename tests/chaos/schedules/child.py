@@ -7,6 +7,7 @@ Forked and not started, because a schedule needs several and there are thousands
 from __future__ import annotations
 
 import faulthandler
+import json
 import mmap
 import os
 import pickle
@@ -23,9 +24,10 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from consumers import child, failpoints, retry
+from consumers import child, failpoints, hot, intake, retry
 from consumers.clients import Clients
-from consumers.windows import FoldedReading, Window
+from consumers.runs import Run
+from consumers.windows import Window
 from tests.chaos.schedules.services import Call, Failure
 
 POISON: Final = "poison"
@@ -122,6 +124,7 @@ def _patch(wire: socket.socket, clock: Clock, plan: Plan) -> None:
     retry.Backoff.__init__.__defaults__ = (sleep, lambda: slept, lambda: 1.0)  # type: ignore[attr-defined]
     child.ShardStats._send = lambda self, line: None  # type: ignore[method-assign]
     _poison_the_fold()
+    _little_memory()
     if plan.point:
         failpoints.hit = _hit(plan)
     if plan.defect:
@@ -140,16 +143,33 @@ def _hit(plan: Plan) -> Callable[[failpoints.Point], None]:
 
 
 def _poison_the_fold() -> None:
-    """Make the fold of a poisoned reading raise halfway, with its id already added."""
+    """Make the fold of a poisoned run raise halfway, with its ids already added."""
     original = Window.fold
 
-    def fold(self: Window, reading: FoldedReading) -> bool:
-        if POISON in reading.metrics:
-            self.ids.add(reading.boot, reading.seq)
+    def fold(self: Window, run: Run) -> Any:
+        if POISON in run.columns:
+            self.ids.add(run.boot, run.seq, run.end)
             raise ZeroDivisionError("poison")
-        return original(self, reading)
+        return original(self, run)
 
     Window.fold = fold  # type: ignore[method-assign]
+
+
+def _little_memory() -> None:
+    """Limits that a shard meets in days, met in a schedule."""
+    intake.FULL = 3000  # type: ignore[misc]
+    hot.PENDING_READINGS = 11  # type: ignore[misc]
+    hot.OPEN_WINDOWS = 9  # type: ignore[misc]
+
+
+class _Events:
+    """The SDK's event system, as far as the worker uses it."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Callable[..., None]] = {}
+
+    def register(self, name: str, handler: Callable[..., None]) -> None:
+        self.handlers[name.rsplit(".", 1)[-1]] = handler
 
 
 class _Remote:
@@ -157,10 +177,22 @@ class _Remote:
 
     def __init__(self, wire: socket.socket) -> None:
         self._wire = wire
+        self.meta = types.SimpleNamespace(events=_Events())
+
+    def _final(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The request as it leaves: with the body that a handler put in, or read from a file."""
+        if operation == "batch_execute_statement":
+            params: dict[str, Any] = {}
+            self.meta.events.handlers["BatchExecuteStatement"](params)
+            return dict(json.loads(params["body"]))
+        if hasattr(request.get("Body"), "read"):
+            request["Body"].seek(0)
+            return {**request, "Body": request["Body"].read()}
+        return request
 
     def __getattr__(self, operation: str) -> Callable[..., Any]:
         def call(**request: Any) -> Any:
-            send(self._wire, Call(operation, request))
+            send(self._wire, Call(operation, self._final(operation, request)))
             answer = receive(self._wire)
             if not isinstance(answer, Failure):
                 return answer

@@ -1,0 +1,112 @@
+"""Our worker's parts, put together for a measure: no process, no network, nothing skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+from benchmarks.traffic import NOW
+from consumers.archive import Archive, Limits, Put
+from consumers.hot import HotStore
+from consumers.intake import Intake
+from consumers.judge import Judge
+from consumers.optimistic import Key, Outcome, Statement, Stored
+from consumers.parquet import SegmentFile
+from consumers.processor import ShardProcessor
+from consumers.protocol import parse
+from consumers.segment import Position
+from consumers.stats import ShardStats
+from consumers.taken import take
+from ingest.tiers import DEFAULT_TIERS
+
+SHARD = "shardId-000000000000"
+
+
+class OpenTables:
+    """A hot store that takes everything, holds nothing and costs nothing."""
+
+    def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
+        return [Outcome.WRITTEN] * len(statements)
+
+    def read(
+        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+    ) -> tuple[Stored, Sequence[Key]]:
+        return {}, ()
+
+
+class OpenBucket:
+    """An archive that takes every object and remembers how large they were."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
+        self.bytes += body.seek(0, 2)
+        return Put.CREATED
+
+    def metadata(self, key: str) -> Mapping[str, Any] | None:
+        return None
+
+    def keys(self, prefix: str) -> Sequence[str] | None:
+        return []
+
+
+class Granted:
+    """A daemon that grants every checkpoint."""
+
+    def checkpoint(self, position: Position | None) -> bool:
+        return True
+
+
+def hot_store(tables: OpenTables | None = None) -> HotStore:
+    """A hot store with the tiers of AWS."""
+    return HotStore(
+        tables or OpenTables(),
+        windows_table="windows",
+        devices_table="devices",
+        tiers=DEFAULT_TIERS,
+        latest_flush_s=1.0,
+        now_ms=lambda: NOW,
+        durable=lambda _: None,
+    )
+
+
+def stats() -> ShardStats:
+    return ShardStats(SHARD, lambda: NOW, write=lambda _: None)
+
+
+def judge() -> Judge:
+    return Judge(DEFAULT_TIERS, clock_ahead_s=600)
+
+
+def fold(lines: Sequence[bytes], hot: HotStore | None = None) -> HotStore:
+    """Protocol lines in, folded windows with their id sets out: parse, validate, judge, fold."""
+    hot = hot or hot_store()
+    intake = Intake(hot, judge(), stats())
+    for one in lines:
+        for record in parse(one).records:
+            intake.add(take(record))
+        if intake.is_full:
+            intake.fold()
+    intake.fold()
+    return hot
+
+
+def processor(
+    clock: Callable[[], float], bucket: OpenBucket | None = None, limits: Limits | None = None
+) -> ShardProcessor:
+    """A whole shard's processor, with the real segment writer."""
+    counted = stats()
+    return ShardProcessor(
+        hot=hot_store(),
+        archive=Archive(
+            bucket or OpenBucket(),
+            SHARD,
+            limits or Limits(50_000, 16 << 20, 60.0),
+            lambda: SegmentFile(SHARD),
+        ),
+        judge=judge(),
+        checkpointer=Granted(),
+        stats=counted,
+        clock=clock,
+    )

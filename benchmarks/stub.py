@@ -1,0 +1,83 @@
+"""A stand-in for DynamoDB and S3 in a process of its own, so that what a client costs is the
+client's. It takes every write, holds nothing, and answers with as few bytes as the SDK accepts.
+
+Used as a context manager; ``python -m benchmarks.stub`` is the server itself, which prints its
+port and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_EMPTY_LIST = (
+    b"""<?xml version="1.0"?><ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>"""
+)
+
+
+class Stub:
+    """The server, from the outside."""
+
+    def __enter__(self) -> str:
+        """:returns: its endpoint."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.stub"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdout is not None
+        return f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def __exit__(self, *_: object) -> None:
+        with self._process:
+            self._process.kill()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        action = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        if action == "BatchExecuteStatement":
+            self._answer(b'{"Responses":[%s]}' % b",".join([b"{}"] * body.count(b'"Statement"')))
+        elif action == "BatchGetItem":
+            self._answer(b'{"Responses":{},"UnprocessedKeys":{}}')
+        else:
+            self._answer(b"{}")
+
+    def do_PUT(self) -> None:
+        left = int(self.headers.get("Content-Length", 0))
+        while left > 0:
+            left -= len(self.rfile.read(min(left, 1 << 16)))
+        self._answer(b"", ETag='"x"')
+
+    def do_GET(self) -> None:
+        self._answer(_EMPTY_LIST, **{"Content-Type": "application/xml"})
+
+    def _answer(self, body: bytes, **headers: str) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Type": "application/x-amz-json-1.0", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def main() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print(server.server_address[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
