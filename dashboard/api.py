@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +46,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Api:
     """The handlers, over one feed."""
 
-    def __init__(self, feed: Feed, tiers: Sequence[Tier]) -> None:
+    def __init__(self, feed: Feed, tiers: Sequence[Tier], units: Mapping[str, str]) -> None:
         self._feed = feed
+        self._units = units
         self._tiers = {tier.name: tier for tier in tiers}
         self._streams = 0
         self._requests = 0
@@ -55,7 +56,7 @@ class Api:
     # -- fleet -----------------------------------------------------------------------------
 
     async def summary(self, request: Request) -> Response:
-        return self._tagged(request, lambda snapshot: fleet.summary(snapshot))
+        return self._tagged(request, lambda snapshot: fleet.summary(snapshot, self._units))
 
     async def devices(self, request: Request) -> Response:
         wanted = _wanted(request)
@@ -195,7 +196,7 @@ class Api:
                 if newest is None:
                     yield b": still here\n\n"
                     continue
-                summary = fleet.summary(newest)
+                summary = fleet.summary(newest, self._units)
                 figures = {k: v for k, v in summary.items() if k not in ("at", "version")}
                 if figures != told:
                     told = figures
@@ -244,9 +245,14 @@ class Api:
         return Response(body, media_type="application/json", headers=headers)
 
 
-def create_app(feed: Feed, tiers: Sequence[Tier], access: Access | None = None) -> ASGIApp:
+def create_app(
+    feed: Feed,
+    tiers: Sequence[Tier],
+    access: Access | None = None,
+    units: Mapping[str, str] | None = None,
+) -> ASGIApp:
     """The whole application, guarded."""
-    api = Api(feed, tiers)
+    api = Api(feed, tiers, units or {})
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

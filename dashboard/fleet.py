@@ -101,8 +101,8 @@ def _key(row: Row, sort: str, now_ms: int) -> tuple[Any, str]:
     return row[sort], name
 
 
-def summary(snapshot: Snapshot) -> dict[str, Any]:
-    """The fleet in a few figures."""
+def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The fleet in a few figures, with the units of its metrics."""
     counts = Counter(freshness(row, snapshot.at) for row in snapshot.devices.values())
     working = [w for w in snapshot.workers if snapshot.at - w["updated_at"] <= REPORTING_MS]
     latency = [w["latency_ms"] for w in working if w["latency_ms"]["p50"] is not None]
@@ -120,9 +120,25 @@ def summary(snapshot: Snapshot) -> dict[str, Any]:
             for name in ("p50", "p95", "p99")
         },
         "workers": len(working),
+        "lag_ms": {
+            shard["shard"]: shard["behind_ms"]
+            for worker in working
+            for shard in worker.get("shards", [])
+            if not shard["lease_lost"] and shard["behind_ms"] is not None
+        },
+        "rejected": _rejected(snapshot.workers),
+        "units": dict(units or {}),
         "groups": sorted({row["group"] for row in snapshot.devices.values()} - {""})[:200],
         "types": sorted({row["type"] for row in snapshot.devices.values()} - {""})[:200],
     }
+
+
+def _rejected(workers: Iterable[Row]) -> dict[str, int]:
+    """Counts of every disposition but ``ok``."""
+    total: Counter[str] = Counter()
+    for worker in workers:
+        total.update(worker.get("dispositions", {}))
+    return {name: count for name, count in sorted(total.items()) if name != "ok" and count}
 
 
 def stream(snapshot: Snapshot) -> dict[str, Any]:
@@ -169,20 +185,33 @@ def changed(old: Snapshot, new: Snapshot, watched: Iterable[str]) -> list[Row]:
 
 
 class Sparks:
-    """The last values of each device's first metric, as they were seen: one short line each."""
+    """The last values of one metric of each device, as they were seen: one short line each. It is
+    the first by name that was ever anything but 0 or 1."""
 
     def __init__(self) -> None:
         self._points: dict[str, deque[tuple[int, float]]] = {}
+        self._metric: dict[str, str] = {}
 
     def add(self, rows: Iterable[Row]) -> None:
         """Note what is new."""
         for row in rows:
             if not row["metrics"]:
                 continue
-            value = next(iter(row["metrics"].values()))
+            name = self._metric.get(row["device"]) or self._choose(row)
+            value = row["metrics"].get(name)
+            if value is None:
+                continue
             points = self._points.setdefault(row["device"], deque(maxlen=POINTS))
             if not points or points[-1][0] != value["ts"]:
                 points.append((value["ts"], value["v"]))
+
+    def _choose(self, row: Row) -> str:
+        metrics = row["metrics"]
+        name = next((name for name in metrics if metrics[name]["v"] not in (0, 1)), None)
+        if name is not None:
+            self._metric[row["device"]] = name
+            self._points.pop(row["device"], None)
+        return name or next(iter(metrics))
 
     def of(self, device: str) -> list[float]:
         """Values, oldest first."""

@@ -67,6 +67,9 @@ _SUMMARY = _object(
         "readings_per_s": _NUMBER,
         "latency_ms": _object({name: _maybe(_NUMBER) for name in ("p50", "p95", "p99")}),
         "workers": _INTEGER,
+        "lag_ms": _map({**_INTEGER, "description": "by shard"}),
+        "rejected": _map({**_INTEGER, "description": "records or readings, by disposition"}),
+        "units": _map(_TEXT),
         "groups": _array(_TEXT),
         "types": _array(_TEXT),
     }

@@ -23,6 +23,7 @@ from infra.emulator import Emulator, EmulatorError
 from infra.target import Target
 from ingest.settings import Settings, SettingsError, load
 from ingest.tiers import LOCAL_TIERS
+from simulator.signals import UNITS
 
 FREE_SPACE: Final = 500 * 1024 * 1024
 SHARDS: Final = 2
@@ -37,6 +38,7 @@ LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "shutdown_grace_s": 5,
     "idle_ms": 200,
     "cbor": False,
+    "units": dict(UNITS),
     "prelease": True,
 }
 """What differs from a deployment on AWS: windows, segments and leases are short-lived, so that

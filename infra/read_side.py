@@ -22,7 +22,7 @@ def feed_of(target: Target) -> Feed:
 
 def serve_beside(target: Target, port: int) -> BackgroundServer:
     """The dashboard of a local stack, in a thread; any free port when the wanted one is busy."""
-    app = create_app(feed_of(target), target.settings.tiers)
+    app = create_app(feed_of(target), target.settings.tiers, units=target.settings.units)
     try:
         listener = listen(HOST, port)
     except PortBusyError:

@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
     prelease: bool = False
     """Create the KCL's lease rows ahead of it, which spares a new application half a minute."""
+    units: dict[str, str] = {}
+    """What dashboards show behind a metric's values: its name to a unit, as ``{"power": "W"}``."""
     status_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """Loopback port of the worker's status and Prometheus endpoint; 0 picks a free one."""
 

@@ -56,6 +56,16 @@ KINDS: Final[Mapping[str, Mapping[str, Signal | Flag]]] = {
 }
 """The kinds of device, each with its metrics."""
 
+UNITS: Final[Mapping[str, str]] = {
+    "temperature": "°C",
+    "humidity": "%",
+    "pressure": "bar",
+    "flow": "l/min",
+    "power": "W",
+    "voltage": "V",
+}
+"""What the signals are measured in."""
+
 
 def kind_of(index: int) -> str:
     """The kind of a fleet's device by its number: all kinds in turn."""

@@ -1,5 +1,5 @@
 // One device: a chart for each metric, what is missing, and the last message.
-import { ago, clock, count, get, h, state, unit, value } from "./dom.js";
+import { ago, clock, count, get, h, setUnits, state, unit, value } from "./dom.js";
 
 const SPANS = [["10 min", 600e3], ["1 h", 3600e3], ["6 h", 6 * 3600e3], ["1 d", 86400e3], ["7 d", 7 * 86400e3]];
 const SIZES = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
@@ -44,6 +44,7 @@ export function deviceView(main, live, id) {
 
   async function begin() {
     try {
+      setUnits((await get("api/v1/summary")).units);
       device = await get(`api/v1/devices/${encodeURIComponent(id)}`);
     } catch (error) {
       lead.textContent = "";

@@ -30,13 +30,15 @@ export function spark(values) {
   return svg;
 }
 
-const UNITS = {
-  temperature: "°C", humidity: "%", pressure: "hPa", battery: "%", voltage: "V", current: "A",
-  power: "W", energy: "kWh", speed: "m/s", level: "%", vibration: "mm/s", rpm: "rpm", flow: "l/min",
-};
+let units = {};
+
+// What the deployment says its metrics are measured in.
+export function setUnits(known) {
+  units = known;
+}
 
 export function unit(metric) {
-  return UNITS[metric] ?? UNITS[metric.split("_").at(-1)] ?? "";
+  return Object.hasOwn(units, metric) ? units[metric] : "";
 }
 
 export function value(metric, number) {

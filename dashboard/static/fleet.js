@@ -1,5 +1,5 @@
 // The fleet: figures, filters, and a table that asks the server for a page at a time.
-import { ago, count, duration, get, h, spark, state, value } from "./dom.js";
+import { ago, count, duration, get, h, setUnits, spark, state, value } from "./dom.js";
 
 const PAGE = 50;
 const SHOWN = 4;
@@ -114,6 +114,9 @@ export function fleetView(main, live) {
 
   function figures(summary) {
     skew = summary.at - Date.now();
+    setUnits(summary.units);
+    const lags = Object.values(summary.lag_ms), lag = lags.length ? Math.max(...lags) : null;
+    const rejected = Object.entries(summary.rejected), total = rejected.reduce((sum, [, n]) => sum + n, 0);
     const { devices, latency_ms: latency } = summary;
     const tile = (label, text, small) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, text, small ? h("small", {}, ` ${small}`) : null));
     tiles.replaceChildren(
@@ -122,7 +125,8 @@ export function fleetView(main, live) {
       tile("Messages", count(summary.messages_per_s), "a second"),
       tile("Readings", count(summary.readings_per_s), "a second"),
       tile("Device to hot store", duration(latency.p50), latency.p99 === null ? "" : `p99 ${duration(latency.p99)}`),
-      tile("Workers", count(summary.workers)));
+      tile("Lag", lag === 0 ? "none" : duration(lag), `${count(lags.length)} shards, ${count(summary.workers)} ${summary.workers === 1 ? "worker" : "workers"}`),
+      tile("Rejected", count(total), rejected.slice(0, 2).map(([name, n]) => `${count(n)} ${name.replaceAll("_", " ")}`).join(", ")));
     fill(groups, summary.groups);
     fill(types, summary.types);
   }

@@ -52,7 +52,9 @@ def dashboard(host: str, port: int, user_header: str | None, aws: bool) -> None:
     address, bound = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"dashboard of {target.settings.stack} on http://{shown}:{bound}; stop with Ctrl-C")
-    running = server(create_app(feed_of(target), target.settings.tiers, access))
+    running = server(
+        create_app(feed_of(target), target.settings.tiers, access, target.settings.units)
+    )
     with _quiet_stop():
         running.run(sockets=[listener])
     listener.close()
