@@ -211,7 +211,7 @@ class Sparks:
         if name is not None:
             self._metric[row["device"]] = name
             self._points.pop(row["device"], None)
-        return name or next(iter(metrics))
+        return name or str(next(iter(metrics)))
 
     def of(self, device: str) -> list[float]:
         """Values, oldest first."""

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from ingest.roster import bucket_of
 from tests.browser.conftest import Up, _line
 from tests.harness.command import run, start
+from tests.harness.processes import await_value
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -87,7 +88,9 @@ def test_a_device_s_page_draws_and_grows(page: Page) -> None:
 
 def test_the_stream_s_page_shows_shards_and_rejects(page: Page) -> None:
     page.get_by_role("link", name="Stream").click()
-    expect(page.locator("td", has_text=re.compile("^shardId-"))).to_have_count(2, timeout=15_000)
+    expect(page.locator("td", has_text=re.compile(r"^shardId-\d+$"))).to_have_count(
+        2, timeout=15_000
+    )
     expect(page.locator("td", has_text="malformed").first).to_be_visible(timeout=30_000)
 
 
@@ -120,6 +123,7 @@ def test_the_live_stream_survives_a_restart_of_the_server(
     url = _line(server, r"(http://\S+);")
     page = browser.new_page()
     try:
+        await_value(lambda: _answers(port), 30, "the server")
         page.goto(url)
         expect(page.locator("#connection")).to_have_text("live", timeout=15_000)
         server.terminate()
@@ -174,6 +178,11 @@ def test_a_public_address_without_a_token_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "dashboard", "--host", "0.0.0.0")
     assert done.code == 1
     assert "set a token" in done.err
+
+
+def _answers(port: int) -> bool | None:
+    with socket.socket() as probe:
+        return True if probe.connect_ex(("127.0.0.1", port)) == 0 else None
 
 
 def _free_port() -> int:

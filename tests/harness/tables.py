@@ -1,4 +1,4 @@
-"""Hot tables in memory, for the read side: the three calls that it makes, paged as DynamoDB pages."""
+"""Hot tables in memory, for the read side: the calls that it makes, paged as DynamoDB pages."""
 
 from __future__ import annotations
 
