@@ -110,5 +110,3 @@ def processor(
         stats=counted,
         clock=clock,
     )
-
-

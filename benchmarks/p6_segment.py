@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from benchmarks import ours, traffic
 from benchmarks.p8_shard import resident_mb
-from consumers.open_segment import OpenSegment
 from consumers.archive import GROUP_ROWS
+from consumers.open_segment import OpenSegment
 from consumers.parquet import SCHEMA, SegmentFile
 from consumers.protocol import parse
 from consumers.taken import Taken, take

@@ -9,7 +9,7 @@ import sys
 
 import boto3
 import pyarrow as pa
-import pyarrow.parquet  # noqa: F401
+import pyarrow.parquet
 from amazon_kclpy import kcl  # noqa: F401
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import botocore.session
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
@@ -85,4 +85,4 @@ def rehearse(clients: Clients) -> None:
 
 def _not_sent(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
     body = HTTPResponse(io.BytesIO(b"{}"), preload_content=False)
-    return AWSResponse(request.url, 400, HeadersDict(), body)
+    return AWSResponse(request.url, 400, cast(Any, HeadersDict()), body)

@@ -26,9 +26,7 @@ def child_command(nursery: Path | None) -> list[str]:
     return [sys.executable, "-I", "-S", str(LAUNCHER), str(nursery)]
 
 
-def properties(
-    settings: Settings, worker_id: str, nursery: Path | None = None
-) -> dict[str, str]:
+def properties(settings: Settings, worker_id: str, nursery: Path | None = None) -> dict[str, str]:
     """The daemon's properties file for resolved settings; ``worker_id`` owns its leases. See
     :func:`child_command` for ``nursery``."""
     values = {

@@ -70,7 +70,7 @@ class Intake:
         messages: list[Message | None] = []
         for record in records:
             message = decode_raw(record.payload)
-            if type(message) is Rejection:
+            if isinstance(message, Rejection):
                 record.disposition = message.reason
                 self._stats.count(message.reason)
                 messages.append(None)

@@ -7,7 +7,7 @@ child's exit status, and when it is killed, as the KCL does to a child that hang
 kills the child. It ignores SIGTERM and SIGINT as the child does.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import posix
 import sys

@@ -8,6 +8,7 @@ from typing import BinaryIO, Protocol
 from consumers.segment import HOUR_MS, Position
 from consumers.taken import Taken
 
+
 class Spool(Protocol):
     """Encoded rows of a segment, in a file that goes when the process does."""
 

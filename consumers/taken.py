@@ -47,7 +47,7 @@ class Taken(Struct, gc=False):
 def take(record: StreamRecord) -> Taken:
     """Open a record, whatever it holds. Without a ``device`` it is none of the topic rule's."""
     envelope = decode_record(record.data)
-    if type(envelope) is Rejection:
+    if isinstance(envelope, Rejection):
         return Taken(
             None,
             0,

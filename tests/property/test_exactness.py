@@ -21,8 +21,8 @@ from consumers.hot import HotStore
 from consumers.open_segment import OpenSegment
 from consumers.optimistic import Outcome
 from consumers.processor import ShardProcessor
-from consumers.segment import Position, position
 from consumers.runs import Run
+from consumers.segment import Position, position
 from consumers.windows import Window
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record

@@ -131,13 +131,9 @@ def test_a_nursery_that_is_killed_takes_children_and_launchers_with_it(
     until(lambda: is_gone(child))
 
 
-def test_one_child_s_end_is_no_other_s(
-    nursery: Process, launcher: Process, tmp_path: Path
-) -> None:
+def test_one_child_s_end_is_no_other_s(nursery: Process, launcher: Process, tmp_path: Path) -> None:
     initialized(launcher)
-    other = subprocess.Popen(
-        child_command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    other = subprocess.Popen(child_command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with other:
         initialized(other)
         assert len(children(nursery.pid)) == 2
@@ -156,7 +152,7 @@ def test_nothing_that_a_fork_would_break_is_there_before_one(
 ) -> None:
     initialized(launcher)
     assert len(list(Path(f"/proc/{nursery.pid}/task").iterdir())) == 1
-    kinds = [os.readlink(fd) for fd in Path(f"/proc/{nursery.pid}/fd").iterdir()]
+    kinds = [str(fd.readlink()) for fd in Path(f"/proc/{nursery.pid}/fd").iterdir()]
     assert sum(kind.startswith("socket:") for kind in kinds) == 2  # listener and launcher
 
 

@@ -49,7 +49,9 @@ def read(file: BinaryIO) -> list[Row]:
 
 
 def _plain(column: Any) -> list[Any]:
-    return column.cast("int64").to_pylist() if "timestamp" in str(column.type) else column.to_pylist()
+    return (
+        column.cast("int64").to_pylist() if "timestamp" in str(column.type) else column.to_pylist()
+    )
 
 
 def settled(count: int) -> list[Taken]:
@@ -116,7 +118,7 @@ def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
                 archive.commit()
     one.commit()
     two.commit()
-    assert [row for row in s3.seen] == [row for record in given for row in rows_of(record)]
+    assert s3.seen == [row for record in given for row in rows_of(record)]
 
 
 def test_taking_never_raises_and_keeps_what_was_sent() -> None:

@@ -21,8 +21,8 @@ from consumers.board import Board
 from consumers.exposition import prometheus
 from consumers.histogram import Histogram
 from consumers.leases import lease_rows, release
-from consumers.stats import LogLine, ShardReport, ShardStats, parse
 from consumers.runs import run_of_one
+from consumers.stats import LogLine, ShardReport, ShardStats, parse
 from consumers.worker import StatusServer, daemon_environment
 from ingest.settings import Settings
 
