@@ -2,8 +2,9 @@
 
 Proportional set size (PSS) of the child and of everything it needs, launcher and nursery
 included: what four shards take more than one, by three. Ours work under load, 2,500 records a
-second (more than twice what a shard can bring), with windows to write and a segment open; baseline C, a stock child with boto3 and pyarrow imported and its
-clients open, does nothing at all.
+second (more than twice what a shard can bring), with windows to write and a segment open, a part
+of it encoded; baseline C, a stock child with boto3 and pyarrow imported and its clients open,
+does nothing at all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import traffic
-from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
 from benchmarks.stub import Stub
 from consumers.config import child_config, to_environment
 from consumers.daemon import child_command
@@ -100,7 +101,7 @@ def _spawn(stack: ExitStack, command: list[str], environment: dict[str, str]) ->
 def _environment(endpoint: str) -> dict[str, str]:
     config = child_config(Settings(endpoint_url=endpoint), "000000000000")
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-west-1"}
-    return {**os.environ, **ARROW, **keys, "AWS_DEFAULT_REGION": "eu-west-1",
+    return {**os.environ, **ARROW, **MEASURED_ENVIRONMENT, **keys, "AWS_DEFAULT_REGION": "eu-west-1",
             **to_environment(config)}  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 
-from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
 from consumers.worker import ARROW
 
 RUNS = 5
@@ -55,6 +55,6 @@ def _segment(who: str, readings: int) -> dict[str, float]:
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, **ARROW},
+        env={**os.environ, **ARROW, **MEASURED_ENVIRONMENT},
     )
     return dict(json.loads(run.stdout))

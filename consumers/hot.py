@@ -222,10 +222,7 @@ def has_room_for_all(placed: Sequence[Placed]) -> bool:
     growth = 0
     for _, _, run in placed:
         growth += run.growth()
-    for _, window, _ in placed:
-        if window.weight() + growth >= MAX_WEIGHT:
-            return False
-    return True
+    return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
 
 
 def has_room_for_one(placed: Sequence[Placed]) -> bool:

@@ -64,7 +64,7 @@ class SegmentFile:
 
     def __init__(self, shard: str) -> None:
         self._shard = shard
-        self._file: BinaryIO = tempfile.TemporaryFile()
+        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with its segment
         self._writer = pq.ParquetWriter(self._file, SCHEMA, **_FORMAT)
         self.rows = self.records = 0
         self.first: Position | None = None
@@ -170,7 +170,7 @@ def _indices(message: Message, count: int) -> Iterable[int | None]:
 
 def _dispositions(records: Sequence[Taken], counts: Sequence[int], rows: int) -> tuple[Any, Any]:
     """The columns ``disposition`` and ``raw``."""
-    if all([record.disposition == OK and record.dispositions is None for record in records]):
+    if all(record.disposition == OK and record.dispositions is None for record in records):
         return pa.repeat(OK, rows), pa.nulls(rows, pa.binary())
     dispositions: list[str] = []
     raw: list[bytes | None] = []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ def test_a_range_adds_what_its_numbers_would_one_by_one(ranges: list[tuple[str, 
         numbers = [n for n in range(start, start + count) if single.add(boot, n, n + 1)]
         assert [n for a, b in fresh for n in range(a, b)] == numbers
         assert all(a < b for a, b in fresh)
-        assert all(b < c for (_, b), (c, _) in zip(fresh, fresh[1:], strict=False))
+        assert all(b < c for (_, b), (c, _) in pairwise(fresh))
         assert whole.bounds == single.bounds
         assert whole.ranges == single.ranges
 
