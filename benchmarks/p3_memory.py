@@ -101,8 +101,8 @@ def _spawn(stack: ExitStack, command: list[str], environment: dict[str, str]) ->
 def _environment(endpoint: str) -> dict[str, str]:
     config = child_config(Settings(endpoint_url=endpoint), "000000000000")
     keys = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-west-1"}
-    return {**os.environ, **ARROW, **MEASURED_ENVIRONMENT, **keys, "AWS_DEFAULT_REGION": "eu-west-1",
-            **to_environment(config)}  # fmt: skip
+    keys["AWS_DEFAULT_REGION"] = keys["AWS_REGION"]
+    return {**os.environ, **ARROW, **MEASURED_ENVIRONMENT, **keys, **to_environment(config)}
 
 
 def _stock(stack: ExitStack, shards: int) -> list[int]:

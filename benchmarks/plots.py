@@ -9,7 +9,7 @@ from typing import Any, Final
 import matplotlib as mpl
 
 mpl.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  # after its backend is chosen
+from matplotlib import pyplot as plt  # after its backend is chosen
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 Points = list[dict[str, Any]]
