@@ -6,6 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 RUNS = 7
@@ -24,6 +25,10 @@ class Measure(Protocol):
 
     def run(self, progress: Progress) -> Result:
         """Measure."""
+
+
+MEASURED_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).with_name("without_numpy"))}
+"""For processes whose memory is measured."""
 
 
 class Samples:

@@ -10,13 +10,15 @@ the open windows, the roster and the open segment. The baseline is 100 devices.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
-from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
+from consumers.worker import ARROW
 
 DEVICES = (100, 1_000, 10_000, 100_000)
-RECORDS = 120_000
+RECORDS = 60_000
 RUNS = 5
 
 
@@ -33,6 +35,7 @@ def run(progress: Progress) -> Result:
                     check=True,
                     capture_output=True,
                     text=True,
+                    env={**os.environ, **ARROW, **MEASURED_ENVIRONMENT},
                 ).stdout
             )
             seconds[devices].append(found["seconds"])

@@ -42,7 +42,7 @@ class ObjectStore(Protocol):
         """Names of all objects that begin so; ``None`` when the store is busy."""
 
 
-GROUP_ROWS: Final = 10_000
+GROUP_ROWS: Final = 5_000
 
 
 class Limits(NamedTuple):

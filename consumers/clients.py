@@ -3,12 +3,15 @@ because what a retry means is decided by the caller."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-import botocore.loaders
 import botocore.session
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.config import Config
+from urllib3 import HTTPResponse
 
 from consumers.config import ChildConfig
 
@@ -32,30 +35,14 @@ class Clients(NamedTuple):
     s3: S3Client
 
 
-_SERVICES: Final = ("dynamodb", "s3")
-
-
 @cache
-def _models() -> Any:
-    """The SDK's loader of service descriptions, which remembers what it has read."""
-    return botocore.loaders.create_loader()
-
-
-def preload() -> None:
-    """Read what clients are made from, so that processes forked from this one share it. Opens
-    no connection, makes no client and looks for no credentials."""
-    loader = _models()
-    for service in _SERVICES:
-        for kind in ("service-2", "endpoint-rule-set-1", "waiters-2", "paginators-1"):
-            loader.load_service_model(service, kind)
-    for data in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(data)
-
-
 def open_clients(config: ChildConfig) -> Clients:
-    """Make the clients; credentials are found as every AWS SDK finds them."""
+    """Make the clients, once a process; credentials are found as every AWS SDK finds them.
+
+    A client that was made and not used yet has no connection and no thread, so processes forked
+    from this one can use it, each with connections of its own. See :mod:`consumers.nursery`.
+    """
     session = botocore.session.get_session()
-    session.register_component("data_loader", _models())
 
     def client(service: str) -> Any:
         return session.create_client(
@@ -65,4 +52,37 @@ def open_clients(config: ChildConfig) -> Clients:
             config=_CONFIG,
         )
 
-    return Clients(*map(client, _SERVICES))
+    return Clients(client("dynamodb"), client("s3"))
+
+
+def rehearse(clients: Clients) -> None:
+    """Go through each call once without sending it, so that all that the SDK makes for a first
+    call is there before a fork. Whatever goes wrong here goes wrong again where it counts."""
+    for client, calls in (
+        (
+            clients.dynamodb,
+            (
+                ("batch_execute_statement", {"Statements": [{"Statement": "x"}]}),
+                ("batch_get_item", {"RequestItems": {"x": {"Keys": [{"k": {"S": "x"}}]}}}),
+            ),
+        ),
+        (
+            clients.s3,
+            (
+                ("put_object", {"Bucket": "xxx", "Key": "x", "Body": b"x", "IfNoneMatch": "*"}),
+                ("head_object", {"Bucket": "xxx", "Key": "x"}),
+                ("list_objects_v2", {"Bucket": "xxx", "Prefix": "x"}),
+            ),
+        ),
+    ):
+        events: Any = client.meta.events
+        events.register("before-send", _not_sent)
+        for name, arguments in calls:
+            with contextlib.suppress(Exception):
+                getattr(client, name)(**arguments)
+        events.unregister("before-send", _not_sent)
+
+
+def _not_sent(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+    body = HTTPResponse(io.BytesIO(b"{}"), preload_content=False)
+    return AWSResponse(request.url, 400, cast(Any, HeadersDict()), body)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _encode: Final = msgspec.json.Encoder().encode
-_PLACEHOLDER: Final = [{"Statement": "see DynamoStore._send"}]
+_PLACEHOLDER: Final[Any] = [{"Statement": "see DynamoStore._send"}]
 _CONFLICTS: Final = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 _THROTTLES: Final = frozenset(
     {"ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"}

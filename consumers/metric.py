@@ -27,6 +27,11 @@ class Metric(Struct, gc=False):
     last: float
     last_at: int
 
+    def copied(self) -> Metric:
+        """The same aggregates, to be merged into apart from these."""
+        return Metric(self.n, self.sum, self.min, self.max, self.mean, self.m2, self.first,
+                      self.first_at, self.last, self.last_at)  # fmt: skip
+
     def merge(self, other: Metric) -> None:
         """Take in the aggregates of other values (Chan's formula for ``mean`` and ``m2``)."""
         mine, theirs = self.n, other.n

@@ -9,8 +9,8 @@ pipes here over a socket, and from then on
 * when the nursery is gone, so are its children (the kernel sees to it) and the launchers;
 * when the daemon is gone, the child leaves by itself, see :mod:`consumers.child`.
 
-Before a fork there is no thread here, no AWS client and no connection: all of these are the
-child's own.
+Before a fork there is no thread here and no connection. The AWS clients are made here and never
+used here, so their connections are each child's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from pathlib import Path
 from typing import Final
 
 from consumers import child, clients
+from consumers.config import from_environment
 from consumers.launcher import SOCKET
+from consumers.parquet import SegmentFile
+from consumers.taken import Taken
 
 _PR_SET_PDEATHSIG: Final = 1
 _PIPES: Final = 3
@@ -142,12 +145,20 @@ def listen(directory: Path) -> socket.socket:
 
 
 def main(directory: str) -> None:
-    """Import, freeze and serve."""
-    clients.preload()
+    """Import, make what every child needs, freeze and serve."""
+    clients.rehearse(clients.open_clients(from_environment()))
+    _rehearse_archive()
     listener = listen(Path(directory))
     gc.collect()
     gc.freeze()  # no collection shall touch, and so copy, what the children share
     Nursery(listener).run()
+
+
+def _rehearse_archive() -> None:
+    """Encode a row once, for what Arrow sets up at the first; it starts no thread for that."""
+    file = SegmentFile("")
+    file.add([Taken(None, 0, 0, "0", 0, b"", "malformed")])
+    file.close()
 
 
 if __name__ == "__main__":

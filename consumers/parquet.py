@@ -64,7 +64,7 @@ class SegmentFile:
 
     def __init__(self, shard: str) -> None:
         self._shard = shard
-        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed with it
+        self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with its segment
         self._writer = pq.ParquetWriter(self._file, SCHEMA, **_FORMAT)
         self.rows = self.records = 0
         self.first: Position | None = None

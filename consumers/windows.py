@@ -86,7 +86,7 @@ class Window:
         for name, metric in run.metrics.items():
             mine = metrics.get(name)
             if mine is None:
-                metrics[name] = metric.__copy__()  # type: ignore[attr-defined]
+                metrics[name] = metric.copied()
             else:
                 mine.merge(metric)
 

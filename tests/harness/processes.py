@@ -48,14 +48,9 @@ def daemon_of(pid: int) -> int | None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The shard children below ``pid``: what nurseries have forked."""
+    """The shard children below ``pid``: what its nursery has forked."""
     nurseries = {p for p, line in descendants(pid) if "consumers.nursery" in line}
-    return sorted(p for p in nurseries if parent_of(p) in nurseries)
-
-
-def parent_of(pid: int) -> int | None:
-    """The process that started a process."""
-    return _parent(Path(f"/proc/{pid}"))
+    return sorted(p for p in nurseries if _parent(Path(f"/proc/{p}")) in nurseries)
 
 
 def alive(pid: int) -> bool:

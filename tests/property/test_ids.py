@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ def test_it_is_a_set_of_ids_whatever_the_order(ids: list[tuple[str, int]]) -> No
     kept = IdSet()
     seen: set[tuple[str, int]] = set()
     for boot, seq in ids:
-        assert kept.add(boot, seq) is ((boot, seq) not in seen)
+        fresh = [] if (boot, seq) in seen else [(seq, seq + 1)]
+        assert list(kept.add(boot, seq, seq + 1)) == fresh
         seen.add((boot, seq))
     assert len(kept) == len(seen)
     assert all(((boot, seq) in kept) == ((boot, seq) in seen)
@@ -25,7 +28,7 @@ def test_it_is_a_set_of_ids_whatever_the_order(ids: list[tuple[str, int]]) -> No
 def test_what_is_stored_reads_back_the_same(ids: list[tuple[str, int]]) -> None:
     kept = IdSet()
     for boot, seq in ids:
-        kept.add(boot, seq)
+        kept.add(boot, seq, seq + 1)
     again = IdSet.load(kept.dump())
     assert again.bounds == kept.bounds
     assert again.ranges == kept.ranges == sum(len(b) // 2 for b in kept.bounds.values())
@@ -37,9 +40,9 @@ def test_ranges_are_merged_so_that_equal_sets_are_stored_equally(
 ) -> None:
     one, other = IdSet(), IdSet()
     for boot, seq in ids:
-        one.add(boot, seq)
+        one.add(boot, seq, seq + 1)
     for boot, seq in sorted(ids, reverse=True):
-        other.add(boot, seq)
+        other.add(boot, seq, seq + 1)
     assert one.dump() == other.dump()
 
 
@@ -47,18 +50,36 @@ def test_ranges_are_merged_so_that_equal_sets_are_stored_equally(
 def test_next_to_says_whether_a_range_would_grow(ids: list[tuple[str, int]], seq: int) -> None:
     kept = IdSet()
     for boot, number in ids:
-        kept.add(boot, number)
+        kept.add(boot, number, number + 1)
     before = kept.ranges
     expected = kept.is_next_to("boot-aaa", seq)
-    kept.add("boot-aaa", seq)
+    kept.add("boot-aaa", seq, seq + 1)
     assert (kept.ranges <= before) is expected
+
+
+RANGES = st.lists(
+    st.tuples(st.sampled_from(["boot-aaa", "boot-bbb"]), st.integers(0, 60), st.integers(1, 12))
+)
+
+
+@given(RANGES)
+def test_a_range_adds_what_its_numbers_would_one_by_one(ranges: list[tuple[str, int, int]]) -> None:
+    whole, single = IdSet(), IdSet()
+    for boot, start, count in ranges:
+        fresh = whole.add(boot, start, start + count)
+        numbers = [n for n in range(start, start + count) if single.add(boot, n, n + 1)]
+        assert [n for a, b in fresh for n in range(a, b)] == numbers
+        assert all(a < b for a, b in fresh)
+        assert all(b < c for (_, b), (c, _) in pairwise(fresh))
+        assert whole.bounds == single.bounds
+        assert whole.ranges == single.ranges
 
 
 def test_in_order_traffic_is_one_range() -> None:
     kept = IdSet()
     for seq in range(1, 61):
-        kept.add("9f2c61d0", seq)
-    kept.add("9f2c61d0", 62)
+        kept.add("9f2c61d0", seq, seq + 1)
+    kept.add("9f2c61d0", 62, 63)
     assert kept.dump() == {"9f2c61d0": "1-60,62"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from consumers.items import WindowCodec, load_window
 from consumers.judge import Judge
+from consumers.runs import Run, Stretch, run_of_one, runs_of
 from consumers.windows import (
     MAX_WEIGHT,
-    FoldedReading,
     Window,
     has_room,
     window_name,
@@ -23,9 +24,24 @@ from ingest.message import Reading
 from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
 
 FLOATS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 6))
+
+
+class Sent(NamedTuple):
+    """A reading with its identity."""
+
+    boot: str
+    seq: int
+    ts: int
+    metrics: dict[str, float]
+
+    @property
+    def run(self) -> Run:
+        return run_of_one(*self)
+
+
 READINGS = st.lists(
     st.builds(
-        FoldedReading,
+        Sent,
         boot=st.sampled_from(["boot-one", "boot-two"]),
         seq=st.integers(0, 30),
         ts=st.integers(0, 20),
@@ -37,17 +53,15 @@ READINGS = st.lists(
 )
 
 
-def folded(readings: list[FoldedReading]) -> Window:
+def folded(readings: list[Sent]) -> Window:
     window = Window("dev", "1m#x", 60_000)
     for reading in readings:
-        window.fold(reading)
+        window.fold(reading.run)
     return window
 
 
 @given(READINGS, st.randoms(use_true_random=False))
-def test_order_and_duplicates_do_not_matter(
-    readings: list[FoldedReading], chance: random.Random
-) -> None:
+def test_order_and_duplicates_do_not_matter(readings: list[Sent], chance: random.Random) -> None:
     one = folded(readings)
     again = readings + chance.choices(readings, k=5)
     chance.shuffle(again)
@@ -65,7 +79,7 @@ def test_order_and_duplicates_do_not_matter(
 
 
 @given(READINGS)
-def test_aggregates_are_those_of_the_definition(readings: list[FoldedReading]) -> None:
+def test_aggregates_are_those_of_the_definition(readings: list[Sent]) -> None:
     for name, metric in folded(readings).metrics.items():
         mine = [(r.ts, r.metrics[name]) for r in readings if name in r.metrics]
         values = [value for _, value in mine]
@@ -81,8 +95,85 @@ def test_aggregates_are_those_of_the_definition(readings: list[FoldedReading]) -
         assert math.isclose(metric.m2, spread, rel_tol=1e-6, abs_tol=1e-9 * scale * scale)
 
 
+SPAN = (0, 1000)
+SHAPES = st.sampled_from([("a", "b"), ("b", "a"), ("a",), ("a", "b", "c")])
+
+
+@st.composite
+def stretches(draw: st.DrawFn) -> Stretch:
+    """Consecutive readings of up to three shapes, some values bools, times in any order."""
+    count = draw(st.integers(1, 12))
+    times = draw(st.lists(st.integers(0, 40), min_size=count, max_size=count))
+    if draw(st.booleans()):
+        times.sort()
+    shapes = draw(st.lists(SHAPES, min_size=1, max_size=2))
+    values = st.one_of(FLOATS, st.booleans())
+    rows = [{name: draw(values) for name in shapes[i % len(shapes)]} for i in range(count)]
+    return Stretch("boot-one", draw(st.integers(0, 30)), times, rows)
+
+
+def same(window: Window, naive: Window) -> None:
+    """Equal, but for the rounding of sums."""
+    assert (window.n, window.first_ts, window.last_ts) == (naive.n, naive.first_ts, naive.last_ts)
+    assert window.ids.dump() == naive.ids.dump()
+    assert window.metrics.keys() == naive.metrics.keys()
+    for name, metric in window.metrics.items():
+        twin = naive.metrics[name]
+        for field in ("n", "min", "max", "first", "last", "first_at", "last_at"):
+            value = getattr(metric, field)
+            assert value == getattr(twin, field), field
+            assert type(value) is type(getattr(twin, field)), field
+        scale = max(abs(twin.min), abs(twin.max)) * twin.n
+        for field, slack in (("sum", scale), ("mean", scale), ("m2", scale * scale)):
+            mine, theirs = getattr(metric, field), getattr(twin, field)
+            assert math.isclose(mine, theirs, rel_tol=1e-9, abs_tol=1e-12 * slack), field
+
+
+@given(st.lists(stretches(), min_size=1, max_size=6))
+def test_folding_runs_is_folding_their_readings_one_by_one(given: list[Stretch]) -> None:
+    """Overlapping stretches: whichever reading of an id came first counts, as one by one."""
+    window, naive = Window("dev", "1m#x", 60_000), Window("dev", "1m#x", 60_000)
+    for stretch in given:
+        fresh = [part for run in runs_of(stretch, lambda _: SPAN) for part in window.fold(run)]
+        new = []
+        for place, (ts, row) in enumerate(zip(stretch.ts, stretch.rows, strict=True)):
+            if naive.fold(run_of_one(stretch.boot, stretch.seq + place, ts, row)):
+                new.append(stretch.seq + place)
+        assert [seq for part in fresh for seq in range(part.seq, part.end)] == new
+    same(window, naive)
+
+
+@given(stretches(), st.integers(1, 15))
+def test_a_stretch_is_cut_where_a_window_ends_and_nothing_is_lost(
+    stretch: Stretch, size: int
+) -> None:
+    def span(ts: int) -> tuple[int, int]:
+        return ts - ts % size, ts - ts % size + size
+
+    runs = runs_of(stretch, span)
+    assert [ts for run in runs for ts in run.ts] == stretch.ts
+    assert [seq for run in runs for seq in range(run.seq, run.end)] == list(
+        range(stretch.seq, stretch.seq + len(stretch.ts))
+    )
+    for run in runs:
+        assert span(run.oldest) == span(run.newest)
+        ids = [(ts, run.boot, run.seq + i) for i, ts in enumerate(run.ts)]
+        assert (run.oldest, run.latest()) == (min(run.ts), max(ids))
+
+
+def test_readings_with_too_many_names_between_them_are_runs_of_their_own() -> None:
+    rows = [{f"m{i}_{j}": 1.0 for j in range(40)} for i in range(3)]
+    assert [
+        len(run) for run in runs_of(Stretch("boot-one", 0, [1, 2, 3], rows), lambda _: SPAN)
+    ] == [
+        1,
+        1,
+        1,
+    ]
+
+
 @given(READINGS)
-def test_an_item_reads_back_as_the_window_it_was(readings: list[FoldedReading]) -> None:
+def test_an_item_reads_back_as_the_window_it_was(readings: list[Sent]) -> None:
     window = folded(readings)
     codec = WindowCodec("t", LOCAL_TIERS[1], lambda: 5, lambda _: None)
     stored = dict(zip(codec.columns, codec.values(window), strict=True)) | {"ver": {"N": "7"}}
@@ -143,9 +234,9 @@ def test_a_window_that_is_nearly_too_large_takes_only_what_does_not_grow_it() ->
     window = Window("dev", "1h#x", 0)
     seq = 0
     while window.weight() < MAX_WEIGHT:
-        window.fold(FoldedReading("boot-one", seq, 0, {"a": 1.0}))
+        window.fold(run_of_one("boot-one", seq, 0, {"a": 1.0}))
         seq += 2
-    assert has_room(window, FoldedReading("boot-one", 1, 0, {"a": 1.0}))
-    assert not has_room(window, FoldedReading("boot-one", seq + 5, 0, {"a": 1.0}))
-    assert not has_room(window, FoldedReading("boot-one", 1, 0, {"b": 1.0}))
-    assert not has_room(window, FoldedReading("boot-two", 1, 0, {"a": 1.0}))
+    assert has_room(window, run_of_one("boot-one", 1, 0, {"a": 1.0}))
+    assert not has_room(window, run_of_one("boot-one", seq + 5, 0, {"a": 1.0}))
+    assert not has_room(window, run_of_one("boot-one", 1, 0, {"b": 1.0}))
+    assert not has_room(window, run_of_one("boot-two", 1, 0, {"a": 1.0}))

@@ -118,7 +118,7 @@ def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
                 archive.commit()
     one.commit()
     two.commit()
-    assert list(s3.seen) == [row for record in given for row in rows_of(record)]
+    assert s3.seen == [row for record in given for row in rows_of(record)]
 
 
 def test_taking_never_raises_and_keeps_what_was_sent() -> None:

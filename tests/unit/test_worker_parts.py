@@ -22,8 +22,8 @@ from consumers.board import Board
 from consumers.exposition import prometheus
 from consumers.histogram import Histogram
 from consumers.leases import lease_rows, release
+from consumers.runs import run_of_one
 from consumers.stats import LogLine, ShardReport, ShardStats, parse
-from consumers.windows import FoldedReading
 from consumers.worker import StatusServer, daemon_environment
 from ingest.settings import Settings
 
@@ -173,7 +173,7 @@ def test_a_child_reports_in_lines_that_its_worker_reads() -> None:
     child, lines = stats()
     child.count("ok")
     child.count("malformed")
-    child.durable([FoldedReading("b", 0, 1_500, {})])
+    child.durable([run_of_one("b", 0, 1_500, {})])
     child.committed("key")
     child.tell(10.0)
     child.tell(10.5)  # too soon
