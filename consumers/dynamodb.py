@@ -55,7 +55,7 @@ class DynamoStore:
             }
         )
         try:
-            answer = self._client.batch_execute_statement(Statements=_PLACEHOLDER)  # type: ignore[arg-type]
+            answer = self._client.batch_execute_statement(Statements=_PLACEHOLDER)
         except ClientError as error:
             return [_whole_call(error)] * len(statements)
         except BotoCoreError:  # no reply: it may have been applied

@@ -78,7 +78,7 @@ def test_a_device_s_page_draws_and_grows(page: Page) -> None:
     before = chart.get_attribute("aria-label") or ""
     expect(chart).not_to_have_attribute("aria-label", before, timeout=20_000)  # a new window
     page.get_by_text("The same as a table").first.click()
-    assert page.locator("details[open] tbody tr").count() >= 1
+    expect(page.locator("details[open] tbody tr").first).to_be_visible()
     expect(page.get_by_role("heading", name="Completeness")).to_be_visible()
     page.get_by_role("button", name="1m", exact=True).click()
     expect(page.get_by_role("button", name="1m", exact=True)).to_have_attribute(

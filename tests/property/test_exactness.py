@@ -76,7 +76,7 @@ class Schedule:
         arrived = NOW - 20
         for device, data in messages:
             arrived += self.random.choice([0, 1, 1, 2])
-            if self.random.random() < 0.1:
+            for _ in range(self.random.choice([0, 0, 0, 0, 0, 1, 3])):
                 self.garbage += 1
                 self.shard.put(device, b"\xff garbage", arrived, NOW)
             if self.random.random() < 0.1:

@@ -60,7 +60,7 @@ def client(tables: Tables) -> Iterator[TestClient]:
 
 
 def get(client: TestClient, path: str, **query: Any) -> Any:
-    answer = client.get(path, params=query)
+    answer = client.get(path, params=query or None)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
