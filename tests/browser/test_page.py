@@ -62,6 +62,7 @@ def test_search_filters_and_sorting_work(page: Page) -> None:
     page.get_by_label("Type").select_option("pump")
     expect(page.locator("tbody tr[data-device]")).to_have_count(4)
     page.get_by_label("Type").select_option("")
+    expect(page.locator("tbody tr[data-device]")).to_have_count(12)
     heading = page.locator("th[data-key=device]")
     expect(heading).to_have_attribute("aria-sort", "ascending")
     first = page.locator("tbody tr[data-device]").first.get_attribute("data-device")
