@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks.full_path import children_of, process_cpu_s, tree_cpu_s
-from benchmarks.measure import Progress, Result, Samples
+from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
 from benchmarks.traffic import lines
 from consumers import daemon
 from consumers.leases import create_leases
@@ -58,19 +58,18 @@ def run(progress: Progress) -> Result:
             shares.append(share)
             progress(f"stock, run {number + 1} of {RUNS}")
             stock.append(bench.stock(number))
-    mine, theirs = Samples(ours), Samples(stock)
-    return {
-        "measure": f"worker catching up {TOTAL:,} readings, {SHARDS} shards",
-        "unit": "readings/s",
-        "value": round(mine.rate(TOTAL)),
-        "baseline": round(theirs.rate(TOTAL)),
-        "ratio": round(theirs.median / mine.median, 2),
-        "target": ">= 2 x a stock KCL application",
-        "met": theirs.median / mine.median >= 2,
-        "runs": RUNS,
-        "spread": round(mine.spread, 3),
-        "cpu_s": {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]},
-    }
+    cpu = {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]}
+    return result(
+        f"a worker catching up {TOTAL:,} readings, {SHARDS} shards",
+        [
+            check(
+                "readings a second, against a stock KCL application", Samples(ours), Samples(stock),
+                unit="/s", at_least=2, scale=lambda seconds: TOTAL / seconds,
+            )
+        ],
+        cpu_s=cpu,
+        points=[{"part": name, "cpu_s": seconds} for name, seconds in cpu.items()],
+    )  # fmt: skip
 
 
 class _Bench:
@@ -124,7 +123,7 @@ class _Bench:
             emulator = tree_cpu_s(self._emulator.pid)
             seconds = self._follow(settings, lambda: children_of(worker.pid), lambda: True)
             daemon_s = process_cpu_s(worker.pid)
-            children = sum(tree_cpu_s(child) for child in children_of(worker.pid))
+            children = children_cpu_s(worker)
             return seconds, {
                 "daemon": daemon_s,
                 "children": children,
