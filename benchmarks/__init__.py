@@ -17,5 +17,6 @@ MEASURES: Final = {
     "P7": "benchmarks.p7_catch_up",
     "P8": "benchmarks.p8_growth",
     "P9": "benchmarks.p9_simulator",
+    "P10": "benchmarks.p10_dashboard",
 }
 """Name to module, in the order in which they run."""

@@ -24,15 +24,13 @@ import msgspec
 
 from benchmarks.measure import Progress, Result, Samples, check, result
 from benchmarks.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
+from benchmarks.stand import deployed
 from benchmarks.traffic import lines
 from consumers import daemon
 from consumers.leases import create_leases
 from consumers.process import spawn, stop
 from consumers.worker import Worker, daemon_environment
-from infra.deploy import deploy
-from infra.emulator import Emulator
-from infra.local import LOCAL_SETTINGS
-from infra.target import LOCAL_KEYS, Target
+from infra.target import LOCAL_KEYS
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
 from ingest.tiers import DEFAULT_TIERS
@@ -77,28 +75,18 @@ class _Bench:
 
     def __init__(self, folder: Path, stack: ExitStack, progress: Progress) -> None:
         self._folder = folder
-        self._emulator = Emulator.start(folder / "aws")
-        stack.callback(self._emulator.stop)
-        self._settings = Settings(
-            **{
-                **LOCAL_SETTINGS,
-                "endpoint_url": self._emulator.endpoint_url,
-                "tiers": DEFAULT_TIERS,
-                "segment_age_s": 2.0,
-                "shutdown_grace_s": 1,
-                "failover_ms": 10_000,  # the emulator is busy
-                "max_records": 1000,
-            }
+        self._target, self._emulator = stack.enter_context(
+            deployed(
+                folder,
+                SHARDS,
+                tiers=DEFAULT_TIERS,
+                segment_age_s=2.0,
+                shutdown_grace_s=1,
+                failover_ms=10_000,  # the emulator is busy
+                max_records=1000,
+            )
         )
-        self._target = Target(self._settings, account="", local=True)
-        self._target.account = self._target.client("sts").get_caller_identity()["Account"]
-        deploy(
-            self._target.client("cloudformation"),
-            self._settings.stack,
-            {"ShardCount": str(SHARDS), "DeletionProtection": "false", "WithSimulator": "false"},
-            on_event=lambda _: None,
-            interval=0.05,
-        )
+        self._settings = self._target.settings
         self._kinesis, self._dynamodb = (self._target.client(s) for s in ("kinesis", "dynamodb"))
         progress(f"loading {TOTAL:,} readings")
         put_all(
