@@ -47,6 +47,21 @@ class Observer(Protocol):
         """The broker has it."""
 
 
+class Link(Protocol):
+    """What carries messages: a :class:`~devices.connection.Connection`, or what stands for it."""
+
+    count: int
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect."""
+
+    async def publish(self, topic: str, payload: bytes) -> int | None:
+        """Publish once; the reason code, or ``None`` when there was no answer."""
+
+    async def stop(self) -> None:
+        """Disconnect for good."""
+
+
 class TelemetryClient:
     """One device's client. Use as an async context manager, on one event loop."""
 
@@ -58,9 +73,10 @@ class TelemetryClient:
         window: int = WINDOW,
         observer: Observer | None = None,
         close_s: float = 30.0,
+        connection: Link | None = None,
     ) -> None:
         """``window`` is the most messages in flight; ``close_s`` how long :meth:`close` waits
-        for acknowledgements.
+        for acknowledgements; ``connection`` is another than the identity's to its broker.
 
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
@@ -76,7 +92,7 @@ class TelemetryClient:
         self._flushes: set[asyncio.Task[None]] = set()
         self._age: asyncio.TimerHandle | None = None
         self._taken = self._acknowledged = 0
-        self._connection = Connection(identity)
+        self._connection: Link = connection or Connection(identity)
         self.failure: BaseException | None = None
 
     async def __aenter__(self) -> TelemetryClient:

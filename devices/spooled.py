@@ -14,7 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from devices.batch import BatchLimits, Outgoing
 from devices.client import (
@@ -34,6 +34,21 @@ DURABLE_S: Final = 120.0
 Order = Literal["oldest_first", "live_first"]
 
 
+class ClientFactory(Protocol):
+    """Makes a client that is not connected."""
+
+    def __call__(
+        self,
+        identity: Identity,
+        *,
+        limits: BatchLimits | None = None,
+        window: int = WINDOW,
+        observer: Observer | None = None,
+        close_s: float = 30.0,
+    ) -> TelemetryClient:
+        """As :class:`~devices.client.TelemetryClient`."""
+
+
 class SpooledClient:
     """One device's client over its spool. Use as an async context manager, on one event loop."""
 
@@ -49,11 +64,12 @@ class SpooledClient:
         durable: bool = False,
         durable_s: float = DURABLE_S,
         notice: Callable[[str], None] = lambda _: None,
+        client: ClientFactory = TelemetryClient,
     ) -> None:
         """``order`` says whether what waited goes before or after what is being measured.
         With ``durable`` readings stay until :meth:`is_durable` tells of them; what is not told of
         within ``durable_s`` is published again. ``notice`` hears, in a sentence, why nothing can
-        be sent, each reason once."""
+        be sent, each reason once; ``client`` makes the client of each attempt."""
         self.identity = identity
         self.spool = spool
         self.limits = limits or BatchLimits()
@@ -63,6 +79,7 @@ class SpooledClient:
         self._durable = durable
         self._durable_s = durable_s
         self._notice = notice
+        self._new_client = client
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -89,8 +106,15 @@ class SpooledClient:
         """How many times it connected."""
         return self.client.connections if self.client else 0
 
+    @property
+    def offline(self) -> bool:
+        """Whether it was paused, or not started yet."""
+        return self._work is None
+
     def start(self) -> None:
-        """Begin to connect and to send; does not wait for a network."""
+        """Begin to connect and to send, unless it does; does not wait for a network."""
+        if self._work is not None:
+            return
         self._forget_progress()
         self._work = self._loop.create_task(self._run())
 
@@ -130,6 +154,13 @@ class SpooledClient:
         if self._work is not None and self._work.done():
             self._work.result()
 
+    async def pause(self) -> None:
+        """Lose the network: disconnect, and keep taking readings until :meth:`start`."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
     async def close(self, drain_s: float = 0.0) -> int:
         """Disconnect, after ``drain_s`` at most for what waits; how many readings still do. They
         stay in the spool, which the caller closes."""
@@ -137,10 +168,7 @@ class SpooledClient:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_s):
                     await self.drained()
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-            self._work = None
+        await self.pause()
         return len(self.spool)
 
     # -- sending ---------------------------------------------------------------------------
@@ -150,11 +178,12 @@ class SpooledClient:
         attempt = 0
         said = ""
         while True:
-            client = TelemetryClient(
-                self.identity, limits=self.limits, window=self._window, observer=self._observer,
-                close_s=0.0,
-            )  # fmt: skip
+            client: TelemetryClient | None = None
             try:
+                client = self._new_client(
+                    self.identity, limits=self.limits, window=self._window,
+                    observer=self._observer, close_s=0.0,
+                )  # fmt: skip
                 await client.connect(CONNECT_S)
                 self.client, attempt, said = client, 0, ""
                 await self._send_all(client)
@@ -163,7 +192,9 @@ class SpooledClient:
                     said = str(error)
                     self._notice(f"{error}; {len(self.spool)} readings wait in the spool")
             finally:
-                await client.close()
+                self.client = None
+                if client is not None:
+                    await client.close()
             self._forget_progress()
             attempt = min(attempt + 1, 6)
             least, most = RETRY_S

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, Final, Literal
 
 import rich_click as click
 from botocore.exceptions import ClientError
@@ -15,9 +15,10 @@ from rich.table import Table
 
 from devices import identity, provision
 from devices.batch import BatchLimits
-from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import IdentityError
-from devices.run import RunCounts, run_device
+from devices.run import DRAIN_S, RunCounts, run_device
+from devices.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
+from devices.spooled import Order, SpooledClient
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
@@ -107,13 +108,64 @@ def list_(as_json: bool, aws: bool) -> None:
     type=click.FloatRange(0.01, 3600),
     help="Most seconds that a reading waits for its message to fill.",
 )
+@click.option(
+    "--spool-mb",
+    default=64.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Most that may wait on disk for a broker that is away.",
+)
+@click.option(
+    "--spool-days",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Longest that a reading may wait there.",
+)
+@click.option(
+    "--when-full",
+    type=click.Choice(["refuse", "drop-oldest"]),
+    default="refuse",
+    show_default=True,
+    help="What a full spool does with a new reading.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["oldest-first", "live-first"]),
+    default="oldest-first",
+    show_default=True,
+    help="What goes first when the broker is back.",
+)
+@click.option(
+    "--wait",
+    "drain_s",
+    default=DRAIN_S,
+    show_default=True,
+    type=click.FloatRange(0, 86_400),
+    help="Seconds to wait at the end for what is not acknowledged.",
+)
 @json_option
-@aws_option  # fmt: skip
-def run(name: str, source: IO[str], batch: int, age: float, as_json: bool, aws: bool) -> int:
+@aws_option
+def run(
+    name: str,
+    source: IO[str],
+    batch: int,
+    age: float,
+    spool_mb: float,
+    spool_days: float,
+    when_full: str,
+    order: str,
+    drain_s: float,
+    as_json: bool,
+    aws: bool,
+) -> int:
     """Run the device NAME: publish each line of its input.
 
     A line is an object of metrics, {"temperature": 21.5, "door_open": false}, stamped with the
     time it is read; or {"ts": 1795420839206, "metrics": {...}} with the time of its own.
+
+    Each reading is on disk before the next line is read, and stays there until the broker has
+    acknowledged it: without a network, after a kill or a power cut, the next run goes on.
     """
     settings = find_target(aws=aws).settings
     try:
@@ -123,8 +175,17 @@ def run(name: str, source: IO[str], batch: int, age: float, as_json: bool, aws: 
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
     try:
-        counts = asyncio.run(_run(who, source, BatchLimits(batch, age_s=age)))
-    except (ConnectError, PublishRefusedError) as error:
+        with Spool(
+            who.folder,
+            now=_now_ms,
+            limits=SpoolLimits(int(spool_mb * 2**20), spool_days * 86_400, _WHEN_FULL[when_full]),
+            notice=_complain,
+        ) as spool:
+            if len(spool):
+                say(f"{len(spool)} readings of earlier runs wait in the spool")
+            limits = BatchLimits(batch, age_s=age)
+            counts = asyncio.run(_run(who, spool, source, limits, _ORDER[order], drain_s))
+    except (SpoolBusyError, SpoolFullError) as error:
         raise UserError(str(error)) from None
     return _told(name, counts, as_json)
 
@@ -138,14 +199,33 @@ def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Ident
     return replace(who, facts=facts)
 
 
-async def _run(who: identity.Identity, source: IO[str], limits: BatchLimits) -> RunCounts:
-    client = TelemetryClient(who, limits=limits)
+_WHEN_FULL: Final[dict[str, Literal["refuse", "drop_oldest"]]] = {
+    "refuse": "refuse",
+    "drop-oldest": "drop_oldest",
+}
+_ORDER: Final[dict[str, Order]] = {"oldest-first": "oldest_first", "live-first": "live_first"}
+
+
+async def _run(
+    who: identity.Identity,
+    spool: Spool,
+    source: IO[str],
+    limits: BatchLimits,
+    order: Order,
+    drain_s: float,
+) -> RunCounts:
+    client = SpooledClient(who, spool, limits=limits, order=order, notice=_complain)
     return await run_device(
-        client,
-        _lines(source),
-        now_ms=lambda: time.time_ns() // 1_000_000,
-        complain=lambda sentence: print(f"penstock: {sentence}", file=sys.stderr),
+        client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s
     )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _complain(sentence: str) -> None:
+    print(f"penstock: {sentence}", file=sys.stderr, flush=True)
 
 
 async def _lines(source: IO[str]) -> AsyncIterator[str]:
@@ -158,11 +238,16 @@ def _told(name: str, counts: RunCounts, as_json: bool) -> int:
     if as_json:
         print_json(document)
     else:
-        say(f"{name}: {counts.readings} readings acknowledged, {counts.skipped} lines skipped")
-    if counts.unacknowledged:
+        say(f"{name}: {counts.readings} readings taken, {counts.skipped} lines skipped")
+    if counts.dropped:
+        say(f"{counts.dropped} old readings were dropped from the full spool")
+    if counts.waiting:
         raise UserError(
-            f"{counts.unacknowledged} messages were not acknowledged in time; is the broker there?"
+            f"{counts.waiting} readings are not acknowledged and wait in the spool: the next run "
+            "sends them"
         )
+    if counts.refused:
+        raise UserError(f"{counts.refused} readings were refused: the spool was full")
     return 1 if counts.skipped else 0
 
 
