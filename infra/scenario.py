@@ -105,7 +105,8 @@ def play(
         fleets={name: fleet_facts(run) for name, run in director.fleets.items()},
         samples=[
             {"at": s.at, "connected": s.connected, "taken": s.taken, "acked": s.acked,
-             "waiting": s.waiting, **s.extra}
+             "waiting": s.waiting, "ack_p50": s.ack_ms["p50"], "ack_p99": s.ack_ms["p99"],
+             **s.extra}
             for s in director.samples
         ],
         notices=[n for run in director.fleets.values() for n in run.notices],

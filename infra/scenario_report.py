@@ -49,12 +49,14 @@ def report_page(document: Mapping[str, Any]) -> str:
              [Series("taken", rate("taken")),
               *([Series("durable", rate("durable"))] if "durable" in samples[-1] else [])]),
         Plot("Messages acknowledged", "a second", at, [Series("acknowledged", rate("acked"))]),
+        Plot("Publish to acknowledgement", "ms", at,
+             [Series("p50", level("ack_p50")), Series("p99", level("ack_p99"))]),
         Plot("Devices connected", "devices", at, [Series("connected", level("connected"))]),
         Plot("Readings that wait in spools", "readings", at, [Series("waiting", level("waiting"))]),
     ]  # fmt: skip
     if "p99" in samples[-1]:
         plots += [
-            Plot("Device to hot store", "ms", at,
+            Plot("Device's clock to hot store, wrong clocks included", "ms", at,
                  [Series("p50", level("p50")), Series("p99", level("p99"))]),
             Plot("Lag of the slowest shard", "ms", at, [Series("lag", level("lag_ms"))]),
         ]  # fmt: skip

@@ -86,6 +86,7 @@ class Sample:
     taken: int
     acked: int
     waiting: int
+    ack_ms: Mapping[str, float | None]
     extra: Mapping[str, Any]
 
 
@@ -112,6 +113,7 @@ class Director:
         self.samples: list[Sample] = []
         self.started_at = 0.0
         self.power_cuts = 0
+        self._acks_seen: Mapping[int, int] = {}
         self.extra_line: Callable[[], None] = lambda: None
         """Called after each sample."""
 
@@ -242,6 +244,11 @@ class Director:
 
     def _note(self) -> None:
         runs = self.fleets.values()
+        merged = Histogram()
+        for run in runs:
+            merged.merge(run.latency().counts)
+        seen, self._acks_seen = self._acks_seen, merged.counts
+        fresh = Histogram({b: n - seen.get(b, 0) for b, n in merged.counts.items()})
         self.samples.append(
             Sample(
                 at=round(max(0.0, self.elapsed()), 2),
@@ -249,6 +256,7 @@ class Director:
                 taken=sum(run.total("taken") for run in runs),
                 acked=sum(run.total("acked") for run in runs),
                 waiting=sum(run.status.waiting for run in runs),
+                ack_ms={"p50": fresh.percentile(0.5), "p99": fresh.percentile(0.99)},
                 extra=self._extra(),
             )
         )

@@ -28,6 +28,8 @@ class Histogram:
     def percentile(self, share: float) -> float | None:
         """The duration (ms) that this share did not exceed, or ``None`` of nothing."""
         left = share * sum(self.counts.values())
+        if left <= 0:
+            return None
         for bucket in sorted(self.counts):
             left -= self.counts[bucket]
             if left <= 0:

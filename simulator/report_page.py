@@ -10,7 +10,7 @@ from typing import Final
 
 WIDTH: Final = 720
 HEIGHT: Final = 190
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 10, 26
 COLOURS: Final = ("#0b7285", "#c2410c", "#5f3dc4")
 
 _STYLE: Final = """

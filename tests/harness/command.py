@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +47,18 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def run(folder: Path, *arguments: str, stdin: str = "", seconds: float = 120) -> Result:
+def run(
+    folder: Path,
+    *arguments: str,
+    stdin: str = "",
+    seconds: float = 120,
+    env: Mapping[str, str] | None = None,
+) -> Result:
     """Run a command to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "infra", *arguments],
         cwd=folder,
-        env=environment(),
+        env={**environment(), **(env or {})},
         input=stdin,
         capture_output=True,
         text=True,

@@ -5,8 +5,12 @@ Mark a module that uses them with ``pytestmark = STACK``, so that its tests shar
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pytest
@@ -78,3 +82,46 @@ def pipeline(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Ta
     target.roles |= {role: outputs[f"{role.capitalize()}RoleArn"] for role in ROLES}
     ensure_ttl(target.client("dynamodb"), target.settings.windows_table)
     return target
+
+
+class Broker:
+    """An embedded AWS of this module's own, that can be stopped, paused and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "emulator"
+        self._emulator = Emulator.start(self._folder, persist=True)
+        self._ports = (int(self._emulator.endpoint_url.rsplit(":", 1)[1]), self._emulator.mqtt_port)
+        self.target = target_of(self._emulator, devices_dir=folder / "devices")
+        deploy(
+            self.target.client("cloudformation"),
+            self.target.settings.stack,
+            {"ShardCount": "1", "DeletionProtection": "false", "WithSimulator": "false"},
+            on_event=lambda _: None,
+            interval=0.05,
+        )
+
+    def stop(self) -> None:
+        """Stop it; its state is saved."""
+        self._emulator.stop()
+
+    def start(self) -> None:
+        """Start it again, on the same ports and with its state."""
+        self._emulator = Emulator.start(
+            self._folder, gateway_port=self._ports[0], mqtt_port=self._ports[1], persist=True
+        )
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """It is there, and does nothing: connections stay open, nothing is acknowledged."""
+        os.kill(self._emulator.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._emulator.pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    running = Broker(tmp_path_factory.mktemp("broker"))
+    yield running
+    running.stop()

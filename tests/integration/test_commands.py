@@ -21,7 +21,22 @@ from tests.harness.processes import alive, await_value, descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 
+SCENARIO = """
+name = "short"
+[[fleets]]
+name = "short"
+devices = 6
+batch = 2
+phases = [{ seconds = 6, rate = 2 }]
+faults = { duplicates = 0.2, disorder = 0.2, malformed = 0.2, spoof = 0.3, storms = 1 }
+"""
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Up:
@@ -87,7 +102,14 @@ def test_a_device_s_readings_are_found_in_its_windows_and_in_the_roster(up: Up) 
     assert made.code == 0, made.err
     lines = "".join(f'{{"temperature": {20 + i}, "door_open": true}}\n' for i in range(5))
     ran = up.penstock("device", "run", "press-1", "--json", stdin=lines)
-    assert ran.json == {"device": "press-1", "readings": 5, "skipped": 0, "unacknowledged": 0}
+    assert ran.json == {
+        "device": "press-1",
+        "readings": 5,
+        "skipped": 0,
+        "refused": 0,
+        "dropped": 0,
+        "waiting": 0,
+    }
     window = windows(up, "press-1", "1h", 5)
     assert window["metrics"]["temperature"]["sum"] == 110
     assert window["metrics"]["door_open"]["mean"] == 1
@@ -98,6 +120,39 @@ def test_a_device_s_readings_are_found_in_its_windows_and_in_the_roster(up: Up) 
     assert things["press-1"]["certificate_here"] is True
     assert "hall-2" in up.penstock("devices").out
     assert "temperature" in up.penstock("windows", "press-1").out
+
+
+@pytest.mark.parametrize("via", ["mqtt", "kinesis"])
+def test_a_scenario_is_played_on_the_stack_that_is_up(up: Up, via: str) -> None:
+    file = up.folder / f"{via}.toml"
+    file.write_text(SCENARIO)
+    played = up.penstock("simulate", "--scenario", file.name, "--via", via, "--json")
+    assert played.code == 0, played.err
+    found = played.json
+    assert found["verdict"] == "exact"
+    assert found["spool"]["numbered"] == found["sent"]["acknowledged"] > 20
+    assert {"duplicates", "disorder", "malformed", "storm"} <= found["faults"].keys()
+    assert ("spoof" in found["faults"]) == (via == "mqtt")  # there is nobody to deceive
+    assert (up.folder / f".penstock/reports/short-{found['seed']}.html").exists()
+
+
+def test_a_device_that_finds_no_broker_keeps_its_readings_for_the_next_run(up: Up) -> None:
+    assert up.penstock("device", "create", "remote-1").code == 0
+    facts = up.folder / ".penstock" / "devices" / "remote-1"
+    away = run(
+        up.folder,
+        *("device", "run", "remote-1", "--wait", "0.2"),
+        stdin='{"level": 1}\n{"level": 2}\n',
+        env={"PENSTOCK_IOT_PORT": str(_closed_port())},
+    )
+    assert away.code == 1
+    assert "2 readings are not acknowledged and wait in the spool" in away.err
+    assert (facts / "spool.sqlite").stat().st_mode & 0o077 == 0
+    back = up.penstock("device", "run", "remote-1", "--json", stdin='{"level": 3}\n')
+    assert back.json["readings"] == 1
+    assert "2 readings of earlier runs wait" in back.err
+    window = windows(up, "remote-1", "1h", 3)
+    assert window["metrics"]["level"]["sum"] == 6
 
 
 def test_a_foreign_mqtt_client_publishes_with_the_files_that_create_wrote(up: Up) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -23,60 +20,15 @@ from devices.provision import Clients, create_device
 from devices.run import RunCounts, run_device
 from devices.spool import Spool
 from devices.spooled import SpooledClient
-from infra.deploy import deploy
-from infra.emulator import Emulator
 from infra.target import Target
 from ingest.message import MAX_PAYLOAD_BYTES, Message, decode
 from ingest.record import Envelope, decode_record
 from ingest.topic import basic_ingest_topic
-from tests.integration.conftest import STACK, eventually, records, target_of
+from tests.integration.conftest import STACK, Broker, eventually, records
 
 pytestmark = STACK
 
 ONE_EACH = BatchLimits(readings=1)
-
-
-class Broker:
-    """An embedded AWS of this module's own, that can be stopped, paused and started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / "emulator"
-        self._emulator = Emulator.start(self._folder, persist=True)
-        self._ports = (int(self._emulator.endpoint_url.rsplit(":", 1)[1]), self._emulator.mqtt_port)
-        self.target = target_of(self._emulator, devices_dir=folder / "devices")
-        deploy(
-            self.target.client("cloudformation"),
-            self.target.settings.stack,
-            {"ShardCount": "1", "DeletionProtection": "false", "WithSimulator": "false"},
-            on_event=lambda _: None,
-            interval=0.05,
-        )
-
-    def stop(self) -> None:
-        """Stop it; its state is saved."""
-        self._emulator.stop()
-
-    def start(self) -> None:
-        """Start it again, on the same ports and with its state."""
-        self._emulator = Emulator.start(
-            self._folder, gateway_port=self._ports[0], mqtt_port=self._ports[1], persist=True
-        )
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """It is there, and does nothing: connections stay open, nothing is acknowledged."""
-        os.kill(self._emulator.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self._emulator.pid, signal.SIGCONT)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    running = Broker(tmp_path_factory.mktemp("broker"))
-    yield running
-    running.stop()
 
 
 def _device(target: Target, name: str) -> Identity:
