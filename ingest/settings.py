@@ -121,6 +121,11 @@ class Settings(BaseSettings):
         return rule_name(self.stack)
 
     @property
+    def error_queue(self) -> str:
+        """The queue of messages whose rule failed."""
+        return f"{self.stack}-rule-errors"
+
+    @property
     def device_policy(self) -> str:
         """The IoT policy of a device's certificate."""
         return f"{self.stack}-device"

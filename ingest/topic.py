@@ -22,6 +22,10 @@ PARTITION_KEY: Final = "${topic(3)}"
 """One device, one shard: its readings arrive in order while the shard lives."""
 
 _DEVICE_ID: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+_TELEMETRY: Final = re.compile(
+    rf"(?:\$aws/rules/[a-zA-Z0-9_]+/)?{TOPIC_ROOT}/(?P<device>{_DEVICE_ID.pattern})/telemetry",
+    re.ASCII,
+)
 
 
 def is_device_id(text: str) -> bool:
@@ -44,6 +48,13 @@ def check_device_id(text: str) -> str:
 def telemetry_topic(device_id: str) -> str:
     """``dt/penstock/<device_id>/telemetry``: where a device's telemetry belongs."""
     return f"{TOPIC_ROOT}/{check_device_id(device_id)}/telemetry"
+
+
+def device_of(topic: str) -> str | None:
+    """The device that a telemetry topic belongs to, as the rule's ``topic(3)``; ``None`` when it is
+    no telemetry topic. With or without the beginning that Basic Ingest has."""
+    match = _TELEMETRY.fullmatch(topic)
+    return match["device"] if match else None
 
 
 def basic_ingest_topic(rule: str, device_id: str) -> str:

@@ -112,6 +112,7 @@ def test_the_rule_is_the_one_of_the_contract() -> None:
         ("DevicesTable", "TableName", SETTINGS.devices_table),
         ("ArchiveBucket", "BucketName", SETTINGS.bucket(ACCOUNT)),
         ("TopicRule", "RuleName", SETTINGS.rule),
+        ("ErrorQueue", "QueueName", SETTINGS.error_queue),
         ("DevicePolicy", "PolicyName", SETTINGS.device_policy),
         ("DeviceType", "ThingTypeName", SETTINGS.thing_type),
     ],
@@ -198,9 +199,11 @@ def test_a_statement_that_says_star_is_limited_otherwise() -> None:
     assert metrics["Condition"] == {"StringEquals": namespace}
 
 
-def test_only_the_rule_writes_into_the_stream_and_nobody_deletes_data() -> None:
+def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_data() -> None:
     assert _actions("RuleRole") == {"kinesis:PutRecord", "sqs:SendMessage"}
     assert not any(a.startswith("kinesis:Put") for a in _actions("WorkerRole"))
+    queue = {"ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"}
+    assert _actions("RedriveRole") == {"kinesis:PutRecords"} | {f"sqs:{a}" for a in queue}
     reads = {"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"}
     assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
     for role in ("WorkerRole", "DashboardRole", "SimulatorRole"):

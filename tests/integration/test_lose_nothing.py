@@ -1,0 +1,79 @@
+"""What a device sent is not lost: on a stack with its worker, where durable readings are
+acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from simulator.observe import ArchiveRow, Clients, observe
+from tests.harness.processes import await_value
+from tests.integration.test_commands import Up, windows
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lose-nothing")]
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("lose-nothing"))
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def archived(up: Up, device: str, readings: int) -> list[ArchiveRow]:
+    """The archive's rows of a device, once there are so many."""
+    target = up.root()
+    clients = Clients(target.client("dynamodb"), target.client("s3"))
+
+    def rows() -> list[ArchiveRow] | None:
+        found = observe(clients, target.settings, target.account, [device]).rows
+        mine = [row for row in found if row.device_id == device]
+        return mine if len(mine) >= readings else None
+
+    return await_value(rows, 60, f"{readings} rows of {device}")
+
+
+def test_what_the_rule_could_not_put_into_the_stream_arrives_after_a_redrive(up: Up) -> None:
+    target = up.root()
+    iot, sqs, rule = target.client("iot"), target.client("sqs"), target.settings.rule
+    url = sqs.get_queue_url(QueueName=target.settings.error_queue)["QueueUrl"]
+    assert up.penstock("device", "create", "redriven-1").code == 0
+    payload = iot.get_topic_rule(ruleName=rule)["rule"]
+    kept = {k: payload[k] for k in ("sql", "actions", "errorAction", "awsIotSqlVersion")}
+    (action,) = kept["actions"]
+    broken = {"kinesis": {**action["kinesis"], "streamName": "nowhere"}}
+    iot.replace_topic_rule(ruleName=rule, topicRulePayload={**kept, "actions": [broken]})
+    try:
+        lines = "".join(f'{{"temperature": {20 + i}}}\n' for i in range(3))
+        ran = up.penstock("device", "run", "redriven-1", "--batch", "1", "--json", stdin=lines)
+        assert ran.json["unacknowledged"] == 0
+        await_value(lambda: _waiting(sqs, url) == 3 or None, 20, "the rule's errors")
+    finally:
+        iot.replace_topic_rule(ruleName=rule, topicRulePayload=kept)
+    sqs.send_message(QueueUrl=url, MessageBody="nobody's")
+
+    done = up.penstock("rejects", "redrive-rule-errors", "--json")
+
+    assert done.out, done.err
+    assert (done.code, done.json["redriven"], len(done.json["left"])) == (1, 3, 1)
+    assert "are no telemetry" in done.err
+    assert windows(up, "redriven-1", "1h", 3)["metrics"]["temperature"]["sum"] == 63
+    rows = archived(up, "redriven-1", 3)
+    assert sorted(row.seq or 0 for row in rows) == [0, 1, 2]
+    assert {row.disposition for row in rows} == {"ok"}
+    now = time.time_ns() // 1_000_000
+    assert all(now - 60_000 < (row.received_at or 0) <= now for row in rows)
+    assert _waiting(sqs, url) == 1
+    sqs.purge_queue(QueueUrl=url)
+    assert up.penstock("rejects", "redrive-rule-errors").code == 0
+
+
+def _waiting(sqs: Any, url: str) -> int:
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])[
+        "Attributes"
+    ]
+    return int(answer["ApproximateNumberOfMessages"])
