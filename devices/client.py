@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from devices.batch import Batcher, BatchLimits, Outgoing
-from devices.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError
+from devices.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError, Will
 from devices.identity import Identity
 from ingest.message import MAX_PAYLOAD_BYTES, Content
 from ingest.topic import basic_ingest_topic
@@ -59,6 +59,7 @@ class TelemetryClient:
         observer: Observer | None = None,
         close_s: float = 30.0,
         content: Content = "json",
+        will: Will | None = None,
     ) -> None:
         """``window`` is the most messages in flight; ``close_s`` how long :meth:`close` waits
         for acknowledgements; ``content`` how messages are written.
@@ -77,7 +78,7 @@ class TelemetryClient:
         self._flushes: set[asyncio.Task[None]] = set()
         self._age: asyncio.TimerHandle | None = None
         self._taken = self._acknowledged = 0
-        self._connection = Connection(identity)
+        self._connection = self.connection = Connection(identity, will=will)
         self.failure: BaseException | None = None
 
     async def __aenter__(self) -> TelemetryClient:
@@ -115,6 +116,10 @@ class TelemetryClient:
             await self.send(message)
         if self._age is None and len(self.batcher):
             self._age = self._loop.call_later(self._limits.age_s, self._aged)
+
+    def limit(self, limits: BatchLimits) -> None:
+        """Batch by other limits from the next reading on."""
+        self._limits = self.batcher.limits = limits
 
     async def flush(self) -> None:
         """Send the open message, full or not."""

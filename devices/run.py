@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from devices.batch import BatchLimits
 from devices.client import TelemetryClient
+from devices.pace import Pace
+from devices.remote import RemoteConfiguration, Reporting
 
 
 class RunCounts(NamedTuple):
@@ -24,17 +27,23 @@ async def run_device(
     *,
     now_ms: Callable[[], int],
     complain: Callable[[str], None],
+    pace: Pace | None = None,
 ) -> RunCounts:
-    """Publish each line until they end.
+    """Publish each line until they end; with a ``pace``, a line a turn.
 
     A line is either the metrics, ``{"temperature": 21.5}``, stamped with the time it was read,
     or a reading, ``{"ts": 1795420839206, "metrics": {…}}``. One that is neither is skipped, and
     ``complain`` hears why.
     """
     readings = skipped = number = 0
+    pace = pace or Pace()
+    source = aiter(lines)
     await client.connect()
     try:
-        async for line in lines:
+        while True:
+            await pace.turn()
+            if (line := await anext(source, None)) is None:
+                break
             number += 1
             if not line.strip():
                 continue
@@ -48,6 +57,27 @@ async def run_device(
     finally:
         unacknowledged = await client.close()
     return RunCounts(readings, skipped, unacknowledged)
+
+
+def follow_shadow(
+    client: TelemetryClient, reporting: Reporting, pace: Pace, complain: Callable[[str], None]
+) -> RemoteConfiguration:
+    """Have the device's shadow set pace and batching from the next connection on."""
+
+    def changed(new: Reporting) -> None:
+        pace.interval_s = new.interval_s
+        client.limit(BatchLimits(new.batch, age_s=new.age_s))
+
+    connection = client.connection
+    remote = RemoteConfiguration(
+        client.identity.device_id,
+        reporting,
+        publish=connection.post,
+        changed=changed,
+        complain=complain,
+    )
+    remote.attach(connection)
+    return remote
 
 
 def parse_line(line: str, now_ms: Callable[[], int]) -> tuple[int, dict[str, Any]]:

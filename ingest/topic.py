@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 TOPIC_ROOT: Final = "dt/penstock"
+ACKNOWLEDGEMENTS: Final = "ack/penstock"
 
 RULE_SQL: Final = (
     "SELECT encode(*, 'base64') AS payload, topic(3) AS device_id, "
@@ -60,6 +61,26 @@ def device_of(topic: str) -> str | None:
 def basic_ingest_topic(rule: str, device_id: str) -> str:
     """The same through Basic Ingest, straight to one rule: no broker charge a message."""
     return f"$aws/rules/{rule}/{telemetry_topic(device_id)}"
+
+
+def presence_topic(device_id: str) -> str:
+    """``presence/penstock/<device_id>``: where a device says that it is online, and its broker
+    that it no longer is."""
+    return f"presence/penstock/{check_device_id(device_id)}"
+
+
+def acknowledgement_topic(device_id: str) -> str:
+    """``ack/penstock/<device_id>``: where a worker tells a device what is durable."""
+    return f"{ACKNOWLEDGEMENTS}/{check_device_id(device_id)}"
+
+
+SHADOW: Final = "penstock"
+"""The name of the device shadow that holds a device's remote configuration."""
+
+
+def shadow_topic(device_id: str, call: str) -> str:
+    """A topic of the device's shadow; ``call`` as ``update`` or ``get/accepted``."""
+    return f"$aws/things/{check_device_id(device_id)}/shadow/name/{SHADOW}/{call}"
 
 
 def rule_name(stack: str) -> str:

@@ -17,7 +17,11 @@ from devices import identity, provision
 from devices.batch import BatchLimits
 from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import IdentityError
-from devices.run import RunCounts, run_device
+from devices.pace import Pace
+from devices.presence import Presence
+from devices.remote import Reporting
+from devices.run import RunCounts, follow_shadow, run_device
+from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
@@ -109,6 +113,13 @@ def list_(as_json: bool, aws: bool) -> None:
     help="Most seconds that a reading waits for its message to fill.",
 )
 @click.option(
+    "--interval",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 86_400),
+    help="Least seconds between two readings; 0 takes them as they come.",
+)
+@click.option(
     "--content",
     default="json",
     show_default=True,
@@ -118,12 +129,15 @@ def list_(as_json: bool, aws: bool) -> None:
 @json_option
 @aws_option  # fmt: skip
 def run(
-    name: str, source: IO[str], batch: int, age: float, content: Content, as_json: bool, aws: bool
-) -> int:
+    name: str, source: IO[str], batch: int, age: float, interval: float, content: Content,
+    as_json: bool, aws: bool,
+) -> int:  # fmt: skip
     """Run the device NAME: publish each line of its input.
 
     A line is an object of metrics, {"temperature": 21.5, "door_open": false}, stamped with the
     time it is read; or {"ts": 1795420839206, "metrics": {...}} with the time of its own.
+
+    Interval, batch and age can be changed while it runs: see `penstock device configure`.
     """
     settings = find_target(aws=aws).settings
     try:
@@ -133,10 +147,13 @@ def run(
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
     try:
-        counts = asyncio.run(_run(who, source, BatchLimits(batch, age_s=age), content))
+        counts = asyncio.run(_run(who, source, Reporting(interval, batch, age), content))
     except (ConnectError, PublishRefusedError) as error:
         raise UserError(str(error)) from None
     return _told(name, counts, as_json)
+
+
+device.add_command(configure)
 
 
 def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Identity:
@@ -149,15 +166,24 @@ def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Ident
 
 
 async def _run(
-    who: identity.Identity, source: IO[str], limits: BatchLimits, content: Content
+    who: identity.Identity, source: IO[str], reporting: Reporting, content: Content
 ) -> RunCounts:
-    client = TelemetryClient(who, limits=limits, content=content)
+    limits = BatchLimits(reporting.batch, age_s=reporting.age_s)
+    presence, pace = Presence(who.device_id), Pace(reporting.interval_s)
+    client = TelemetryClient(who, limits=limits, content=content, will=presence.will)
+    presence.announce(client.connection)
+    follow_shadow(client, reporting, pace, _complain)
     return await run_device(
         client,
         _lines(source),
         now_ms=lambda: time.time_ns() // 1_000_000,
-        complain=lambda sentence: print(f"penstock: {sentence}", file=sys.stderr),
+        complain=_complain,
+        pace=pace,
     )
+
+
+def _complain(sentence: str) -> None:
+    print(f"penstock: {sentence}", file=sys.stderr)
 
 
 async def _lines(source: IO[str]) -> AsyncIterator[str]:

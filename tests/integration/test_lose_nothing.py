@@ -72,6 +72,21 @@ def test_what_the_rule_could_not_put_into_the_stream_arrives_after_a_redrive(up:
     assert up.penstock("rejects", "redrive-rule-errors").code == 0
 
 
+def test_a_device_is_configured_while_it_is_away_and_while_it_runs(up: Up) -> None:
+    assert up.penstock("device", "create", "remote-1").code == 0
+    away = up.penstock("device", "configure", "remote-1", "--batch", "2", "--wait", "0")
+    assert (away.code, "has not reported yet" in away.err) == (0, True)
+    lines = "".join(f'{{"a": {i}}}\n' for i in range(4))
+    ran = up.penstock("device", "run", "remote-1", "--interval", "0.5", stdin=lines)
+    assert ran.code == 0, ran.err
+    shown = up.penstock("device", "configure", "remote-1", "--json").json
+    assert shown["desired"] == {"batch": 2}
+    assert shown["reported"] == {"interval_s": 0.5, "batch": 2, "age_s": 1.0, "rejected": []}
+    assert "0.5" in up.penstock("device", "configure", "remote-1").out
+    wrong = up.penstock("device", "configure", "no/name")
+    assert (wrong.code, "is not a device name" in wrong.err) == (1, True)
+
+
 def _waiting(sqs: Any, url: str) -> int:
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])[
         "Attributes"
