@@ -132,6 +132,7 @@ class LocalStack:
                 "ShardCount": str(self._options.shards),
                 "DeletionProtection": "false",
                 "WithSimulator": "true",
+                "Acknowledge": str(settings.acknowledge).lower(),
             },
             on_event=lambda _: None,
             interval=0.1,

@@ -15,6 +15,7 @@ from cfnlint.decode import decode
 from infra.deploy import TEMPLATE
 from ingest.settings import Settings
 from ingest.topic import (
+    ACKNOWLEDGEMENTS,
     PARTITION_KEY,
     RULE_SQL,
     acknowledgement_topic,
@@ -197,6 +198,18 @@ def test_a_device_connects_and_publishes_as_itself_only() -> None:
     assert (subscribe["Action"], receive["Action"]) == ("iot:Subscribe", "iot:Receive")
     assert subscribe["Resource"] == [f"{prefix}:topicfilter/{topic}" for topic in heard]
     assert receive["Resource"] == [f"{prefix}:topic/{topic}" for topic in heard]
+
+
+def test_a_worker_may_tell_devices_what_is_durable_only_when_that_is_asked_for() -> None:
+    policy = RESOURCES["AcknowledgePolicy"]
+    assert policy["Condition"] == "Acknowledges"
+    assert RAW["Parameters"]["Acknowledge"]["Default"] == "false"
+    assert policy["Properties"]["Roles"] == ["<WorkerRole>"]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    prefix = f"arn:aws:iot:{REGION}:{ACCOUNT}"
+    assert statement["Action"] == "iot:Publish"
+    assert statement["Resource"] == f"{prefix}:topic/{ACKNOWLEDGEMENTS}/*"
+    assert not any(action.startswith("iot:") for action in _actions("WorkerRole"))
 
 
 def _of_thing(topic: str) -> str:
