@@ -19,10 +19,13 @@ from devices.connection import Connection
 from ingest.message import MAX_INTEGER
 from ingest.topic import acknowledgement_topic
 
-OnDurable = Callable[[str, Sequence[range]], None]
-"""Hears a boot and ranges of its sequence numbers, sorted and disjoint, that are durable."""
+Range = tuple[int, int]
+"""Sequence numbers from the first to the last, both included."""
 
-_RANGE: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
+OnDurable = Callable[[str, Sequence[Range]], object]
+"""Hears a boot, and which of its sequence numbers are durable: sorted, disjoint ranges."""
+
+_TEXT: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
 
 
 class _Acknowledgement(Struct):
@@ -32,7 +35,7 @@ class _Acknowledgement(Struct):
 _decode: Final = msgspec.json.Decoder(_Acknowledgement).decode
 
 
-def parse(payload: bytes) -> Mapping[str, Sequence[range]]:
+def parse(payload: bytes) -> Mapping[str, Sequence[Range]]:
     """The acknowledged sequence numbers by boot.
 
     :raises ValueError: when this is no acknowledgement; then nothing of it counts.
@@ -55,14 +58,14 @@ def hear(connection: Connection, device_id: str, on_durable: OnDurable) -> None:
     connection.subscribe(acknowledgement_topic(device_id), handler)
 
 
-def _ranges(text: str) -> Sequence[range]:
-    found: list[range] = []
+def _ranges(text: str) -> Sequence[Range]:
+    found: list[Range] = []
     for part in text.split(","):
-        match = _RANGE.fullmatch(part)
+        match = _TEXT.fullmatch(part)
         if match is None:
             raise ValueError(f"not a range of ids: {part[:80]!r}")
         first, last = int(match[1]), int(match[2] or match[1])
-        if first > last or last > MAX_INTEGER or (found and first < found[-1].stop):
+        if first > last or last > MAX_INTEGER or (found and first <= found[-1][1]):
             raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
-        found.append(range(first, last + 1))
+        found.append((first, last))
     return found

@@ -179,13 +179,15 @@ class Connection:
         packet = mqtt5.SubscribePacket(
             subscriptions=[mqtt5.Subscription(topic, mqtt5.QoS.AT_LEAST_ONCE) for topic in topics]
         )
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        future: Future[Any] = self._client.subscribe(packet)
-        future.add_done_callback(self._handed_over(_settle_with, answer))
-        try:
-            codes = [int(code) for code in (await answer).reason_codes]
-        except exceptions.AwsCrtError:
-            return  # the connection broke: the next one subscribes
+        codes: Sequence[int] = ()
+        while not codes:  # a connection that breaks ends this, and the next one subscribes
+            answer: asyncio.Future[Any] = self._loop.create_future()
+            future: Future[Any] = self._client.subscribe(packet)
+            future.add_done_callback(self._handed_over(_settle_with, answer))
+            try:
+                codes = [int(code) for code in (await answer).reason_codes]
+            except exceptions.AwsCrtError:
+                await asyncio.sleep(_RECONNECT_MS[0] / 1000)
         refused = [topic for topic, code in zip(topics, codes, strict=True) if code >= 0x80]
         if refused:
             raise SubscribeRefusedError(
