@@ -11,7 +11,12 @@ MEASURES: Final = {
     "P1": "benchmarks.p1_fold",
     "P2": "benchmarks.p2_hot_writes",
     "P3": "benchmarks.p3_memory",
+    "P4": "benchmarks.p4_full_path",
+    "P5": "benchmarks.p5_startup",
     "P6": "benchmarks.p6_archive",
+    "P7": "benchmarks.p7_catch_up",
     "P8": "benchmarks.p8_growth",
+    "P9": "benchmarks.p9_simulator",
+    "P10": "benchmarks.p10_dashboard",
 }
 """Name to module, in the order in which they run."""

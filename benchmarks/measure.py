@@ -108,6 +108,21 @@ def check(
     }
 
 
+def limit(what: str, ours: Samples, *, unit: str, at_most: float) -> Result:
+    """One line of the table for a figure that has no contender: its baseline is the target."""
+    return {
+        "what": what,
+        "unit": unit,
+        "value": ours.median,
+        "baseline": at_most,
+        "ratio": ours.median / at_most,
+        "target": f"<= {at_most:g} {unit}",
+        "met": ours.median <= at_most,
+        "runs": len(ours.values),
+        "spread": ours.spread,
+    }
+
+
 def result(measure: str, checks: Sequence[Result], **more: Any) -> Result:
     """A measure's result: its first check is the headline, and all of them must be met."""
     head = {name: value for name, value in checks[0].items() if name != "what"}

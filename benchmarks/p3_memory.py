@@ -85,6 +85,22 @@ def a_shard(start: Callable[[ExitStack, int], list[int]]) -> float:
     return (sizes[1] - sizes[0]) / (SHARDS - 1)
 
 
+def shards_together(shards: int) -> dict[str, float]:
+    """Memory of a worker's children under load, and how many records a second they take together
+    when each is fed as fast as all of them answer."""
+    lines = list(traffic.lines(500, LINES, 1))
+    with Stub() as endpoint, ExitStack() as stack:
+        roots, children = _start(stack, shards, endpoint, nursery=True)
+        began = time.monotonic()
+        _feed(children, lines, 0.0)
+        seconds = time.monotonic() - began
+        return {
+            "shards": shards,
+            "megabytes": round(pss_mb(pid for root in roots for pid in tree(root)), 1),
+            "records_a_second": round(shards * LINES * traffic.RECORDS_A_LINE / seconds),
+        }
+
+
 def _spawn(stack: ExitStack, command: list[str], environment: dict[str, str]) -> Process:
     process = subprocess.Popen(
         command,
@@ -117,6 +133,15 @@ def _stock(stack: ExitStack, shards: int) -> list[int]:
 def _ours(
     stack: ExitStack, shards: int, endpoint: str, lines: list[bytes], *, nursery: bool
 ) -> list[int]:
+    roots, children = _start(stack, shards, endpoint, nursery=nursery)
+    _feed(children, lines, LINE_EVERY_S)
+    return [pid for root in roots for pid in tree(root)]
+
+
+def _start(
+    stack: ExitStack, shards: int, endpoint: str, *, nursery: bool
+) -> tuple[list[int], list[Process]]:
+    """The processes at the top, and the children that have taken their shards."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     environment = _environment(endpoint)
     roots = []
@@ -125,20 +150,23 @@ def _ours(
         roots.append(_spawn(stack, command, environment).pid)
     command = child_command(directory if nursery else None)
     children = [_spawn(stack, command, environment) for _ in range(shards)]
-    roots += [child.pid for child in children]
     for number, child in enumerate(children):
         _say(child, b'{"action":"initialize","shardId":"shardId-%012d"}' % number)
     for child in children:
         _hear(child)
+    return [*roots, *(child.pid for child in children)], children
+
+
+def _feed(children: list[Process], lines: list[bytes], every_s: float) -> None:
+    """Each line to every child, no sooner than all have answered and its time has come."""
     began = time.monotonic()
     for place, line in enumerate(lines):
         for child in children:
             _say(child, line)
         for child in children:
             _hear(child)
-        due = began + (place + 1) * LINE_EVERY_S
+        due = began + (place + 1) * every_s
         time.sleep(max(0.0, due - time.monotonic()))
-    return [pid for root in roots for pid in tree(root)]
 
 
 def _say(child: Process, line: bytes) -> None:

@@ -5,6 +5,8 @@ same number of records; a minute of the stream's own time passes every 60,000 re
 shard at its limit of 1,000 records a second, and each flush takes place when it would. Memory
 is what the process grew by from the first record to its highest, so it holds what is waiting,
 the open windows, the roster and the open segment. The baseline is 100 devices.
+
+1 to 16 shards run as a worker runs them, forked by its nursery, each fed as fast as it answers.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import subprocess
 import sys
 
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
+from benchmarks.p3_memory import shards_together
 from consumers.worker import ARROW
 
 DEVICES = (100, 1_000, 10_000, 100_000)
 RECORDS = 60_000
 RUNS = 5
+SHARDS = (1, 2, 4, 8, 16)
 
 
 def run(progress: Progress) -> Result:
@@ -68,4 +72,10 @@ def run(progress: Progress) -> Result:
         }
         for devices in DEVICES
     ]
-    return result("growth with the devices on a shard", checks, points=points)
+    progress("1 to 16 shards …")
+    return result(
+        "growth with the devices on a shard, and with the shards of a worker",
+        checks,
+        points=points,
+        shards=[shards_together(shards) for shards in SHARDS],
+    )

@@ -41,7 +41,7 @@ class Message(BaseModel):
     readings: list[Reading] = Field(min_length=1, max_length=1000)
 
 
-class Processor(processor.RecordProcessorBase):
+class Processor(processor.RecordProcessorBase):  # type: ignore[misc]
     """The sample's shape: fold, flush now and then, checkpoint now and then."""
 
     def initialize(self, initialize_input: Any) -> None:

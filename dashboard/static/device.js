@@ -162,7 +162,7 @@ export function deviceView(main, live, id) {
     const shade = color("--accent");
     return {
       width: Math.max(240, chart.box.clientWidth || main.clientWidth - 40), height: 220,
-      scales: { x: { time: true } }, cursor: { points: { size: 6 } },
+      scales: { x: { time: true }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 } },
       axes: [{ ...axis }, { ...axis, size: 62 }],
       series: [{}, { label: "max", stroke: `${shade}00`, points: { show: false } }, { label: "min", stroke: `${shade}00`, points: { show: false } },
         { label: "mean", stroke: shade, width: 2, points: { size: 4 } }],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Iterator
@@ -153,11 +154,14 @@ def test_it_fits_both_widths_in_both_schemes(
     page = context.new_page()
     page.goto(up.url)
     expect(page.locator("tbody tr[data-device]").first).to_be_visible(timeout=30_000)
-    for name, address in (("fleet", "#/"), ("stream", "#/stream")):
+    folder = IMAGES if os.environ.get("PENSTOCK_SCREENSHOTS") else tmp_path
+    link = page.locator("tbody a", has_text="sim-").first.get_attribute("href") or ""
+    for name, address in (("fleet", "#/"), ("stream", "#/stream"), ("device", link)):
         page.goto(f"{up.url}/{address}")
-        expect(page.locator("tbody tr").first).to_be_visible()
+        drawn = "section[data-metric] canvas" if name == "device" else "tbody tr"
+        expect(page.locator(drawn).first).to_be_visible(timeout=15_000)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        page.screenshot(path=tmp_path / f"{name}-{scheme}-{width}.png")
+        page.screenshot(path=folder / f"{name}-{scheme}-{width}.png")
     ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 200) == (scheme == "dark")
     context.close()

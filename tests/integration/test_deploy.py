@@ -229,6 +229,18 @@ def test_the_worker_writes_hot_items_and_cannot_delete_them(pipeline: Target) ->
     assert _denied(dynamodb.delete_table, TableName=table)
 
 
+def test_the_worker_says_how_it_is_and_reads_nobody_s_words(pipeline: Target) -> None:
+    dynamodb, table = pipeline.client("dynamodb", "worker"), pipeline.settings.status_table
+    key = {"worker": {"S": "role"}}
+    dynamodb.put_item(TableName=table, Item=key)
+    assert _denied(dynamodb.get_item, TableName=table, Key=key)
+    assert _denied(dynamodb.scan, TableName=table)
+    assert _denied(dynamodb.delete_item, TableName=table, Key=key)
+    dashboard = pipeline.client("dynamodb", "dashboard")
+    assert dashboard.scan(TableName=table)["Items"] == [key]
+    assert _denied(dashboard.put_item, TableName=table, Item=key)
+
+
 def test_the_worker_keeps_its_leases_and_no_other_tables(pipeline: Target) -> None:
     application = pipeline.settings.application
     for suffix in ("-CoordinatorState", "-WorkerMetricStats"):

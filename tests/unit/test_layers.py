@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "devices": {"devices", "ingest"},
     "consumers": {"consumers", "ingest"},
     "simulator": {"simulator", "devices", "ingest"},
-    "infra": {"infra", "simulator", "devices", "consumers", "ingest"},
+    "dashboard": {"dashboard", "consumers", "ingest"},
+    "infra": {"infra", "dashboard", "simulator", "devices", "consumers", "ingest"},
 }
 
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.full_path import local_stack
-from benchmarks.measure import Progress, Result, Samples
+from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.p4_full_path import local_stack
 from devices.batch import Batcher, BatchLimits
 from devices.connection import Connection
 from devices.identity import Identity
@@ -50,23 +50,29 @@ def run(progress: Progress) -> Result:
             bare.append(_bare_sdk(fleet))
         streamed = [_into_a_stream(stack.target) for _ in range(RUNS)]
     count = DEVICES * MESSAGES
-    mqtt, sdk, direct = Samples(ours), Samples(bare), Samples(streamed)
-    return {
-        "measure": "simulator over the Device SDK: messages a second and core",
-        "unit": "messages/s/core",
-        "value": round(mqtt.rate(count)),
-        "baseline": round(sdk.rate(count)),
-        "ratio": round(sdk.median / mqtt.median, 3),
-        "target": "reported",
-        "met": True,
-        "runs": RUNS,
-        "spread": round(mqtt.spread, 3),
-        "points": [
-            {"via": "mqtt", "messages_per_s_core": round(mqtt.rate(count)),
-             "devices_per_gb": round(DEVICES / max(Samples(memory).median, 1e-6))},
-            {"via": "kinesis", "messages_per_s_core": round(direct.rate(STREAM_MESSAGES))},
+    devices_per_gb = DEVICES / max(Samples(memory).median, 1e-6)
+    streamed_rate = Samples(streamed).rate(STREAM_MESSAGES)
+    checks = [
+        check(
+            "messages a second and core over the Device SDK, against the bare SDK",
+            Samples(ours), Samples(bare), unit="/s", scale=lambda seconds: count / seconds,
+        ),
+        check(
+            "messages a second and core straight into Kinesis, against over the SDK",
+            Samples(streamed), Samples([s * STREAM_MESSAGES / count for s in ours]),
+            unit="/s", scale=lambda seconds: STREAM_MESSAGES / seconds,
+        ),
+    ]  # fmt: skip
+    return result(
+        "what the simulator costs",
+        checks,
+        devices_per_gb=round(devices_per_gb),
+        points=[
+            {"via": "mqtt", "messages_per_s_core": round(Samples(ours).rate(count)),
+             "devices_per_gb": round(devices_per_gb)},
+            {"via": "kinesis", "messages_per_s_core": round(streamed_rate)},
         ],
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 def _over_mqtt(target: Target, fleet: Sequence[Identity]) -> tuple[float, float]:

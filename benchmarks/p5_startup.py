@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from benchmarks.measure import Progress, Result, Samples
+from benchmarks.measure import Progress, Result, Samples, limit, result
 
 RUNS: Final = 5
 TARGET_S: Final = 15.0
@@ -32,22 +32,14 @@ def run(progress: Progress) -> Result:
         totals.append(total)
         for name, seconds in parts.items():
             stages[name].append(seconds)
-    figures = Samples(totals)
-    return {
-        "measure": "penstock up to the first window readable, empty lease table",
-        "unit": "s",
-        "value": round(figures.median, 2),
-        "baseline": TARGET_S,
-        "ratio": round(figures.median / TARGET_S, 3),
-        "target": "<= 15 s",
-        "met": figures.median <= TARGET_S,
-        "runs": RUNS,
-        "spread": round(figures.spread, 3),
-        "points": [
+    return result(
+        "penstock up to the first window readable, empty lease table",
+        [limit("penstock up to the first window", Samples(totals), unit="s", at_most=TARGET_S)],
+        points=[
             {"stage": name, "seconds": round(Samples(seconds).median, 2)}
             for name, seconds in stages.items()
         ],
-    }
+    )
 
 
 def _start(folder: Path) -> tuple[float, dict[str, float]]:

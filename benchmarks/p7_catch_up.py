@@ -22,17 +22,15 @@ from typing import Any, Final
 
 import msgspec
 
-from benchmarks.full_path import children_of, process_cpu_s, tree_cpu_s
-from benchmarks.measure import Progress, Result, Samples
+from benchmarks.measure import Progress, Result, Samples, check, result
+from benchmarks.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
+from benchmarks.stand import deployed
 from benchmarks.traffic import lines
 from consumers import daemon
 from consumers.leases import create_leases
 from consumers.process import spawn, stop
 from consumers.worker import Worker, daemon_environment
-from infra.deploy import deploy
-from infra.emulator import Emulator
-from infra.local import LOCAL_SETTINGS
-from infra.target import LOCAL_KEYS, Target
+from infra.target import LOCAL_KEYS
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
 from ingest.tiers import DEFAULT_TIERS
@@ -58,19 +56,18 @@ def run(progress: Progress) -> Result:
             shares.append(share)
             progress(f"stock, run {number + 1} of {RUNS}")
             stock.append(bench.stock(number))
-    mine, theirs = Samples(ours), Samples(stock)
-    return {
-        "measure": f"worker catching up {TOTAL:,} readings, {SHARDS} shards",
-        "unit": "readings/s",
-        "value": round(mine.rate(TOTAL)),
-        "baseline": round(theirs.rate(TOTAL)),
-        "ratio": round(theirs.median / mine.median, 2),
-        "target": ">= 2 x a stock KCL application",
-        "met": theirs.median / mine.median >= 2,
-        "runs": RUNS,
-        "spread": round(mine.spread, 3),
-        "cpu_s": {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]},
-    }
+    cpu = {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]}
+    return result(
+        f"a worker catching up {TOTAL:,} readings, {SHARDS} shards",
+        [
+            check(
+                "readings a second, against a stock KCL application", Samples(ours), Samples(stock),
+                unit="/s", at_least=2, scale=lambda seconds: TOTAL / seconds,
+            )
+        ],
+        cpu_s=cpu,
+        points=[{"part": name, "cpu_s": seconds} for name, seconds in cpu.items()],
+    )  # fmt: skip
 
 
 class _Bench:
@@ -78,28 +75,18 @@ class _Bench:
 
     def __init__(self, folder: Path, stack: ExitStack, progress: Progress) -> None:
         self._folder = folder
-        self._emulator = Emulator.start(folder / "aws")
-        stack.callback(self._emulator.stop)
-        self._settings = Settings(
-            **{
-                **LOCAL_SETTINGS,
-                "endpoint_url": self._emulator.endpoint_url,
-                "tiers": DEFAULT_TIERS,
-                "segment_age_s": 2.0,
-                "shutdown_grace_s": 1,
-                "failover_ms": 10_000,  # the emulator is busy
-                "max_records": 1000,
-            }
+        self._target, self._emulator = stack.enter_context(
+            deployed(
+                folder,
+                SHARDS,
+                tiers=DEFAULT_TIERS,
+                segment_age_s=2.0,
+                shutdown_grace_s=1,
+                failover_ms=10_000,  # the emulator is busy
+                max_records=1000,
+            )
         )
-        self._target = Target(self._settings, account="", local=True)
-        self._target.account = self._target.client("sts").get_caller_identity()["Account"]
-        deploy(
-            self._target.client("cloudformation"),
-            self._settings.stack,
-            {"ShardCount": str(SHARDS), "DeletionProtection": "false", "WithSimulator": "false"},
-            on_event=lambda _: None,
-            interval=0.05,
-        )
+        self._settings = self._target.settings
         self._kinesis, self._dynamodb = (self._target.client(s) for s in ("kinesis", "dynamodb"))
         progress(f"loading {TOTAL:,} readings")
         put_all(
@@ -124,7 +111,7 @@ class _Bench:
             emulator = tree_cpu_s(self._emulator.pid)
             seconds = self._follow(settings, lambda: children_of(worker.pid), lambda: True)
             daemon_s = process_cpu_s(worker.pid)
-            children = sum(tree_cpu_s(child) for child in children_of(worker.pid))
+            children = children_cpu_s(worker)
             return seconds, {
                 "daemon": daemon_s,
                 "children": children,
