@@ -7,19 +7,21 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consumers.ids import IdSet
-from devices.acknowledgements import hear
-from devices.batch import BatchLimits, Outgoing
-from devices.client import TelemetryClient
+from devices.batch import BatchLimits
 from devices.identity import load
+from devices.spool import Spool
+from devices.spooled import SpooledClient
 from simulator.observe import ArchiveRow, Clients, observe
 from tests.harness import command
 from tests.harness.processes import await_value, children_of, daemon_of
+from tests.integration.conftest import eventually
 from tests.integration.test_commands import Up, windows
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lose-nothing")]
@@ -103,8 +105,18 @@ def test_a_device_is_configured_while_it_is_away_and_while_it_runs(up: Up) -> No
 Ids = set[tuple[str, int]]
 
 
+def observed_ids(up: Up, device: str) -> Ids:
+    """The ids of a device that are in the windows."""
+    return _observed(up, device)[0]
+
+
 def durable(up: Up, device: str) -> Ids:
     """The ids of a device that are in the windows and in the archive."""
+    hot, rows = _observed(up, device)
+    return hot & rows
+
+
+def _observed(up: Up, device: str) -> tuple[Ids, Ids]:
     target = up.root()
     clients = Clients(target.client("dynamodb"), target.client("s3"))
     found = observe(clients, target.settings, target.account, [device])
@@ -116,73 +128,53 @@ def durable(up: Up, device: str) -> Ids:
                 bounds = IdSet.load({boot: text["S"]}).bounds[boot]
                 for start, end in zip(bounds[0::2], bounds[1::2], strict=True):
                     hot |= {(boot, seq) for seq in range(start, end)}
-    return hot & rows
+    return hot, rows
 
 
-class Keeper:
-    """A device that keeps what it sent until it is acknowledged as durable."""
-
-    def __init__(self, up: Up, device: str) -> None:
-        self.up, self.device = up, device
-        self.client = TelemetryClient(
-            load(up.folder / up.root().settings.devices_dir, device), limits=BatchLimits(5)
-        )
-        self.kept: list[Outgoing] = []
-        self.acknowledged: Ids = set()
-        self.early: Ids = set()
-        self._acks: asyncio.Queue[Ids] = asyncio.Queue()
-        hear(self.client.connection, device, self._on_durable)
-
-    def _on_durable(self, boot: str, ranges: Sequence[range]) -> None:
-        self._acks.put_nowait({(boot, seq) for one in ranges for seq in one})
-
-    async def send(self, readings: int) -> None:
-        for number in range(readings):
-            at = time.time_ns() // 1_000_000
-            for message in self.client.batcher.add(at, {"a": float(number)}):
-                self.kept.append(message)
-                await self.client.send(message)
-
-    async def until_nothing_is_kept(self) -> int:
-        """Wait for acknowledgements; what gets none in time is sent again. How many were."""
-        again = 0
-        while self.kept:
-            try:
-                ids = await asyncio.wait_for(self._acks.get(), 12)
-            except TimeoutError:
-                for message in self.kept:
-                    await self.client.send(message)
-                again += len(self.kept)
-                continue
-            self.early |= ids - await asyncio.to_thread(durable, self.up, self.device)
-            self.acknowledged |= ids
-            self.kept = [message for message in self.kept if not self._is_acknowledged(message)]
-        return again
-
-    def _is_acknowledged(self, message: Outgoing) -> bool:
-        numbers = range(message.seq, message.seq + message.readings)
-        return {(message.boot, seq) for seq in numbers} <= self.acknowledged
-
-
-def test_a_device_is_told_what_is_in_both_stores_also_after_its_worker_was_killed(up: Up) -> None:
+def test_a_device_is_told_what_is_in_both_stores_also_after_its_worker_was_killed(
+    up: Up, tmp_path: Path
+) -> None:
+    """Its spool keeps what is not told of and sends it again: acknowledgements that die with the
+    worker come with the next one."""
     assert up.penstock("device", "create", "keeper-1").code == 0
+    identity = load(up.folder / up.root().settings.devices_dir, "keeper-1")
+    told: list[tuple[Ids, Ids]] = []  # what was acknowledged, and of that what was not durable
 
-    async def scenario() -> Keeper:
-        keeper = Keeper(up, "keeper-1")
-        async with keeper.client:
-            await keeper.send(20)
-            await keeper.until_nothing_is_kept()
-            await keeper.send(20)
+    async def scenario(spool: Spool) -> str:
+        client = SpooledClient(
+            identity, spool, limits=BatchLimits(5, age_s=0.1), durable=True, durable_s=10
+        )
+        forget = client.is_durable
+
+        def is_durable(boot: str, ranges: Iterable[tuple[int, int]]) -> None:
+            spans = list(ranges)
+            ids = {(boot, seq) for first, last in spans for seq in range(first, last + 1)}
+            told.append((ids, ids - durable(up, "keeper-1")))
+            forget(boot, spans)
+
+        client.is_durable = is_durable  # type: ignore[method-assign]
+
+        def take(readings: int) -> None:
+            for number in range(readings):
+                client.add(time.time_ns() // 1_000_000, {"a": float(number)})
+
+        async with client:
+            take(20)
+            await client.drained()
+            take(20)
+            await asyncio.to_thread(eventually, lambda: len(observed_ids(up, "keeper-1")) >= 40)
             for pid in [*children_of(up.process.pid), daemon_of(up.process.pid)]:
                 os.kill(pid or 0, signal.SIGKILL)
-            await keeper.send(10)
-            await keeper.until_nothing_is_kept()
-        return keeper
+            take(10)
+            await client.drained()
+        return spool.boot
 
-    keeper = asyncio.run(asyncio.wait_for(scenario(), 150))
-    assert keeper.acknowledged == {(keeper.client.batcher.boot, seq) for seq in range(50)}
-    assert keeper.acknowledged == durable(up, "keeper-1")
-    assert keeper.early == set()
+    with Spool(tmp_path, now=lambda: time.time_ns() // 1_000_000) as spool:
+        boot = asyncio.run(asyncio.wait_for(scenario(spool), 150))
+        assert len(spool) == 0
+    every = {(boot, seq) for seq in range(50)}
+    assert set().union(*(ids for ids, _ in told)) == every == durable(up, "keeper-1")
+    assert [early for _, early in told if early] == []
     assert windows(up, "keeper-1", "1h", 50)["n"] == 50
     status = up.penstock("status", "--json").json
     assert "acknowledgements" in str(status)

@@ -252,3 +252,21 @@ def test_nothing_of_it_is_loaded_by_a_worker_that_does_not_acknowledge() -> None
 
     loaded = modules_of("consumers.child") | modules_of("consumers.nursery")
     assert not {"consumers.acknowledge", "consumers.acknowledger"} & loaded
+
+
+def test_what_was_not_told_is_told_when_its_device_sends_it_again_and_counts_once() -> None:
+    shard, dynamo, s3 = Shard(), MemoryDynamo(), MemoryS3()
+    told = Told(dynamo, s3)
+    body = payload("boot-one", 0, [(NOW, {"a": 1.0}), (NOW + 1, {"a": 2.0})])
+    shard.put("pump-1", body, NOW, NOW)
+    killed = open_worker(shard, dynamo, s3, lambda: 0.0)  # after its checkpoint, before it told
+    killed.process(shard.records)
+    killed.commit()
+    windows = {key: item["n"] for key, item in dynamo.tables["windows"].items()}
+    following = worker(shard, dynamo, s3, told)
+    assert shard.lag() == 0
+    shard.put("pump-1", body, NOW + 5, NOW + 5)
+    following.process(shard.records[shard.start() :])
+    following.commit()
+    assert told.ids == {("boot-one", 0), ("boot-one", 1)}
+    assert {key: item["n"] for key, item in dynamo.tables["windows"].items()} == windows
