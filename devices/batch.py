@@ -58,7 +58,7 @@ class Batcher:
     def __init__(
         self, limits: BatchLimits, boot: str | None = None, *, content: Content = "json"
     ) -> None:
-        self.limits = limits
+        self._limits = limits
         self._content = content
         self.boot = boot or secrets.token_hex(8)
         self._next = 0
@@ -77,11 +77,11 @@ class Batcher:
         encode(Message(VERSION, self.boot, self._next, [reading]), self._content)
         size = len(write(reading, self._content)) + 1
         ready = []
-        if self._open and self._size + size + ROOM > self.limits.bytes:
+        if self._open and self._size + size + ROOM > self._limits.bytes:
             ready += self.flush()
         self._open.append(reading)
         self._size += size
-        if len(self._open) >= self.limits.readings:
+        if len(self._open) >= self._limits.readings:
             ready += self.flush()
         return ready
 

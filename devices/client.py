@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from devices.batch import Batcher, BatchLimits, Outgoing
-from devices.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError, Will
+from devices.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError
 from devices.identity import Identity
 from ingest.message import MAX_PAYLOAD_BYTES, Content
 from ingest.topic import basic_ingest_topic
@@ -47,6 +47,21 @@ class Observer(Protocol):
         """The broker has it."""
 
 
+class Link(Protocol):
+    """What carries messages: a :class:`~devices.connection.Connection`, or what stands for it."""
+
+    count: int
+
+    async def open(self, timeout_s: float) -> None:
+        """Connect."""
+
+    async def publish(self, topic: str, payload: bytes) -> int | None:
+        """Publish once; the reason code, or ``None`` when there was no answer."""
+
+    async def stop(self) -> None:
+        """Disconnect for good."""
+
+
 class TelemetryClient:
     """One device's client. Use as an async context manager, on one event loop."""
 
@@ -58,11 +73,12 @@ class TelemetryClient:
         window: int = WINDOW,
         observer: Observer | None = None,
         close_s: float = 30.0,
+        connection: Link | None = None,
         content: Content = "json",
-        will: Will | None = None,
     ) -> None:
         """``window`` is the most messages in flight; ``close_s`` how long :meth:`close` waits
-        for acknowledgements; ``content`` how messages are written.
+        for acknowledgements; ``connection`` is another than the identity's to its broker;
+        ``content`` is how messages are written.
 
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
@@ -78,7 +94,7 @@ class TelemetryClient:
         self._flushes: set[asyncio.Task[None]] = set()
         self._age: asyncio.TimerHandle | None = None
         self._taken = self._acknowledged = 0
-        self._connection = self.connection = Connection(identity, will=will)
+        self._connection: Link = connection or Connection(identity)
         self.failure: BaseException | None = None
 
     async def __aenter__(self) -> TelemetryClient:
@@ -116,10 +132,6 @@ class TelemetryClient:
             await self.send(message)
         if self._age is None and len(self.batcher):
             self._age = self._loop.call_later(self._limits.age_s, self._aged)
-
-    def limit(self, limits: BatchLimits) -> None:
-        """Batch by other limits from the next reading on."""
-        self._limits = self.batcher.limits = limits
 
     async def flush(self) -> None:
         """Send the open message, full or not."""

@@ -10,13 +10,12 @@ that stays rejected makes no endless conversation.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from devices.connection import Connection
 from ingest.message import MAX_READINGS
 from ingest.topic import shadow_topic
 
@@ -102,6 +101,19 @@ class _Error(Struct):
     message: str = ""
 
 
+class Subscribes(Protocol):
+    """What is needed of a :class:`~devices.connection.Connection`."""
+
+    def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Hear a topic."""
+
+    def after_connecting(self, greeting: Callable[[], Awaitable[None]]) -> None:
+        """Be called after each connection."""
+
+    def post(self, topic: str, payload: bytes) -> None:
+        """Publish without waiting."""
+
+
 class RemoteConfiguration:
     """Keeps a device and its shadow in agreement. All calls are the event loop's."""
 
@@ -110,7 +122,6 @@ class RemoteConfiguration:
         device_id: str,
         reporting: Reporting,
         *,
-        publish: Callable[[str, bytes], None],
         changed: Callable[[Reporting], None],
         complain: Callable[[str], None],
     ) -> None:
@@ -119,14 +130,16 @@ class RemoteConfiguration:
         self.reporting = reporting
         self.rejected: Mapping[str, Rejected] = {}
         self._device_id = device_id
-        self._publish = publish
+        self._publish: Callable[[str, bytes], None]
         self._changed = changed
         self._complain = complain
         self._version = 0
         self._said: dict[str, Any] | None = None
 
-    def attach(self, connection: Connection) -> None:
-        """Hear the shadow from the next connection on, and ask for it after each."""
+    def attach(self, connection: Subscribes) -> None:
+        """Hear the shadow by this connection instead of an earlier one, and ask for it each time
+        that it opens."""
+        self._publish = connection.post
         for call, handler in (
             ("get/accepted", self.on_document),
             ("get/rejected", self.on_error),

@@ -1,4 +1,4 @@
-"""Run one real device: readings as JSON lines in, telemetry out."""
+"""Run one real device: readings as JSON lines in, telemetry out, by way of its spool."""
 
 from __future__ import annotations
 
@@ -8,37 +8,50 @@ from typing import Any, NamedTuple
 import msgspec
 
 from devices.batch import BatchLimits
-from devices.client import TelemetryClient
 from devices.pace import Pace
 from devices.remote import RemoteConfiguration, Reporting
+from devices.session import Session
+from devices.spool import SpoolFullError
+from devices.spooled import SpooledClient
+
+DRAIN_S = 30.0
 
 
 class RunCounts(NamedTuple):
-    """What became of the lines."""
+    """What became of the lines: readings taken, lines skipped because they break the contract,
+    readings refused by a full spool, readings that were dropped from it, and readings that still
+    wait in it."""
 
     readings: int
     skipped: int
-    unacknowledged: int
+    refused: int
+    dropped: int
+    waiting: int
 
 
 async def run_device(
-    client: TelemetryClient,
+    client: SpooledClient,
     lines: AsyncIterable[str],
     *,
     now_ms: Callable[[], int],
     complain: Callable[[str], None],
+    drain_s: float = DRAIN_S,
     pace: Pace | None = None,
 ) -> RunCounts:
-    """Publish each line until they end; with a ``pace``, a line a turn.
+    """Take each line until they end, one a turn of the ``pace``, then wait up to
+    ``drain_s`` for what is not acknowledged.
 
     A line is either the metrics, ``{"temperature": 21.5}``, stamped with the time it was read,
     or a reading, ``{"ts": 1795420839206, "metrics": {…}}``. One that is neither is skipped, and
-    ``complain`` hears why.
+    ``complain`` hears why; it hears once of a full spool, and when it takes readings again.
     """
-    readings = skipped = number = 0
+    readings = skipped = refused = number = 0
+    full = False
+    dropped = client.spool.dropped
+    waiting = 0
     pace = pace or Pace()
     source = aiter(lines)
-    await client.connect()
+    client.start()
     try:
         while True:
             await pace.turn()
@@ -49,34 +62,43 @@ async def run_device(
                 continue
             try:
                 ts, metrics = parse_line(line, now_ms)
-                await client.add(ts, metrics)
-                readings += 1
+                client.add(ts, metrics)
+            except SpoolFullError as error:
+                refused += 1
+                if not full:
+                    complain(f"line {number}: {error}")
+                full = True
+                continue
             except ValueError as error:
                 skipped += 1
                 complain(f"line {number} is skipped: {error}")
+                continue
+            readings += 1
+            if full:
+                complain(f"line {number}: the spool takes readings again, {refused} were refused")
+            full = False
     finally:
-        unacknowledged = await client.close()
-    return RunCounts(readings, skipped, unacknowledged)
+        waiting = await client.close(drain_s)
+    return RunCounts(readings, skipped, refused, client.spool.dropped - dropped, waiting)
 
 
 def follow_shadow(
-    client: TelemetryClient, reporting: Reporting, pace: Pace, complain: Callable[[str], None]
+    client: SpooledClient,
+    session: Session,
+    reporting: Reporting,
+    pace: Pace,
+    complain: Callable[[str], None],
 ) -> RemoteConfiguration:
-    """Have the device's shadow set pace and batching from the next connection on."""
+    """Have the device's shadow set pace and batching, by each connection of the session."""
 
     def changed(new: Reporting) -> None:
         pace.interval_s = new.interval_s
-        client.limit(BatchLimits(new.batch, age_s=new.age_s))
+        client.limits = BatchLimits(new.batch, age_s=new.age_s)
 
-    connection = client.connection
     remote = RemoteConfiguration(
-        client.identity.device_id,
-        reporting,
-        publish=connection.post,
-        changed=changed,
-        complain=complain,
+        client.identity.device_id, reporting, changed=changed, complain=complain
     )
-    remote.attach(connection)
+    session.prepare(remote.attach)
     return remote
 
 

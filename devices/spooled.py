@@ -14,9 +14,8 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
-from devices.acknowledgements import hear
 from devices.batch import BatchLimits, Outgoing
 from devices.client import (
     WINDOW,
@@ -27,12 +26,28 @@ from devices.client import (
 )
 from devices.identity import Identity
 from devices.spool import Batch, Spool
+from ingest.message import Content
 
 RETRY_S: Final = (1.0, 60.0)
 CONNECT_S: Final = 20.0
 DURABLE_S: Final = 120.0
 
 Order = Literal["oldest_first", "live_first"]
+
+
+class ClientFactory(Protocol):
+    """Makes a client that is not connected."""
+
+    def __call__(
+        self,
+        identity: Identity,
+        *,
+        limits: BatchLimits | None = None,
+        window: int = WINDOW,
+        observer: Observer | None = None,
+        close_s: float = 30.0,
+    ) -> TelemetryClient:
+        """As :class:`~devices.client.TelemetryClient`."""
 
 
 class SpooledClient:
@@ -50,11 +65,14 @@ class SpooledClient:
         durable: bool = False,
         durable_s: float = DURABLE_S,
         notice: Callable[[str], None] = lambda _: None,
+        client: ClientFactory = TelemetryClient,
+        content: Content = "json",
     ) -> None:
         """``order`` says whether what waited goes before or after what is being measured.
         With ``durable`` readings stay until :meth:`is_durable` tells of them; what is not told of
         within ``durable_s`` is published again. ``notice`` hears, in a sentence, why nothing can
-        be sent, each reason once."""
+        be sent, each reason once; ``client`` makes the client of each attempt, and
+        ``content`` is how messages are written."""
         self.identity = identity
         self.spool = spool
         self.limits = limits or BatchLimits()
@@ -64,6 +82,8 @@ class SpooledClient:
         self._durable = durable
         self._durable_s = durable_s
         self._notice = notice
+        self._new_client = client
+        self._content = content
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -90,8 +110,15 @@ class SpooledClient:
         """How many times it connected."""
         return self.client.connections if self.client else 0
 
+    @property
+    def offline(self) -> bool:
+        """Whether it was paused, or not started yet."""
+        return self._work is None
+
     def start(self) -> None:
-        """Begin to connect and to send; does not wait for a network."""
+        """Begin to connect and to send, unless it does; does not wait for a network."""
+        if self._work is not None:
+            return
         self._forget_progress()
         self._work = self._loop.create_task(self._run())
 
@@ -131,6 +158,13 @@ class SpooledClient:
         if self._work is not None and self._work.done():
             self._work.result()
 
+    async def pause(self) -> None:
+        """Lose the network: disconnect, and keep taking readings until :meth:`start`."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
     async def close(self, drain_s: float = 0.0) -> int:
         """Disconnect, after ``drain_s`` at most for what waits; how many readings still do. They
         stay in the spool, which the caller closes."""
@@ -138,10 +172,7 @@ class SpooledClient:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_s):
                     await self.drained()
-        if self._work is not None:
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
-            self._work = None
+        await self.pause()
         return len(self.spool)
 
     # -- sending ---------------------------------------------------------------------------
@@ -151,13 +182,12 @@ class SpooledClient:
         attempt = 0
         said = ""
         while True:
-            client = TelemetryClient(
-                self.identity, limits=self.limits, window=self._window, observer=self._observer,
-                close_s=0.0,
-            )  # fmt: skip
-            if self._durable:
-                hear(client.connection, self.identity.device_id, self.is_durable)
+            client: TelemetryClient | None = None
             try:
+                client = self._new_client(
+                    self.identity, limits=self.limits, window=self._window,
+                    observer=self._observer, close_s=0.0,
+                )  # fmt: skip
                 await client.connect(CONNECT_S)
                 self.client, attempt, said = client, 0, ""
                 await self._send_all(client)
@@ -166,7 +196,9 @@ class SpooledClient:
                     said = str(error)
                     self._notice(f"{error}; {len(self.spool)} readings wait in the spool")
             finally:
-                await client.close()
+                self.client = None
+                if client is not None:
+                    await client.close()
             self._forget_progress()
             attempt = min(attempt + 1, 6)
             least, most = RETRY_S
@@ -184,7 +216,9 @@ class SpooledClient:
             if batch is None:
                 await self._sleep()
                 continue
-            message = Outgoing(batch.boot, batch.seq, len(batch.readings), batch.payload())
+            message = Outgoing(
+                batch.boot, batch.seq, len(batch.readings), batch.payload(self._content)
+            )
             self._unacknowledged += 1
             try:
                 task = await client.send(message)

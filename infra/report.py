@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from infra.demo import DemoRun
 from simulator.verify import Report
@@ -18,6 +18,7 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
         "restarts": run.snapshot["restarts"],
         "conflicts": run.snapshot["conflicts"],
         "seed": run.seed,
+        "faults": run.faults,
     }
 
 
@@ -65,7 +66,15 @@ def report_lines(report: Report) -> list[str]:
     return lines + [f"  ! {difference}" for difference in report.differences]
 
 
-def verdict_line(report: Report) -> str:
+class Judged(Protocol):
+    """What has a verdict."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is exact."""
+
+
+def verdict_line(report: Judged) -> str:
     """The last line."""
     if report.exact:
         return "exact: what was sent is what was aggregated and what was archived"

@@ -161,6 +161,7 @@ class Fleet:
                     await self._send(client, message, number)
             if _every(load.garbage_every, number):
                 made = garbage.make(chance, number)
+                self._ledger.fault("malformed", device.device_id)
                 recorder.expect = made.expect
                 await client.send(made.message)
                 recorder.expect = OK
@@ -168,6 +169,7 @@ class Fleet:
     async def _send(self, client: TelemetryClient, message: Outgoing, number: int) -> None:
         await client.send(message)
         if _every(self._load.duplicate_every, number):
+            self._ledger.fault("duplicates", client.identity.device_id)
             await client.send(message)
 
 

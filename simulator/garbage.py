@@ -16,6 +16,7 @@ class Garbage(NamedTuple):
     expect: str
 
 
+BOOT: Final = "garbage"
 _GOOD: Final = b'{"v":1,"boot":"garbage0","seq":0,"readings":[{"ts":1,"metrics":{"a":1}}]}'
 
 _MAKERS: Final[list[tuple[str, Callable[[random.Random], bytes]]]] = [
@@ -35,4 +36,4 @@ def make(chance: random.Random, number: int) -> Garbage:
     """The ``number``-th piece of garbage of a device; its bytes are its own (``number`` is in
     its identity in the ledger)."""
     expect, maker = chance.choice(_MAKERS)
-    return Garbage(Outgoing("garbage", number, 0, maker(chance)), expect)
+    return Garbage(Outgoing(BOOT, number, 0, maker(chance)), expect)

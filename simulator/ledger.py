@@ -32,7 +32,9 @@ CREATE TABLE message (
     sent_at INTEGER NOT NULL,
     acked_at INTEGER
 );
+CREATE TABLE fault (at INTEGER NOT NULL, kind TEXT NOT NULL, device TEXT NOT NULL);
 """
+_BUSY_S: Final = 30.0
 
 
 class LedgerError(Exception):
@@ -76,14 +78,29 @@ class Ledger:
         if path.exists():
             raise LedgerError(f"{path} exists: name another file, a ledger is of one run")
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._now_ms = now_ms
-        self._open: dict[tuple[str, str, int, bytes], list[int]] = {}
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+        self._begin(path, now_ms)
+        self._db.executescript(_SCHEMA)
         self._db.execute(
             "INSERT INTO meta VALUES ('meta', ?)", (msgspec.json.encode(meta).decode(),)
         )
+
+    @classmethod
+    def join(cls, path: Path, now_ms: Callable[[], int]) -> Ledger:
+        """Write into a ledger that exists, beside others who do.
+
+        :raises LedgerError: when there is none.
+        """
+        _open(path).close()
+        ledger = cls.__new__(cls)
+        ledger._begin(path, now_ms)
+        return ledger
+
+    def _begin(self, path: Path, now_ms: Callable[[], int]) -> None:
+        self.path = path
+        self._now_ms = now_ms
+        self._open: dict[tuple[str, str, int, bytes], list[int]] = {}
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_S)
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;")
         self.sent = self.acked = self.readings = 0
 
     def __enter__(self) -> Ledger:
@@ -115,6 +132,10 @@ class Ledger:
         self._db.execute("UPDATE message SET acked_at = ? WHERE id = ?", (self._now_ms(), row))
         self.acked += 1
 
+    def fault(self, kind: str, device: str) -> None:
+        """Write down that something was made to go wrong."""
+        self._db.execute("INSERT INTO fault VALUES (?, ?, ?)", (self._now_ms(), kind, device))
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -138,6 +159,12 @@ def read_entries(path: Path) -> Iterator[Entry]:
     with closing(_open(path)) as db:
         for row in db.execute(f"SELECT {', '.join(Entry._fields)} FROM message ORDER BY id"):  # noqa: S608
             yield Entry(*row)
+
+
+def read_faults(path: Path) -> dict[str, int]:
+    """How often each kind of fault was made."""
+    with closing(_open(path)) as db:
+        return dict(db.execute("SELECT kind, count(*) FROM fault GROUP BY kind ORDER BY kind"))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -7,20 +7,23 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import IO, Any, get_args
+from typing import IO, Any, Final, Literal, get_args
 
 import rich_click as click
 from botocore.exceptions import ClientError
 from rich.table import Table
 
 from devices import identity, provision
+from devices.acknowledgements import hear
 from devices.batch import BatchLimits
-from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import IdentityError
 from devices.pace import Pace
 from devices.presence import Presence
 from devices.remote import Reporting
-from devices.run import RunCounts, follow_shadow, run_device
+from devices.run import DRAIN_S, RunCounts, follow_shadow, run_device
+from devices.session import Session
+from devices.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
+from devices.spooled import Order, SpooledClient
 from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
@@ -126,16 +129,72 @@ def list_(as_json: bool, aws: bool) -> None:
     type=click.Choice(get_args(Content)),
     help="How messages are written; cbor is a quarter smaller.",
 )
+@click.option(
+    "--durable",
+    is_flag=True,
+    help="Keep each reading until it is in hot store and archive; the stack must acknowledge.",
+)
+@click.option(
+    "--spool-mb",
+    default=64.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Most that may wait on disk for a broker that is away.",
+)
+@click.option(
+    "--spool-days",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="Longest that a reading may wait there.",
+)
+@click.option(
+    "--when-full",
+    type=click.Choice(["refuse", "drop-oldest"]),
+    default="refuse",
+    show_default=True,
+    help="What a full spool does with a new reading.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["oldest-first", "live-first"]),
+    default="oldest-first",
+    show_default=True,
+    help="What goes first when the broker is back.",
+)
+@click.option(
+    "--wait",
+    "drain_s",
+    default=DRAIN_S,
+    show_default=True,
+    type=click.FloatRange(0, 86_400),
+    help="Seconds to wait at the end for what is not acknowledged.",
+)
 @json_option
-@aws_option  # fmt: skip
+@aws_option
 def run(
-    name: str, source: IO[str], batch: int, age: float, interval: float, content: Content,
-    as_json: bool, aws: bool,
-) -> int:  # fmt: skip
+    name: str,
+    source: IO[str],
+    batch: int,
+    age: float,
+    interval: float,
+    content: Content,
+    durable: bool,
+    spool_mb: float,
+    spool_days: float,
+    when_full: str,
+    order: str,
+    drain_s: float,
+    as_json: bool,
+    aws: bool,
+) -> int:
     """Run the device NAME: publish each line of its input.
 
     A line is an object of metrics, {"temperature": 21.5, "door_open": false}, stamped with the
     time it is read; or {"ts": 1795420839206, "metrics": {...}} with the time of its own.
+
+    Each reading is on disk before the next line is read, and stays there until the broker has
+    acknowledged it: without a network, after a kill or a power cut, the next run goes on.
 
     Interval, batch and age can be changed while it runs: see `penstock device configure`.
     """
@@ -147,8 +206,18 @@ def run(
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
     try:
-        counts = asyncio.run(_run(who, source, Reporting(interval, batch, age), content))
-    except (ConnectError, PublishRefusedError) as error:
+        with Spool(
+            who.folder,
+            now=_now_ms,
+            limits=SpoolLimits(int(spool_mb * 2**20), spool_days * 86_400, _WHEN_FULL[when_full]),
+            notice=_complain,
+        ) as spool:
+            if len(spool):
+                say(f"{len(spool)} readings of earlier runs wait in the spool")
+            reporting = Reporting(interval, batch, age)
+            how = {"order": _ORDER[order], "content": content, "durable": durable}
+            counts = asyncio.run(_run(who, spool, source, reporting, how, drain_s))
+    except (SpoolBusyError, SpoolFullError) as error:
         raise UserError(str(error)) from None
     return _told(name, counts, as_json)
 
@@ -165,25 +234,40 @@ def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Ident
     return replace(who, facts=facts)
 
 
+_WHEN_FULL: Final[dict[str, Literal["refuse", "drop_oldest"]]] = {
+    "refuse": "refuse",
+    "drop-oldest": "drop_oldest",
+}
+_ORDER: Final[dict[str, Order]] = {"oldest-first": "oldest_first", "live-first": "live_first"}
+
+
 async def _run(
-    who: identity.Identity, source: IO[str], reporting: Reporting, content: Content
+    who: identity.Identity,
+    spool: Spool,
+    source: IO[str],
+    reporting: Reporting,
+    how: dict[str, Any],
+    drain_s: float,
 ) -> RunCounts:
-    limits = BatchLimits(reporting.batch, age_s=reporting.age_s)
     presence, pace = Presence(who.device_id), Pace(reporting.interval_s)
-    client = TelemetryClient(who, limits=limits, content=content, will=presence.will)
-    presence.announce(client.connection)
-    follow_shadow(client, reporting, pace, _complain)
+    session = Session(will=presence.will)
+    session.prepare(presence.announce)
+    limits = BatchLimits(reporting.batch, age_s=reporting.age_s)
+    client = SpooledClient(who, spool, limits=limits, notice=_complain, client=session, **how)
+    follow_shadow(client, session, reporting, pace, _complain)
+    if how["durable"]:
+        session.prepare(lambda connection: hear(connection, who.device_id, client.is_durable))
     return await run_device(
-        client,
-        _lines(source),
-        now_ms=lambda: time.time_ns() // 1_000_000,
-        complain=_complain,
-        pace=pace,
+        client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s, pace=pace
     )
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _complain(sentence: str) -> None:
-    print(f"penstock: {sentence}", file=sys.stderr)
+    print(f"penstock: {sentence}", file=sys.stderr, flush=True)
 
 
 async def _lines(source: IO[str]) -> AsyncIterator[str]:
@@ -196,11 +280,16 @@ def _told(name: str, counts: RunCounts, as_json: bool) -> int:
     if as_json:
         print_json(document)
     else:
-        say(f"{name}: {counts.readings} readings acknowledged, {counts.skipped} lines skipped")
-    if counts.unacknowledged:
+        say(f"{name}: {counts.readings} readings taken, {counts.skipped} lines skipped")
+    if counts.dropped:
+        say(f"{counts.dropped} old readings were dropped from the full spool")
+    if counts.waiting:
         raise UserError(
-            f"{counts.unacknowledged} messages were not acknowledged in time; is the broker there?"
+            f"{counts.waiting} readings are not acknowledged and wait in the spool: the next run "
+            "sends them"
         )
+    if counts.refused:
+        raise UserError(f"{counts.refused} readings were refused: the spool was full")
     return 1 if counts.skipped else 0
 
 

@@ -11,11 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import rich_click as click
 
 from infra.__main__ import STARTED
-from infra.commands.load import load_options, stop_on_signals
+from infra.commands.load import (
+    Wanted,
+    load_options,
+    scenario_options,
+    stop_on_signals,
+    told,
+)
 from infra.commands.options import json_option
 from infra.console import STDOUT, Stages, UserError, print_json, say
 from infra.demo import run_demo
@@ -23,6 +30,7 @@ from infra.local import LocalOptions, LocalStack
 from infra.read_side import serve_beside
 from infra.report import demo_document, demo_lines
 from infra.runfile import HOME, AlreadyUpError, RunningStack, hold, is_held, running_stack
+from infra.scenario_demo import play_locally
 from simulator.fleet import Load
 
 DOWN_S = 60.0
@@ -44,14 +52,26 @@ EVIDENCE = ("ledger.sqlite", "worker.log", "emulator.log")
 @click.option(
     "--mqtt-port", type=click.IntRange(1, 65535), help="Port of the broker.  [default: a free one]"
 )
+@scenario_options
 @json_option
-def demo(devices: int, load: Load, port: int | None, mqtt_port: int | None, as_json: bool) -> int:
+def demo(
+    devices: int,
+    load: Load,
+    port: int | None,
+    mqtt_port: int | None,
+    wanted: Wanted | None,
+    as_json: bool,
+) -> int:
     """Run the whole path on this machine and check it reading by reading.
 
     Starts an embedded AWS, deploys the template, connects the devices over mTLS, folds what
     they send into windows and an archive, and compares both with what was sent. Exit code 0
     only when they are exactly the same. Needs no account and leaves nothing running.
+
+    With --scenario it plays one, with everything that goes wrong in it.
     """
+    if wanted is not None:
+        return _demo_scenario(wanted, LocalPorts(port, mqtt_port), as_json)
     stopping = threading.Event()
     stages = Stages()
     say(
@@ -79,6 +99,38 @@ def demo(devices: int, load: Load, port: int | None, mqtt_port: int | None, as_j
     else:
         STDOUT.print("\n".join(["", *demo_lines(run)]), markup=False)
     return 0 if run.report.exact else 1
+
+
+class LocalPorts(NamedTuple):
+    """Ports that the user wants; ``None`` is any free one."""
+
+    api: int | None
+    mqtt: int | None
+
+
+def _demo_scenario(wanted: Wanted, ports: LocalPorts, as_json: bool) -> int:
+    stopping, stages = threading.Event(), Stages()
+    scenario = wanted.scenario
+    say(
+        f"penstock demo: {scenario.name}, {scenario.devices} devices, "
+        f"{scenario.seconds:.0f} s, seed {wanted.seed}"
+    )
+    with demo_folder() as folder, stop_on_signals(stopping):
+        options = LocalOptions(folder, port=ports.api, mqtt_port=ports.mqtt)
+        with LocalStack(options, stages, say) as stack, serve_beside(stack.target, 0) as page:
+            say(f"  → watch it on {page.url}")
+            played, document = play_locally(
+                stack,
+                stages,
+                scenario,
+                seed=wanted.seed,
+                directory=folder,
+                started=STARTED,
+                stopping=stopping.is_set,
+            )
+        if not played.exact:
+            keep_evidence(folder)
+    return told(wanted, played, document, as_json=as_json)
 
 
 @click.command()

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from devices.batch import BatchLimits
-from devices.client import TelemetryClient
 from devices.connection import Connection, SubscribeRefusedError
 from devices.identity import Identity
 from devices.pace import Pace
 from devices.presence import Presence
 from devices.remote import Reporting
 from devices.run import follow_shadow, run_device
+from devices.session import Session
+from devices.spool import Spool
+from devices.spooled import SpooledClient
 from infra.target import Target
 from ingest.topic import (
     SHADOW,
@@ -136,19 +139,23 @@ def test_a_device_is_online_while_it_is_and_offline_afterwards(
         watcher.subscribe(presence_topic(device.device_id), heard.put_nowait)
         await _open(watcher)
         presence = Presence(device.device_id, "s1")
-        client = TelemetryClient(device, will=presence.will)
-        presence.announce(client.connection)
+        session = Session(will=presence.will)
+        session.prepare(presence.announce)
+        opened: list[Any] = []
+        session.prepare(opened.append)
+        client = session(device)
+        (connection,) = opened
         await client.connect()
         said = [json.loads(await asyncio.wait_for(heard.get(), 10))]
         if not graceful:  # a second connection of its name: the broker closes the first
-            client.connection._client.stop = lambda _: None
+            connection._client.stop = lambda _: None
             other = Connection(device)
             await other.open(20)
         else:
             await client.close()
         said.append(json.loads(await asyncio.wait_for(heard.get(), 10)))
         if not graceful:
-            del client.connection._client.stop
+            del connection._client.stop
             await client.close()
             await other.stop()
         await watcher.stop()
@@ -186,16 +193,16 @@ def _desire(target: Target, device: str, **desired: Any) -> None:
 
 
 def test_a_running_device_takes_its_interval_and_batch_from_its_shadow_live(
-    pipeline: Target,
+    pipeline: Target, tmp_path: Path
 ) -> None:
     device = _device(pipeline, "remote-1")
     _desire(pipeline, "remote-1", interval_s=3600, batch=3)  # before it connects
     complaints: list[str] = []
 
     async def scenario() -> Any:
-        client = TelemetryClient(device, limits=BatchLimits(1))
-        pace, applied = Pace(), asyncio.Event()
-        remote = follow_shadow(client, Reporting(0.0, 1, 1.0), pace, complaints.append)
+        session, pace, applied = Session(), Pace(), asyncio.Event()
+        client = SpooledClient(device, spool, limits=BatchLimits(1), client=session)
+        remote = follow_shadow(client, session, Reporting(0.0, 1, 1.0), pace, complaints.append)
         taken: list[int] = []
 
         async def lines() -> Any:
@@ -217,8 +224,9 @@ def test_a_running_device_takes_its_interval_and_batch_from_its_shadow_live(
         )
         return counts, taken
 
-    counts, taken = _run(scenario())
-    assert (counts.readings, counts.unacknowledged, taken) == (7, 0, list(range(7)))
+    with Spool(tmp_path, now=lambda: 1) as spool:
+        counts, taken = _run(scenario())
+    assert (counts.readings, counts.waiting, taken) == (7, 0, list(range(7)))
     said = _reported(pipeline, "remote-1")
     assert (said["interval_s"], said["batch"], said["age_s"]) == (0, 3, 1.0)
     assert [one["setting"] for one in said["rejected"]] == ["age_s"]

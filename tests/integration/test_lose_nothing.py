@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from consumers.ids import IdSet
+from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import load
+from devices.session import Session
 from devices.spool import Spool
 from devices.spooled import SpooledClient
 from simulator.observe import ArchiveRow, Clients, observe
@@ -65,7 +67,7 @@ def test_what_the_rule_could_not_put_into_the_stream_arrives_after_a_redrive(up:
     try:
         lines = "".join(f'{{"temperature": {20 + i}}}\n' for i in range(3))
         ran = up.penstock("device", "run", "redriven-1", "--batch", "1", "--json", stdin=lines)
-        assert ran.json["unacknowledged"] == 0
+        assert ran.json["waiting"] == 0
         await_value(lambda: _waiting(sqs, url) == 3 or None, 20, "the rule's errors")
     finally:
         iot.replace_topic_rule(ruleName=rule, topicRulePayload=kept)
@@ -141,18 +143,19 @@ def test_a_device_is_told_what_is_in_both_stores_also_after_its_worker_was_kille
     told: list[tuple[Ids, Ids]] = []  # what was acknowledged, and of that what was not durable
 
     async def scenario(spool: Spool) -> str:
+        session = Session()
         client = SpooledClient(
-            identity, spool, limits=BatchLimits(5, age_s=0.1), durable=True, durable_s=10
-        )
-        forget = client.is_durable
+            identity, spool, limits=BatchLimits(5, age_s=0.1), durable=True, durable_s=10,
+            client=session, content="cbor",
+        )  # fmt: skip
 
         def is_durable(boot: str, ranges: Iterable[tuple[int, int]]) -> None:
             spans = list(ranges)
             ids = {(boot, seq) for first, last in spans for seq in range(first, last + 1)}
             told.append((ids, ids - durable(up, "keeper-1")))
-            forget(boot, spans)
+            client.is_durable(boot, spans)
 
-        client.is_durable = is_durable  # type: ignore[method-assign]
+        session.prepare(lambda connection: hear(connection, "keeper-1", is_durable))
 
         def take(readings: int) -> None:
             for number in range(readings):

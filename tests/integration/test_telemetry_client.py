@@ -21,6 +21,8 @@ from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import Identity
 from devices.provision import Clients, create_device
 from devices.run import RunCounts, run_device
+from devices.spool import Spool
+from devices.spooled import SpooledClient
 from infra.deploy import deploy
 from infra.emulator import Emulator
 from infra.target import Target
@@ -327,10 +329,11 @@ def test_a_devices_bad_lines_are_told_by_number_and_skipped(pipeline: Target) ->
     )
 
     async def scenario() -> RunCounts:
-        client = TelemetryClient(device)
-        return await run_device(client, lines, now_ms=lambda: 7, complain=complaints.append)
+        with Spool(device.folder, now=lambda: 7) as spool:
+            client = SpooledClient(device, spool)
+            return await run_device(client, lines, now_ms=lambda: 7, complain=complaints.append)
 
-    assert _run(scenario()) == RunCounts(readings=2, skipped=5, unacknowledged=0)
+    assert _run(scenario()) == RunCounts(2, skipped=5, refused=0, dropped=0, waiting=0)
     assert [complaint.split(" is skipped: ")[0] for complaint in complaints] == [
         "line 3", "line 5", "line 6", "line 7", "line 8",
     ]  # fmt: skip

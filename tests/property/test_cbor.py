@@ -14,10 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices.batch import Batcher, BatchLimits
+from devices.spool import Batch
 from ingest.message import (
     MAX_INTEGER,
     MAX_PAYLOAD_BYTES,
     Message,
+    Reading,
     Rejection,
     decode,
     encode,
@@ -228,3 +230,13 @@ def test_encoding_in_cbor_refuses_what_decoding_would() -> None:
     message = msgspec.convert(document(boot="boot boot!"), Message)
     with pytest.raises(ValueError, match="boot"):
         encode(message, "cbor")
+
+
+def test_a_spooled_batch_is_written_in_json_where_cbor_is_too_big_to_be_sent() -> None:
+    few = tuple(Reading(1, {"a": 0.5}) for _ in range(3))
+    many = tuple(Reading(1, {f"m{i}": 0.5 for i in range(10)}) for _ in range(1000))
+    small = Batch(1, 3, "bootboot", 0, few).payload("cbor")
+    large = Batch(1, 1000, "bootboot", 0, many).payload("cbor")
+    assert (small[0], large[:1]) == (0xA4, b"{")
+    assert isinstance(decode(small), Message)
+    assert isinstance(decode(large), Message)

@@ -28,10 +28,19 @@ class Device:
         self.remote = RemoteConfiguration(
             "pump-1",
             Reporting(),
-            publish=lambda topic, payload: self.published.append((topic, json.loads(payload))),
             changed=self.applied.append,
             complain=self.complaints.append,
         )
+        self.remote.attach(self)
+
+    def subscribe(self, topic: str, handler: Any) -> None:
+        """The tests call the handlers."""
+
+    def after_connecting(self, greeting: Any) -> None:
+        """It is connected."""
+
+    def post(self, topic: str, payload: bytes) -> None:
+        self.published.append((topic, json.loads(payload)))
 
     def document(self, version: int, reported: Any = None, **desired: Any) -> None:
         state = {"desired": desired, "reported": reported}

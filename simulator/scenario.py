@@ -1,0 +1,302 @@
+"""Scenarios: what fleets do over time, and what goes wrong. TOML in, values out; no clock.
+
+Everything that a scenario leaves to chance is a function of its seed: see :func:`plan`.
+"""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+
+import msgspec
+
+from ingest.message import MAX_READINGS
+from simulator.signals import KINDS
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Times = Annotated[int, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+
+SUFFIX: Final = ".toml"
+_Spell = TypeVar("_Spell", "Offline | None", "Jumps | None")
+
+
+class ScenarioError(Exception):
+    """A scenario cannot be run; the text says what is wrong, and where."""
+
+
+class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A stretch of time. ``rate`` is messages/s a device: held (``steady``, ``soak``), reached at
+    the end (``ramp``), or reached in the middle and left again (``spike``)."""
+
+    seconds: Seconds
+    rate: Rate
+    kind: Literal["steady", "ramp", "spike", "soak"] = "steady"
+    name: str = ""
+
+
+class Offline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of the devices loses its network, so many times, for about so long."""
+
+    share: Share
+    seconds: Seconds
+    times: Times = 1
+
+
+class Jumps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of the clocks is wrong by ``by_s`` (from, to) for about so many seconds."""
+
+    share: Share
+    by_s: tuple[float, float]
+    seconds: Seconds
+    times: Times = 1
+
+
+class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What goes wrong in a fleet. Shares are of messages unless they say otherwise.
+
+    ``duplicates`` are published twice; ``disorder`` are held back for up to ``held_s``; each of
+    ``malformed`` is followed by bytes that no worker can read; each of ``spoof`` by an attempt to
+    publish as another device. ``storms`` times the whole fleet loses its connections at once.
+    ``power_cuts`` times the fleet's process is killed, and started again after ``down_s`` with
+    the spools that it left. ``clock_skew_s`` is the range (from, to) by which clocks are off.
+    """
+
+    duplicates: Share = 0.0
+    disorder: Share = 0.0
+    held_s: Seconds = 2.0
+    malformed: Share = 0.0
+    spoof: Share = 0.0
+    storms: Times = 0
+    power_cuts: Times = 0
+    down_s: Annotated[float, msgspec.Meta(ge=0)] = 2.0
+    clock_skew_s: tuple[float, float] = (0.0, 0.0)
+    clock_jumps: Jumps | None = None
+    offline: Offline | None = None
+
+
+class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Devices that do the same, in a process of their own. Signals are those of ``type``, or the
+    rows of a ``replay`` file (CSV or Parquet; see :mod:`simulator.replay`)."""
+
+    name: str
+    devices: Annotated[int, msgspec.Meta(ge=1, le=20_000)]
+    phases: Annotated[list[Phase], msgspec.Meta(min_length=1)]
+    type: str = "thermostat"
+    batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_READINGS)] = 1
+    jitter: Share = 0.2
+    replay: str = ""
+    order: Literal["oldest_first", "live_first"] = "oldest_first"
+    faults: Faults = Faults()
+
+    @property
+    def seconds(self) -> float:
+        """How long it runs."""
+        return sum(phase.seconds for phase in self.phases)
+
+    def rate(self, at: float) -> float:
+        """Messages/s of a device at this time (s from the start); 0 when it is over."""
+        before = 0.0
+        for phase in self.phases:
+            if at < phase.seconds:
+                return _shape(phase, before, max(0.0, at) / phase.seconds)
+            at -= phase.seconds
+            before = phase.rate if phase.kind != "spike" else before
+        return 0.0
+
+    def phase(self, at: float) -> str:
+        """The name of the phase at this time."""
+        for number, phase in enumerate(self.phases, 1):
+            if at < phase.seconds:
+                return phase.name or f"{phase.kind} {number}"
+            at -= phase.seconds
+        return "drain"
+
+
+class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fleets that run at the same time. Times are divided by ``speed`` and rates multiplied, so
+    that the same happens in less time."""
+
+    name: str
+    fleets: Annotated[list[Fleet], msgspec.Meta(min_length=1)]
+    about: str = ""
+    speed: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    seed: int = 1
+
+    @property
+    def devices(self) -> int:
+        """In all fleets."""
+        return sum(fleet.devices for fleet in self.fleets)
+
+    @property
+    def seconds(self) -> float:
+        """How long it runs, before everything is drained."""
+        return max(fleet.seconds for fleet in self.fleets)
+
+
+class Event(NamedTuple):
+    """Something that happens to some of a fleet's devices, by index, at a time (s from the start)
+    and for a duration (s); ``by`` is the clock's error (s)."""
+
+    at: float
+    kind: Literal["power_cut", "storm", "offline", "clock_jump"]
+    devices: tuple[int, ...]
+    seconds: float
+    by: float = 0.0
+
+
+def names() -> list[str]:
+    """The scenarios that come with Penstock."""
+    return sorted(
+        entry.name.removesuffix(SUFFIX)
+        for entry in resources.files("simulator").joinpath("scenarios").iterdir()
+        if entry.name.endswith(SUFFIX)
+    )
+
+
+def load(which: str) -> Scenario:
+    """Read a scenario by the name of one that comes with Penstock, or by its file.
+
+    :raises ScenarioError: when there is none, or something in it is wrong.
+    """
+    path = Path(which)
+    if which in names():
+        text = resources.files("simulator").joinpath("scenarios", which + SUFFIX).read_text()
+    elif path.is_file():
+        text = path.read_text()
+    else:
+        raise ScenarioError(f"there is no scenario {which}: name a file, or one of {names()}")
+    scenario = parse(text, which)
+    folder = path.parent
+    return msgspec.structs.replace(
+        scenario,
+        fleets=[
+            msgspec.structs.replace(fleet, replay=str(folder / fleet.replay))
+            if fleet.replay
+            else fleet
+            for fleet in scenario.fleets
+        ],
+    )
+
+
+def parse(text: str, where: str = "the scenario") -> Scenario:
+    """Read a scenario's text.
+
+    :raises ScenarioError: when something in it is wrong.
+    """
+    try:
+        scenario = msgspec.convert(tomllib.loads(text), type=Scenario)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ScenarioError(f"{where}: {error}") from None
+    for fleet in scenario.fleets:
+        if not fleet.replay and fleet.type not in KINDS:
+            raise ScenarioError(
+                f"{where}: fleet {fleet.name} is of type {fleet.type}, known are {sorted(KINDS)}"
+            )
+        if not any(phase.rate for phase in fleet.phases):
+            raise ScenarioError(f"{where}: fleet {fleet.name} never sends anything")
+        for low, high in _ranges(fleet.faults):
+            if low > high:
+                raise ScenarioError(f"{where}: fleet {fleet.name}: {low} to {high} is no range")
+    if len({fleet.name for fleet in scenario.fleets}) != len(scenario.fleets):
+        raise ScenarioError(f"{where}: two fleets have the same name")
+    return scenario
+
+
+def at_speed(scenario: Scenario, speed: float | None = None) -> Scenario:
+    """The scenario as it is run: times divided and rates multiplied by its speed, or by
+    another."""
+    factor = speed or scenario.speed
+    return msgspec.structs.replace(
+        scenario, speed=1.0, fleets=[_faster(fleet, factor) for fleet in scenario.fleets]
+    )
+
+
+def thinned(scenario: Scenario, devices: int) -> Scenario:
+    """The scenario with about so many devices in all, at least one a fleet."""
+    share = devices / scenario.devices
+    return msgspec.structs.replace(
+        scenario,
+        fleets=[
+            msgspec.structs.replace(fleet, devices=max(1, round(fleet.devices * share)))
+            for fleet in scenario.fleets
+        ],
+    )
+
+
+def plan(fleet: Fleet, seed: int) -> list[Event]:
+    """Everything that happens to a fleet at a certain time, in order."""
+    chance = random.Random(f"{seed}/{fleet.name}/plan")
+    faults, everybody = fleet.faults, tuple(range(fleet.devices))
+    events = [
+        Event(at, "power_cut", everybody, faults.down_s)
+        for at in _times(chance, faults.power_cuts, fleet.seconds)
+    ]
+    events += [
+        Event(at, "storm", everybody, 0.0) for at in _times(chance, faults.storms, fleet.seconds)
+    ]
+    if faults.offline:
+        events += _spells(chance, fleet, "offline", faults.offline, (0.0, 0.0))
+    if faults.clock_jumps:
+        events += _spells(chance, fleet, "clock_jump", faults.clock_jumps, faults.clock_jumps.by_s)
+    return sorted(events)
+
+
+def _spells(
+    chance: random.Random,
+    fleet: Fleet,
+    kind: Literal["offline", "clock_jump"],
+    spec: Offline | Jumps,
+    by: tuple[float, float],
+) -> list[Event]:
+    struck = chance.sample(range(fleet.devices), round(spec.share * fleet.devices))
+    return [
+        Event(at, kind, (device,), spec.seconds * chance.uniform(0.5, 1.5), chance.uniform(*by))
+        for device in struck
+        for at in _times(chance, spec.times, fleet.seconds)
+    ]
+
+
+def _times(chance: random.Random, count: int, seconds: float) -> list[float]:
+    """Times spread over the middle of a run, one in each of ``count`` equal parts."""
+    part = seconds * 0.9 / max(1, count)
+    return [seconds * 0.05 + (i + chance.random()) * part for i in range(count)]
+
+
+def _ranges(faults: Faults) -> Sequence[tuple[float, float]]:
+    jumps = faults.clock_jumps
+    return [faults.clock_skew_s, *([jumps.by_s] if jumps else [])]
+
+
+def _shape(phase: Phase, before: float, part: float) -> float:
+    if phase.kind == "ramp":
+        return before + (phase.rate - before) * part
+    if phase.kind == "spike":
+        return before + (phase.rate - before) * (1 - abs(2 * part - 1))
+    return phase.rate
+
+
+def _faster(fleet: Fleet, factor: float) -> Fleet:
+    phases = [
+        msgspec.structs.replace(phase, seconds=phase.seconds / factor, rate=phase.rate * factor)
+        for phase in fleet.phases
+    ]
+    faults = fleet.faults
+    return msgspec.structs.replace(
+        fleet,
+        phases=phases,
+        faults=msgspec.structs.replace(
+            faults,
+            offline=_shorter(faults.offline, factor),
+            clock_jumps=_shorter(faults.clock_jumps, factor),
+        ),
+    )
+
+
+def _shorter(spell: _Spell, factor: float) -> _Spell:
+    return spell and msgspec.structs.replace(spell, seconds=spell.seconds / factor)
