@@ -32,7 +32,7 @@ def inflict(site: Site, fault: Fault) -> dict[str, Any]:
     except Exception as error:
         site.heal()
         where = traceback.extract_tb(error.__traceback__)[-1]
-        violations = [f"{type(error).__name__} in {where.name}: {error}"]
+        violations = [f"{type(error).__name__} in {where.name}: {str(error) or where.line}"]
         violations += [f"  worker: {line}" for line in site.said[-3:]]
     return {
         "name": fault.name,
