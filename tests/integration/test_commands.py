@@ -87,7 +87,8 @@ def test_a_device_s_readings_are_found_in_its_windows_and_in_the_roster(up: Up) 
     assert made.code == 0, made.err
     lines = "".join(f'{{"temperature": {20 + i}, "door_open": true}}\n' for i in range(5))
     ran = up.penstock("device", "run", "press-1", "--json", stdin=lines)
-    assert ran.json == {"device": "press-1", "readings": 5, "skipped": 0, "unacknowledged": 0}
+    counts = {"readings": 5, "skipped": 0, "refused": 0, "dropped": 0, "waiting": 0}
+    assert ran.json == {"device": "press-1", **counts}
     window = windows(up, "press-1", "1h", 5)
     assert window["metrics"]["temperature"]["sum"] == 110
     assert window["metrics"]["door_open"]["mean"] == 1
