@@ -51,7 +51,11 @@ def fill(window: Window, seq: int) -> None:
 def run(progress: Progress) -> Result:
     """Measure both, and the requests a second that a core carries."""
     codec = WindowCodec("windows", DEFAULT_TIERS[0], lambda: NOW, lambda _: None)
-    keys: dict[str, Any] = {"aws_access_key_id": "x", "aws_secret_access_key": "x", "region_name": "eu-west-1"}
+    keys: dict[str, Any] = {
+        "aws_access_key_id": "x",
+        "aws_secret_access_key": "x",
+        "region_name": "eu-west-1",
+    }
     with Stub() as endpoint:
         config = Config(max_pool_connections=THREADS)
         stock: Any = boto3.client("dynamodb", endpoint_url=endpoint, config=config, **keys)

@@ -57,6 +57,8 @@ class Board:
             "conflicts": sum(report.conflicts for report in reports),
             "throttled": sum(report.throttled for report in reports),
             "restarts": self.restarts,
+            "acknowledgements": sum(report.acknowledgements for report in reports),
+            "acknowledgements_dropped": sum(r.acknowledgements_dropped for r in reports),
             "first_durable_at": min(first, default=None),
             "latency_ms": {
                 name: latency.percentile(share)

@@ -107,7 +107,7 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
         processor.end_shard()
     elif action.action == "shutdownRequested":
         failpoints.hit("shutdown_requested")
-        processor.commit()
+        processor.shut_down()
     else:
         raise ProtocolError(f"unknown action {action.action!r}")
     stats.report.lease_lost = processor.lease_lost
@@ -135,6 +135,14 @@ def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProce
             Limits(config.segment_records, config.segment_bytes, config.segment_age_s),
             lambda: SegmentFile(shard),
         )
+        acknowledger = None
+        if clients.iot_data is not None:
+            from consumers.acknowledger import Acknowledger, Publisher
+
+            acknowledger = Acknowledger(
+                Publisher(clients.iot_data, lambda fault: stats.log("warning", fault))
+            )
+            stats.acknowledgements = lambda: acknowledger.counts
         processor = ShardProcessor(
             hot=hot,
             archive=archive,
@@ -142,6 +150,7 @@ def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProce
             checkpointer=pipe,
             stats=stats,
             clock=time.monotonic,
+            acknowledger=acknowledger,
         )
         return processor, stats
 

@@ -17,6 +17,7 @@ from consumers.config import ChildConfig
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_iot_data import IoTDataPlaneClient
     from mypy_boto3_s3 import S3Client
 
 _CONFIG: Final = Config(
@@ -29,10 +30,12 @@ _CONFIG: Final = Config(
 
 
 class Clients(NamedTuple):
-    """The two services that a shard writes to."""
+    """The two services that a shard writes to, and IoT where durable readings are
+    acknowledged."""
 
     dynamodb: DynamoDBClient
     s3: S3Client
+    iot_data: IoTDataPlaneClient | None = None
 
 
 @cache
@@ -52,13 +55,18 @@ def open_clients(config: ChildConfig) -> Clients:
             config=_CONFIG,
         )
 
-    return Clients(client("dynamodb"), client("s3"))
+    iot_data = client("iot-data") if config.acknowledge else None
+    return Clients(client("dynamodb"), client("s3"), iot_data)
 
 
 def rehearse(clients: Clients) -> None:
     """Go through each call once without sending it, so that all that the SDK makes for a first
     call is there before a fork. Whatever goes wrong here goes wrong again where it counts."""
+    iot: list[tuple[Any, Any]] = []
+    if clients.iot_data is not None:
+        iot = [(clients.iot_data, [("publish", {"topic": "x", "qos": 1, "payload": b"x"})])]
     for client, calls in (
+        *iot,
         (
             clients.dynamodb,
             (

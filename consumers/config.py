@@ -34,6 +34,7 @@ class ChildConfig(Struct, frozen=True):
     segment_records: int
     segment_bytes: int
     segment_age_s: float
+    acknowledge: bool = False
 
 
 def child_config(settings: Settings, account: str) -> ChildConfig:
@@ -50,6 +51,7 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         segment_records=settings.segment_records,
         segment_bytes=settings.segment_bytes,
         segment_age_s=settings.segment_age_s,
+        acknowledge=settings.acknowledge,
     )
 
 

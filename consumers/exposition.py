@@ -20,6 +20,11 @@ def _lines(snapshot: Mapping[str, Any]) -> Iterator[str]:
     for name in ("conflicts", "throttled", "restarts"):
         yield from _metric(f"{name}_total", "counter", f"{name.capitalize()} so far.")
         yield f"penstock_{name}_total {snapshot[name]}"
+    for name in ("acknowledgements", "acknowledgements_dropped"):
+        yield from _metric(
+            f"{name}_total", "counter", "Messages that tell devices what is durable."
+        )
+        yield f"penstock_{name}_total {snapshot[name]}"
     yield from _metric("latency_ms", "gauge", "Reading ts to first durable write.")
     for name, value in snapshot["latency_ms"].items():
         if value is not None:

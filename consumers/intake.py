@@ -10,7 +10,7 @@ notice that it does not apply.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from consumers.hot import HotStore, Placed, has_room_for_all, has_room_for_one
@@ -30,7 +30,15 @@ _RECORD_BYTES: Final = 300  # beside its payload
 class Intake:
     """What one shard has taken and not folded yet."""
 
-    def __init__(self, hot: HotStore, judge: Judge, stats: ShardStats) -> None:
+    def __init__(
+        self,
+        hot: HotStore,
+        judge: Judge,
+        stats: ShardStats,
+        note: Callable[[str, str, int, int], None] | None = None,
+    ) -> None:
+        """``note`` hears of each message that was read: device, boot, ``seq``, readings."""
+        self._note = note
         self._hot = hot
         self._judge = judge
         self._stats = stats
@@ -60,6 +68,10 @@ class Intake:
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         for device, records in waiting.items():
             messages = self._read(records)
+            if self._note is not None:
+                for message in messages:
+                    if message is not None:
+                        self._note(device, message.boot, message.seq, len(message.readings))
             if messages and not self._folded_as_runs(device, records, messages):
                 for record, message in zip(records, messages, strict=True):
                     if message is not None:

@@ -6,6 +6,8 @@ The commit order, which is the whole guarantee (invariant K):
 2. the open segment's object exists in the archive;
 3. the KCL checkpoint moves to that segment's last record.
 
+What was committed may then be acknowledged to its devices; see :class:`Acknowledger`.
+
 A crash anywhere repeats from the last checkpoint. Step 1 repeated finds the ids in the items,
 step 2 repeated finds the object, step 3 repeated moves nothing.
 """
@@ -40,6 +42,20 @@ class Checkpointer(Protocol):
         """
 
 
+class Acknowledger(Protocol):
+    """Tells devices which of their readings are in both stores for good. Neither call raises, and
+    none of them waits for a broker but :meth:`settle`."""
+
+    def add(self, device: str, boot: str, seq: int, readings: int) -> None:
+        """A message was read: so many readings of a boot, from ``seq`` on."""
+
+    def durable(self) -> None:
+        """All that was added is durable in the hot store and in the archive."""
+
+    def settle(self) -> None:
+        """The process may end after this: wait a moment for what is being told."""
+
+
 class ShardProcessor:
     """Processes one shard while its lease is ours."""
 
@@ -52,13 +68,15 @@ class ShardProcessor:
         checkpointer: Checkpointer,
         stats: ShardStats,
         clock: Callable[[], float],
+        acknowledger: Acknowledger | None = None,
     ) -> None:
+        self._acknowledger = acknowledger
         self._hot = hot
         self._archive = archive
         self._checkpointer = checkpointer
         self._stats = stats
         self._clock = clock
-        self._intake = Intake(hot, judge, stats)
+        self._intake = Intake(hot, judge, stats, acknowledger.add if acknowledger else None)
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self.lease_lost = False
@@ -97,12 +115,20 @@ class ShardProcessor:
         failpoints.hit("hot_flushed")
         reached = self._archive.commit()
         self._checkpoint(reached)
+        if self._acknowledger is not None and not self.lease_lost:
+            self._acknowledger.durable()
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)
 
+    def shut_down(self) -> None:
+        """The worker is asked to leave: commit, while the lease is ours."""
+        self.commit()
+        if self._acknowledger is not None:
+            self._acknowledger.settle()
+
     def end_shard(self) -> None:
         """The shard is closed and read to its end: commit, and say so to the KCL."""
-        self.commit()
+        self.shut_down()
         failpoints.hit("shard_ended")
         if not self.lease_lost:
             self.lease_lost = not self._checkpointer.checkpoint(None)

@@ -37,7 +37,8 @@ class Reject(Struct):
 
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
     """One child's counts. ``latency`` is reading ``ts`` to first durable write, in the buckets
-    of :class:`~consumers.histogram.Histogram`; times are ms since the epoch."""
+    of :class:`~consumers.histogram.Histogram`; times are ms since the
+    epoch. ``acknowledgements`` were published to devices."""
 
     shard: str
     pid: int
@@ -53,6 +54,8 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     conflicts: int = 0
     throttled: int = 0
     lease_lost: bool = False
+    acknowledgements: int = 0
+    acknowledgements_dropped: int = 0
     rejects: list[Reject] = []
 
 
@@ -92,6 +95,8 @@ class ShardStats:
         self._write = write
         self._latency = Histogram()
         self._reported_at = 0.0
+        self.acknowledgements: Callable[[], tuple[int, int]] | None = None
+        """Where they are told: how many were published, and how many dropped."""
         self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
 
     def count(self, disposition: str, readings: int = 1) -> None:
@@ -136,6 +141,10 @@ class ShardStats:
         if force or now - self._reported_at >= REPORT_S:
             self._reported_at = now
             self.report.latency = self._latency.counts
+            if self.acknowledgements is not None:
+                published, dropped = self.acknowledgements()
+                self.report.acknowledgements = published
+                self.report.acknowledgements_dropped = dropped
             self._send(self.report)
 
     def _send(self, line: Line) -> None:

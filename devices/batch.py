@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-import msgspec
-
 from ingest.message import (
     MAX_PAYLOAD_BYTES,
     MAX_READINGS,
     VERSION,
+    Content,
     Message,
     Reading,
     encode,
+    write,
 )
 
 ROOM: Final = 160  # bytes of a message around its readings, with margin
@@ -52,11 +52,14 @@ class Batcher:
     """Numbers readings and cuts them into messages.
 
     ``boot`` is new for each batcher: the counter begins at 0 with it, and ids of two batchers
-    never meet.
+    never meet. ``content`` is how messages are written.
     """
 
-    def __init__(self, limits: BatchLimits, boot: str | None = None) -> None:
+    def __init__(
+        self, limits: BatchLimits, boot: str | None = None, *, content: Content = "json"
+    ) -> None:
         self._limits = limits
+        self._content = content
         self.boot = boot or secrets.token_hex(8)
         self._next = 0
         self._open: list[Reading] = []
@@ -71,8 +74,8 @@ class Batcher:
         :raises ValueError: when the reading breaks the contract; it is not numbered then.
         """
         reading = Reading(ts, dict(metrics))
-        encode(Message(VERSION, self.boot, self._next, [reading]))
-        size = len(msgspec.json.encode(reading)) + 1
+        encode(Message(VERSION, self.boot, self._next, [reading]), self._content)
+        size = len(write(reading, self._content)) + 1
         ready = []
         if self._open and self._size + size + ROOM > self._limits.bytes:
             ready += self.flush()
@@ -87,7 +90,7 @@ class Batcher:
         if not self._open:
             return []
         readings, self._open, self._size = self._open, [], 0
-        payload = encode(Message(VERSION, self.boot, self._next, readings))
+        payload = encode(Message(VERSION, self.boot, self._next, readings), self._content)
         outgoing = Outgoing(self.boot, self._next, len(readings), payload)
         self._next += len(readings)
         return [outgoing]

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from devices.batch import Batcher, BatchLimits, Outgoing
 from devices.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError
 from devices.identity import Identity
-from ingest.message import MAX_PAYLOAD_BYTES
+from ingest.message import MAX_PAYLOAD_BYTES, Content
 from ingest.topic import basic_ingest_topic
 
 __all__ = ["ConnectError", "Observer", "PublishRefusedError", "TelemetryClient"]
@@ -74,15 +74,17 @@ class TelemetryClient:
         observer: Observer | None = None,
         close_s: float = 30.0,
         connection: Link | None = None,
+        content: Content = "json",
     ) -> None:
         """``window`` is the most messages in flight; ``close_s`` how long :meth:`close` waits
-        for acknowledgements; ``connection`` is another than the identity's to its broker.
+        for acknowledgements; ``connection`` is another than the identity's to its broker;
+        ``content`` is how messages are written.
 
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
         self.identity = identity
         self._limits = limits or BatchLimits()
-        self.batcher = Batcher(self._limits)
+        self.batcher = Batcher(self._limits, content=content)
         self.topic = basic_ingest_topic(identity.facts.rule, identity.device_id)
         self._observer = observer
         self._close_s = close_s

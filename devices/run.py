@@ -7,6 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from devices.batch import BatchLimits
+from devices.pace import Pace
+from devices.remote import RemoteConfiguration, Reporting
+from devices.session import Session
 from devices.spool import SpoolFullError
 from devices.spooled import SpooledClient
 
@@ -32,8 +36,10 @@ async def run_device(
     now_ms: Callable[[], int],
     complain: Callable[[str], None],
     drain_s: float = DRAIN_S,
+    pace: Pace | None = None,
 ) -> RunCounts:
-    """Take each line until they end, then wait up to ``drain_s`` for what is not acknowledged.
+    """Take each line until they end, one a turn of the ``pace``, then wait up to
+    ``drain_s`` for what is not acknowledged.
 
     A line is either the metrics, ``{"temperature": 21.5}``, stamped with the time it was read,
     or a reading, ``{"ts": 1795420839206, "metrics": {…}}``. One that is neither is skipped, and
@@ -43,9 +49,14 @@ async def run_device(
     full = False
     dropped = client.spool.dropped
     waiting = 0
+    pace = pace or Pace()
+    source = aiter(lines)
     client.start()
     try:
-        async for line in lines:
+        while True:
+            await pace.turn()
+            if (line := await anext(source, None)) is None:
+                break
             number += 1
             if not line.strip():
                 continue
@@ -69,6 +80,26 @@ async def run_device(
     finally:
         waiting = await client.close(drain_s)
     return RunCounts(readings, skipped, refused, client.spool.dropped - dropped, waiting)
+
+
+def follow_shadow(
+    client: SpooledClient,
+    session: Session,
+    reporting: Reporting,
+    pace: Pace,
+    complain: Callable[[str], None],
+) -> RemoteConfiguration:
+    """Have the device's shadow set pace and batching, by each connection of the session."""
+
+    def changed(new: Reporting) -> None:
+        pace.interval_s = new.interval_s
+        client.limits = BatchLimits(new.batch, age_s=new.age_s)
+
+    remote = RemoteConfiguration(
+        client.identity.device_id, reporting, changed=changed, complain=complain
+    )
+    session.prepare(remote.attach)
+    return remote
 
 
 def parse_line(line: str, now_ms: Callable[[], int]) -> tuple[int, dict[str, Any]]:

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from devices.witness import Witness
-from ingest.message import VERSION, Message, Reading, encode
+from ingest.message import VERSION, Content, Message, Reading, encode
 
 FILE: Final = "spool.sqlite"
 LOCK: Final = "spool.lock"
@@ -82,9 +82,13 @@ class Batch(NamedTuple):
     seq: int
     readings: tuple[Reading, ...]
 
-    def payload(self) -> bytes:
-        """As a message of the contract."""
-        return encode(Message(VERSION, self.boot, self.seq, list(self.readings)))
+    def payload(self, content: Content = "json") -> bytes:
+        """As a message of the contract; in JSON where only that is small enough to be sent."""
+        message = Message(VERSION, self.boot, self.seq, list(self.readings))
+        if content != "json":
+            with contextlib.suppress(ValueError):
+                return encode(message, content)
+        return encode(message)
 
 
 class Spool:

@@ -26,6 +26,7 @@ from devices.client import (
 )
 from devices.identity import Identity
 from devices.spool import Batch, Spool
+from ingest.message import Content
 
 RETRY_S: Final = (1.0, 60.0)
 CONNECT_S: Final = 20.0
@@ -65,11 +66,13 @@ class SpooledClient:
         durable_s: float = DURABLE_S,
         notice: Callable[[str], None] = lambda _: None,
         client: ClientFactory = TelemetryClient,
+        content: Content = "json",
     ) -> None:
         """``order`` says whether what waited goes before or after what is being measured.
         With ``durable`` readings stay until :meth:`is_durable` tells of them; what is not told of
         within ``durable_s`` is published again. ``notice`` hears, in a sentence, why nothing can
-        be sent, each reason once; ``client`` makes the client of each attempt."""
+        be sent, each reason once; ``client`` makes the client of each attempt, and
+        ``content`` is how messages are written."""
         self.identity = identity
         self.spool = spool
         self.limits = limits or BatchLimits()
@@ -80,6 +83,7 @@ class SpooledClient:
         self._durable_s = durable_s
         self._notice = notice
         self._new_client = client
+        self._content = content
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -212,7 +216,9 @@ class SpooledClient:
             if batch is None:
                 await self._sleep()
                 continue
-            message = Outgoing(batch.boot, batch.seq, len(batch.readings), batch.payload())
+            message = Outgoing(
+                batch.boot, batch.seq, len(batch.readings), batch.payload(self._content)
+            )
             self._unacknowledged += 1
             try:
                 task = await client.send(message)

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "windows": "infra.commands.read",
     "devices": "infra.commands.read",
     "dashboard": "infra.commands.dashboard",
+    "rejects": "infra.commands.rejects",
     "schema": "infra.commands.schema",
     "doctor": "infra.commands.doctor",
 }
@@ -36,7 +37,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
         {"name": "On AWS", "commands": ["deploy", "destroy", "consume"]},
         {"name": "Devices and load", "commands": ["device", "simulate", "verify"]},
-        {"name": "Reading", "commands": ["dashboard", "windows", "devices", "schema"]},
+        {"name": "Reading", "commands": ["dashboard", "windows", "devices", "rejects", "schema"]},
     ]
 }
 

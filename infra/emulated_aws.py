@@ -1,6 +1,6 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Eight extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
+Nine extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
 test in ``tests/integration/test_emulator.py``. A private name that is missing ends the process
 with an ``AttributeError`` before it serves anything.
 
@@ -205,6 +205,20 @@ def authorize_partiql_by_statement() -> None:
     iam_actions.dynamodb_transaction_checks = dynamodb_transaction_checks
 
 
+def authorize_sqs_batches_by_message() -> None:
+    """Ask for ``sqs:DeleteMessage`` where ten are deleted, and alike: IAM knows no batch of SQS;
+    MiniStack asks for an action called after the API call."""
+    from ministack.core import iam_actions
+
+    original = iam_actions.extract_iam_action
+
+    def extract_iam_action(service: str, *args: Any, **kw: Any) -> str | None:
+        action: str | None = original(service, *args, **kw)
+        return action.removesuffix("Batch") if service == "sqs" and action else action
+
+    iam_actions.extract_iam_action = extract_iam_action
+
+
 def keep_sessions() -> None:
     """Save temporary credentials with the rest of the state: on AWS they outlive an outage."""
     from ministack.services import sts
@@ -241,6 +255,7 @@ def main() -> None:
         take_any_payload,
         name_the_resource_of_calls,
         authorize_partiql_by_statement,
+        authorize_sqs_batches_by_message,
         count_loopback_as_secure_transport,
         keep_sessions,
         keep_closed_shards,

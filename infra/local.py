@@ -132,13 +132,14 @@ class LocalStack:
                 "ShardCount": str(self._options.shards),
                 "DeletionProtection": "false",
                 "WithSimulator": "true",
+                "Acknowledge": str(settings.acknowledge).lower(),
             },
             on_event=lambda _: None,
             interval=0.1,
         )
         target.roles |= {
             role: outputs[f"{role.capitalize()}RoleArn"]
-            for role in ("worker", "dashboard", "simulator")
+            for role in ("worker", "dashboard", "simulator", "redrive")
         }
         dynamodb = target.client("dynamodb")
         for table in (settings.windows_table, settings.status_table):

@@ -1,5 +1,9 @@
 """Payload v1: bytes to a message and back.
 
+A payload is JSON or CBOR: one that begins with the head of a CBOR array or map (0x80 to 0xbf,
+with which no UTF-8 begins) is CBOR, any other is JSON. Both are read into the same types and
+pass the same checks.
+
 Decoding is total: for any bytes it returns a :class:`Message` or a :class:`Rejection`,
 and never raises. What it accepts is design §2, made exact where JSON leaves room:
 
@@ -8,13 +12,15 @@ and never raises. What it accepts is design §2, made exact where JSON leaves ro
 * a duplicate key's last value counts, as in every common JSON parser;
 * the whole payload is UTF-8, unknown fields included;
 * unknown fields are ignored, whatever well-formed JSON they hold, up to the parser's
-  nesting limit.
+  nesting limit;
+* in CBOR, keys are text, and there are no tags: see :mod:`ingest.cbor`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final, Literal, NamedTuple
+from math import isfinite
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -32,6 +38,9 @@ Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Sequence = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 
 RejectionReason = Literal["malformed", "unsupported_version", "oversize"]
+
+Content = Literal["json", "cbor"]
+"""How a payload is written."""
 
 
 class Reading(Struct, gc=False):
@@ -93,9 +102,7 @@ def decode_raw(payload: bytes) -> Message | Rejection:
     if len(payload) > MAX_PAYLOAD_BYTES:
         return Rejection("oversize", f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
     try:
-        if not payload.isascii():
-            payload.decode("utf-8")
-        message = _decode_message(payload)
+        message = _decode_message(payload) if payload.isascii() else _decode_other(payload)
     except msgspec.ValidationError as error:
         return _rejected_version(payload) or Rejection("malformed", str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -114,16 +121,25 @@ def decode_raw(payload: bytes) -> Message | Rejection:
     return message if fault is None else Rejection("malformed", fault)
 
 
-def encode(message: Message) -> bytes:
+def encode(message: Message, content: Content = "json") -> bytes:
     """Write a message, for a device to publish.
 
     :raises ValueError: when the message breaks the contract; the sentence says how.
     """
-    payload = _encode(message)
+    payload = write(message, content)
     decoded = decode(payload)
     if isinstance(decoded, Rejection):
         raise ValueError(f"this message breaks the contract: {decoded.detail}")
     return payload
+
+
+def write(value: Message | Reading, content: Content) -> bytes:
+    """A message, or a reading alone to know its size, without a look at the contract."""
+    if content == "json":
+        return _encode(value)
+    from ingest import cbor
+
+    return cbor.encode(msgspec.to_builtins(value))
 
 
 def schema() -> dict[str, object]:
@@ -138,6 +154,29 @@ def schema() -> dict[str, object]:
         "title": "Penstock telemetry, payload v1",
         **document,
     }
+
+
+def _is_cbor(payload: bytes) -> bool:
+    return 0x80 <= payload[0] <= 0xBF
+
+
+def _decode_other(payload: bytes) -> Message:
+    """What is not ASCII: CBOR, or JSON with other characters in it."""
+    if not _is_cbor(payload):
+        payload.decode("utf-8")
+        return _decode_message(payload)
+    message = msgspec.convert(_read_cbor(payload), Message)
+    for reading in message.readings:
+        for name, value in reading.metrics.items():
+            if not isfinite(value):
+                raise msgspec.ValidationError(f"metric {name[:80]!r} is {value}")
+    return message
+
+
+def _read_cbor(payload: bytes) -> Any:
+    from ingest import cbor  # with the first such payload
+
+    return cbor.decode(payload)
 
 
 def _fault(message: Message) -> str | None:
@@ -169,7 +208,10 @@ def _name_fault(readings: list[Reading]) -> str | None:
 def _rejected_version(payload: bytes) -> Rejection | None:
     """A rejection when the payload is of another version, however it is shaped otherwise."""
     try:
-        version = _decode_version(payload).v
+        if payload and _is_cbor(payload):
+            version = msgspec.convert(_read_cbor(payload), _Versioned).v
+        else:
+            version = _decode_version(payload).v
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     if version == VERSION:

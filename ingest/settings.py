@@ -61,6 +61,10 @@ class Settings(BaseSettings):
     segment_age_s: Annotated[float, Field(gt=0)] = 60.0
     """A segment of the archive closes at this many readings, bytes of payload, or age."""
 
+    acknowledge: bool = False
+    """Whether workers tell devices which readings are durable, in the hot store and the archive:
+    one message a device and commit. Deploy with it too: the worker's role must allow it."""
+
     retrieval: Literal["polling", "fanout"] = "polling"
     initial_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
     failover_ms: Annotated[int, Field(ge=1000)] = 10_000
@@ -119,6 +123,11 @@ class Settings(BaseSettings):
     def rule(self) -> str:
         """The topic rule."""
         return rule_name(self.stack)
+
+    @property
+    def error_queue(self) -> str:
+        """The queue of messages whose rule failed."""
+        return f"{self.stack}-rule-errors"
 
     @property
     def device_policy(self) -> str:

@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 TOPIC_ROOT: Final = "dt/penstock"
+ACKNOWLEDGEMENTS: Final = "ack/penstock"
 
 RULE_SQL: Final = (
     "SELECT encode(*, 'base64') AS payload, topic(3) AS device_id, "
@@ -22,6 +23,10 @@ PARTITION_KEY: Final = "${topic(3)}"
 """One device, one shard: its readings arrive in order while the shard lives."""
 
 _DEVICE_ID: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+_TELEMETRY: Final = re.compile(
+    rf"(?:\$aws/rules/[a-zA-Z0-9_]+/)?{TOPIC_ROOT}/(?P<device>{_DEVICE_ID.pattern})/telemetry",
+    re.ASCII,
+)
 
 
 def is_device_id(text: str) -> bool:
@@ -46,9 +51,36 @@ def telemetry_topic(device_id: str) -> str:
     return f"{TOPIC_ROOT}/{check_device_id(device_id)}/telemetry"
 
 
+def device_of(topic: str) -> str | None:
+    """The device that a telemetry topic belongs to, as the rule's ``topic(3)``; ``None`` when it is
+    no telemetry topic. With or without the beginning that Basic Ingest has."""
+    match = _TELEMETRY.fullmatch(topic)
+    return match["device"] if match else None
+
+
 def basic_ingest_topic(rule: str, device_id: str) -> str:
     """The same through Basic Ingest, straight to one rule: no broker charge a message."""
     return f"$aws/rules/{rule}/{telemetry_topic(device_id)}"
+
+
+def presence_topic(device_id: str) -> str:
+    """``presence/penstock/<device_id>``: where a device says that it is online, and its broker
+    that it no longer is."""
+    return f"presence/penstock/{check_device_id(device_id)}"
+
+
+def acknowledgement_topic(device_id: str) -> str:
+    """``ack/penstock/<device_id>``: where a worker tells a device what is durable."""
+    return f"{ACKNOWLEDGEMENTS}/{check_device_id(device_id)}"
+
+
+SHADOW: Final = "penstock"
+"""The name of the device shadow that holds a device's remote configuration."""
+
+
+def shadow_topic(device_id: str, call: str) -> str:
+    """A topic of the device's shadow; ``call`` as ``update`` or ``get/accepted``."""
+    return f"$aws/things/{check_device_id(device_id)}/shadow/name/{SHADOW}/{call}"
 
 
 def rule_name(stack: str) -> str:

@@ -97,7 +97,7 @@ class Member:
         recorder = Recorder(process.ledger, process.acks.add, time.monotonic)
         wrong = Misbehaviour(
             fleet.faults, self._chance, process.ledger, recorder, name,
-            who.facts.rule, [] if job.stream else job.victims,
+            who.facts.rule, [] if job.stream else [v for v in job.victims if v != name],
         )  # fmt: skip
         make: Any = partial(ChaoticClient, misbehaviour=wrong, slots=process.slots)
         if process.sink is not None:
@@ -215,7 +215,7 @@ class FleetProcess:
         events = [e for e in plan(self.job.fleet, self.job.seed) if e.kind != "power_cut"]
         try:
             for event in events:
-                if event.at < self.elapsed() - STATUS_S:
+                if event.at < self.elapsed() - STATUS_S and self.job.incarnation > 1:
                     continue  # another incarnation saw it
                 await asyncio.sleep(max(0.0, event.at - self.elapsed()))
                 for index in event.devices:

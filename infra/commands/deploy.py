@@ -68,6 +68,7 @@ def deploy(
         "DeepArchiveAfterDays": deep_archive_after,
         "DeletionProtection": protect,
         "WithSimulator": simulator,
+        "Acknowledge": target.settings.acknowledge,
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
     settings = target.settings

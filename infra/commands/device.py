@@ -7,21 +7,28 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import IO, Any, Final, Literal
+from typing import IO, Any, Final, Literal, get_args
 
 import rich_click as click
 from botocore.exceptions import ClientError
 from rich.table import Table
 
 from devices import identity, provision
+from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import IdentityError
-from devices.run import DRAIN_S, RunCounts, run_device
+from devices.pace import Pace
+from devices.presence import Presence
+from devices.remote import Reporting
+from devices.run import DRAIN_S, RunCounts, follow_shadow, run_device
+from devices.session import Session
 from devices.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
 from devices.spooled import Order, SpooledClient
+from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
+from ingest.message import Content
 from ingest.settings import Settings
 
 
@@ -109,6 +116,25 @@ def list_(as_json: bool, aws: bool) -> None:
     help="Most seconds that a reading waits for its message to fill.",
 )
 @click.option(
+    "--interval",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 86_400),
+    help="Least seconds between two readings; 0 takes them as they come.",
+)
+@click.option(
+    "--content",
+    default="json",
+    show_default=True,
+    type=click.Choice(get_args(Content)),
+    help="How messages are written; cbor is a quarter smaller.",
+)
+@click.option(
+    "--durable",
+    is_flag=True,
+    help="Keep each reading until it is in hot store and archive; the stack must acknowledge.",
+)
+@click.option(
     "--spool-mb",
     default=64.0,
     show_default=True,
@@ -151,6 +177,9 @@ def run(
     source: IO[str],
     batch: int,
     age: float,
+    interval: float,
+    content: Content,
+    durable: bool,
     spool_mb: float,
     spool_days: float,
     when_full: str,
@@ -166,6 +195,8 @@ def run(
 
     Each reading is on disk before the next line is read, and stays there until the broker has
     acknowledged it: without a network, after a kill or a power cut, the next run goes on.
+
+    Interval, batch and age can be changed while it runs: see `penstock device configure`.
     """
     settings = find_target(aws=aws).settings
     try:
@@ -183,11 +214,15 @@ def run(
         ) as spool:
             if len(spool):
                 say(f"{len(spool)} readings of earlier runs wait in the spool")
-            limits = BatchLimits(batch, age_s=age)
-            counts = asyncio.run(_run(who, spool, source, limits, _ORDER[order], drain_s))
+            reporting = Reporting(interval, batch, age)
+            how = {"order": _ORDER[order], "content": content, "durable": durable}
+            counts = asyncio.run(_run(who, spool, source, reporting, how, drain_s))
     except (SpoolBusyError, SpoolFullError) as error:
         raise UserError(str(error)) from None
     return _told(name, counts, as_json)
+
+
+device.add_command(configure)
 
 
 def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Identity:
@@ -210,13 +245,20 @@ async def _run(
     who: identity.Identity,
     spool: Spool,
     source: IO[str],
-    limits: BatchLimits,
-    order: Order,
+    reporting: Reporting,
+    how: dict[str, Any],
     drain_s: float,
 ) -> RunCounts:
-    client = SpooledClient(who, spool, limits=limits, order=order, notice=_complain)
+    presence, pace = Presence(who.device_id), Pace(reporting.interval_s)
+    session = Session(will=presence.will)
+    session.prepare(presence.announce)
+    limits = BatchLimits(reporting.batch, age_s=reporting.age_s)
+    client = SpooledClient(who, spool, limits=limits, notice=_complain, client=session, **how)
+    follow_shadow(client, session, reporting, pace, _complain)
+    if how["durable"]:
+        session.prepare(lambda connection: hear(connection, who.device_id, client.is_durable))
     return await run_device(
-        client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s
+        client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s, pace=pace
     )
 
 

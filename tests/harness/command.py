@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,18 +46,12 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def run(
-    folder: Path,
-    *arguments: str,
-    stdin: str = "",
-    seconds: float = 120,
-    env: Mapping[str, str] | None = None,
-) -> Result:
+def run(folder: Path, *arguments: str, stdin: str = "", seconds: float = 120) -> Result:
     """Run a command to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "infra", *arguments],
         cwd=folder,
-        env={**environment(), **(env or {})},
+        env=environment(),
         input=stdin,
         capture_output=True,
         text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -31,12 +32,6 @@ phases = [{ seconds = 6, rate = 2 }]
 faults = { duplicates = 0.2, disorder = 0.2, malformed = 0.2, spoof = 0.3, storms = 1 }
 """
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-def _closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Up:
@@ -102,14 +97,8 @@ def test_a_device_s_readings_are_found_in_its_windows_and_in_the_roster(up: Up) 
     assert made.code == 0, made.err
     lines = "".join(f'{{"temperature": {20 + i}, "door_open": true}}\n' for i in range(5))
     ran = up.penstock("device", "run", "press-1", "--json", stdin=lines)
-    assert ran.json == {
-        "device": "press-1",
-        "readings": 5,
-        "skipped": 0,
-        "refused": 0,
-        "dropped": 0,
-        "waiting": 0,
-    }
+    counts = {"readings": 5, "skipped": 0, "refused": 0, "dropped": 0, "waiting": 0}
+    assert ran.json == {"device": "press-1", **counts}
     window = windows(up, "press-1", "1h", 5)
     assert window["metrics"]["temperature"]["sum"] == 110
     assert window["metrics"]["door_open"]["mean"] == 1
@@ -138,16 +127,18 @@ def test_a_scenario_is_played_on_the_stack_that_is_up(up: Up, via: str) -> None:
 
 def test_a_device_that_finds_no_broker_keeps_its_readings_for_the_next_run(up: Up) -> None:
     assert up.penstock("device", "create", "remote-1").code == 0
-    facts = up.folder / ".penstock" / "devices" / "remote-1"
-    away = run(
-        up.folder,
-        *("device", "run", "remote-1", "--wait", "0.2"),
-        stdin='{"level": 1}\n{"level": 2}\n',
-        env={"PENSTOCK_IOT_PORT": str(_closed_port())},
-    )
+    broker = next(p for p, line in descendants(up.process.pid) if "emulated_aws" in line)
+    os.kill(broker, signal.SIGSTOP)
+    try:
+        away = up.penstock(
+            "device", "run", "remote-1", "--wait", "0.2", stdin='{"level": 1}\n{"level": 2}\n'
+        )
+    finally:
+        os.kill(broker, signal.SIGCONT)
     assert away.code == 1
     assert "2 readings are not acknowledged and wait in the spool" in away.err
-    assert (facts / "spool.sqlite").stat().st_mode & 0o077 == 0
+    (spool,) = up.folder.glob(".penstock/**/remote-1/spool.sqlite")
+    assert spool.parent.stat().st_mode & 0o777 == 0o700
     back = up.penstock("device", "run", "remote-1", "--json", stdin='{"level": 3}\n')
     assert back.json["readings"] == 1
     assert "2 readings of earlier runs wait" in back.err

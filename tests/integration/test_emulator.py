@@ -163,6 +163,23 @@ def test_a_statement_that_cannot_be_read_needs_every_right() -> None:
     assert _partiql_check("EXISTS(...)", "r", "1") == ("dynamodb:*", "*")
 
 
+def test_a_batch_of_sqs_needs_the_right_of_one_message_on_its_own_queue(pipeline: Target) -> None:
+    root, limited = pipeline.client("sqs"), pipeline.client("sqs", "redrive")
+    url = root.get_queue_url(QueueName=pipeline.settings.error_queue)["QueueUrl"]
+    root.send_message(QueueUrl=url, MessageBody="1")
+    found = eventually(lambda: limited.receive_message(QueueUrl=url).get("Messages"))
+    entry = {"Id": "1", "ReceiptHandle": found[0]["ReceiptHandle"]}
+    limited.change_message_visibility_batch(
+        QueueUrl=url, Entries=[{**entry, "VisibilityTimeout": 60}]
+    )
+    assert limited.delete_message_batch(QueueUrl=url, Entries=[entry])["Successful"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        limited.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "2"}])
+    other = root.create_queue(QueueName="others")["QueueUrl"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        limited.receive_message(QueueUrl=other)
+
+
 def test_state_survives_a_restart(tmp_path: Path) -> None:
     first = Emulator.start(tmp_path, persist=True)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,16 @@ from cfnlint.decode import decode
 
 from infra.deploy import TEMPLATE
 from ingest.settings import Settings
-from ingest.topic import PARTITION_KEY, RULE_SQL, basic_ingest_topic, telemetry_topic
+from ingest.topic import (
+    ACKNOWLEDGEMENTS,
+    PARTITION_KEY,
+    RULE_SQL,
+    acknowledgement_topic,
+    basic_ingest_topic,
+    presence_topic,
+    shadow_topic,
+    telemetry_topic,
+)
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
 SETTINGS = Settings(stack=STACK, region=REGION)
@@ -112,6 +122,7 @@ def test_the_rule_is_the_one_of_the_contract() -> None:
         ("DevicesTable", "TableName", SETTINGS.devices_table),
         ("ArchiveBucket", "BucketName", SETTINGS.bucket(ACCOUNT)),
         ("TopicRule", "RuleName", SETTINGS.rule),
+        ("ErrorQueue", "QueueName", SETTINGS.error_queue),
         ("DevicePolicy", "PolicyName", SETTINGS.device_policy),
         ("DeviceType", "ThingTypeName", SETTINGS.thing_type),
     ],
@@ -168,15 +179,47 @@ def test_the_archive_ages_only_when_asked_to() -> None:
 
 
 def test_a_device_connects_and_publishes_as_itself_only() -> None:
-    connect, publish = _properties("DevicePolicy")["PolicyDocument"]["Statement"]
+    connect, publish, subscribe, receive = _properties("DevicePolicy")["PolicyDocument"][
+        "Statement"
+    ]
     prefix = f"arn:aws:iot:{REGION}:{ACCOUNT}"
     assert (connect["Action"], publish["Action"]) == ("iot:Connect", "iot:Publish")
     assert connect["Resource"] == f"{prefix}:client/{THING}"
     assert connect["Condition"] == {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
-    topics = [basic_ingest_topic(SETTINGS.rule, "me"), telemetry_topic("me")]
-    assert publish["Resource"] == [
-        f"{prefix}:topic/{t.replace('me/', f'{THING}/')}" for t in topics
+    topics = [
+        basic_ingest_topic(SETTINGS.rule, "me"),
+        telemetry_topic("me"),
+        presence_topic("me"),
+        shadow_topic("me", "get"),
+        shadow_topic("me", "update"),
     ]
+    assert publish["Resource"] == [f"{prefix}:topic/{_of_thing(topic)}" for topic in topics]
+    heard = [_of_thing(topic) for topic in (shadow_topic("me", "*"), acknowledgement_topic("me"))]
+    assert (subscribe["Action"], receive["Action"]) == ("iot:Subscribe", "iot:Receive")
+    assert subscribe["Resource"] == [f"{prefix}:topicfilter/{topic}" for topic in heard]
+    assert receive["Resource"] == [f"{prefix}:topic/{topic}" for topic in heard]
+
+
+def test_a_worker_may_tell_devices_what_is_durable_only_when_that_is_asked_for() -> None:
+    policy = RESOURCES["AcknowledgePolicy"]
+    assert policy["Condition"] == "Acknowledges"
+    assert RAW["Parameters"]["Acknowledge"]["Default"] == "false"
+    assert policy["Properties"]["Roles"] == ["<WorkerRole>"]
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    prefix = f"arn:aws:iot:{REGION}:{ACCOUNT}"
+    assert statement["Action"] == "iot:Publish"
+    assert statement["Resource"] == f"{prefix}:topic/{ACKNOWLEDGEMENTS}/*"
+    assert not any(action.startswith("iot:") for action in _actions("WorkerRole"))
+
+
+def _of_thing(topic: str) -> str:
+    return "/".join(THING if part == "me" else part for part in topic.split("/"))
+
+
+def test_the_device_policy_is_within_the_limit_of_aws_iot() -> None:
+    document = json.dumps(_properties("DevicePolicy")["PolicyDocument"], separators=(",", ":"))
+    longest = document.replace(STACK, "s" * 31).replace(REGION, "ap-southeast-2")
+    assert len(longest) <= 2048
 
 
 def test_no_statement_is_wider_than_it_has_to_be() -> None:
@@ -198,9 +241,11 @@ def test_a_statement_that_says_star_is_limited_otherwise() -> None:
     assert metrics["Condition"] == {"StringEquals": namespace}
 
 
-def test_only_the_rule_writes_into_the_stream_and_nobody_deletes_data() -> None:
+def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_data() -> None:
     assert _actions("RuleRole") == {"kinesis:PutRecord", "sqs:SendMessage"}
     assert not any(a.startswith("kinesis:Put") for a in _actions("WorkerRole"))
+    queue = {"ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"}
+    assert _actions("RedriveRole") == {"kinesis:PutRecords"} | {f"sqs:{a}" for a in queue}
     reads = {"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"}
     assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
     for role in ("WorkerRole", "DashboardRole", "SimulatorRole"):

@@ -1,0 +1,71 @@
+"""Durable acknowledgements, as a device hears them: which of its readings are in both stores.
+
+``ack/penstock/<device>`` carries ``{"boots": {"<boot>": "1-60,62"}}``: inclusive ranges of the ids
+that are durable, in the hot store and in the archive. Not named is not acknowledged, whatever is
+named around it. An acknowledgement can come twice, and can be lost: what is not acknowledged for a
+while is published again, with the same identity, and is acknowledged then.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from devices.connection import Connection
+from ingest.message import MAX_INTEGER
+from ingest.topic import acknowledgement_topic
+
+Range = tuple[int, int]
+"""Sequence numbers from the first to the last, both included."""
+
+OnDurable = Callable[[str, Sequence[Range]], object]
+"""Hears a boot, and which of its sequence numbers are durable: sorted, disjoint ranges."""
+
+_TEXT: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
+
+
+class _Acknowledgement(Struct):
+    boots: dict[str, str]
+
+
+_decode: Final = msgspec.json.Decoder(_Acknowledgement).decode
+
+
+def parse(payload: bytes) -> Mapping[str, Sequence[Range]]:
+    """The acknowledged sequence numbers by boot.
+
+    :raises ValueError: when this is no acknowledgement; then nothing of it counts.
+    """
+    try:
+        boots = _decode(payload).boots
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"not an acknowledgement: {error}") from None
+    return {boot: _ranges(text) for boot, text in boots.items()}
+
+
+def hear(connection: Connection, device_id: str, on_durable: OnDurable) -> None:
+    """Have ``on_durable`` called, on the event loop, for each boot of each acknowledgement, from
+    the next connection on."""
+
+    def handler(payload: bytes) -> None:
+        for boot, ranges in parse(payload).items():
+            on_durable(boot, ranges)
+
+    connection.subscribe(acknowledgement_topic(device_id), handler)
+
+
+def _ranges(text: str) -> Sequence[Range]:
+    found: list[Range] = []
+    for part in text.split(","):
+        match = _TEXT.fullmatch(part)
+        if match is None:
+            raise ValueError(f"not a range of ids: {part[:80]!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last or last > MAX_INTEGER or (found and first <= found[-1][1]):
+            raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
+        found.append((first, last))
+    return found

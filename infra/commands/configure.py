@@ -1,0 +1,118 @@
+"""``penstock device configure``: how often and how a device reports, through its shadow."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Final
+
+import rich_click as click
+from botocore.exceptions import ClientError
+from rich.table import Table
+
+from devices.remote import BOUNDS, VALUE_CHARACTERS
+from infra.commands.options import aws_option, json_option
+from infra.console import STDOUT, UserError, live, print_json, say
+from infra.target import find_target
+from ingest.message import MAX_READINGS
+from ingest.topic import SHADOW, check_device_id
+
+_LOOK_S: Final = 0.2
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--interval-s",
+    type=click.FloatRange(*BOUNDS["interval_s"]),
+    help="Least seconds between two readings; 0 takes them as they come.",
+)
+@click.option("--batch", type=click.IntRange(1, MAX_READINGS), help="Most readings in a message.")
+@click.option(
+    "--age-s",
+    type=click.FloatRange(*BOUNDS["age_s"]),
+    help="Most seconds that a reading waits for its message to fill.",
+)
+@click.option(
+    "--wait",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds to wait for the device to report what is desired.",
+)
+@json_option
+@aws_option
+def configure(
+    name: str,
+    interval_s: float | None,
+    batch: int | None,
+    age_s: float | None,
+    wait: float,
+    as_json: bool,
+    aws: bool,
+) -> None:
+    """Set how the device NAME reports, and show what it works by.
+
+    The values are desired in its shadow `penstock`. A device that is connected applies them at
+    once, one that is not when it connects again. Without values, shows both sides.
+    """
+    try:
+        check_device_id(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    values = {"interval_s": interval_s, "batch": batch, "age_s": age_s}
+    desired = {setting: value for setting, value in values.items() if value is not None}
+    shadows = find_target(aws=aws).client("iot-data", "simulator")
+    if desired:
+        document = json.dumps({"state": {"desired": desired}}).encode()
+        shadows.update_thing_shadow(thingName=name, shadowName=SHADOW, payload=document)
+    with live(lambda: f"  … waiting for {name} to report"):
+        state = _settled(shadows, name, time.monotonic() + (wait if desired else 0))
+    if as_json:
+        print_json({"device": name, **state})
+        return
+    _show(name, state)
+
+
+def _settled(shadows: Any, name: str, deadline: float) -> dict[str, Any]:
+    """The shadow's state, once the device has answered to all that is desired or it is time."""
+    while True:
+        state = _state(shadows, name)
+        if _answered(state) or time.monotonic() > deadline:
+            return state
+        time.sleep(_LOOK_S)
+
+
+def _answered(state: dict[str, Any]) -> bool:
+    desired, reported = state["desired"], state["reported"]
+    rejected = {one["setting"]: one["value"] for one in reported.get("rejected", ())}
+    return all(
+        reported.get(setting) == value
+        or rejected.get(setting) == json.dumps(value)[:VALUE_CHARACTERS]
+        for setting, value in desired.items()
+    )
+
+
+def _state(shadows: Any, name: str) -> dict[str, Any]:
+    try:
+        answer = shadows.get_thing_shadow(thingName=name, shadowName=SHADOW)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return {"desired": {}, "reported": {}}
+        raise
+    state = json.loads(answer["payload"].read())["state"]
+    return {side: state.get(side, {}) for side in ("desired", "reported")}
+
+
+def _show(name: str, state: dict[str, Any]) -> None:
+    table = Table("setting", "desired", "reported")
+    for setting in BOUNDS:
+        sides = (state[side].get(setting) for side in ("desired", "reported"))
+        table.add_row(setting, *("" if value is None else f"{value:g}" for value in sides))
+    STDOUT.print(table)
+    for one in state["reported"].get("rejected", ()):
+        say(f"{name} does not take {one['setting']} = {one['value']}: {one['reason']}")
+    if not state["reported"]:
+        say(f"{name} has not reported yet: is it running?")
+    elif not _answered(state):
+        say(f"{name} has not reported what is desired yet: is it connected?")

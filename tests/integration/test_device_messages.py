@@ -1,0 +1,250 @@
+"""What is said to a device and of it: subscriptions, presence, shadow, against a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices.batch import BatchLimits
+from devices.connection import Connection, SubscribeRefusedError
+from devices.identity import Identity
+from devices.pace import Pace
+from devices.presence import Presence
+from devices.remote import Reporting
+from devices.run import follow_shadow, run_device
+from devices.session import Session
+from devices.spool import Spool
+from devices.spooled import SpooledClient
+from infra.target import Target
+from ingest.topic import (
+    SHADOW,
+    acknowledgement_topic,
+    presence_topic,
+    shadow_topic,
+    telemetry_topic,
+)
+from tests.integration.conftest import STACK, eventually, records
+from tests.integration.test_telemetry_client import Broker, _device, _run
+
+pytestmark = STACK
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    running = Broker(tmp_path_factory.mktemp("messages"))
+    yield running
+    running.stop()
+
+
+def _watcher(target: Target, name: str) -> Identity:
+    """A device that may hear what others say of themselves."""
+    iot, device = target.client("iot"), _device(target, name)
+    statement = {"Effect": "Allow", "Action": ["iot:Subscribe", "iot:Receive"], "Resource": "*"}
+    iot.create_policy(
+        policyName=f"watch-{name}",
+        policyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+    )
+    arn = iot.describe_certificate(certificateId=device.facts.certificate_id)
+    iot.attach_policy(
+        policyName=f"watch-{name}", target=arn["certificateDescription"]["certificateArn"]
+    )
+    return device
+
+
+class Faults:
+    """What is reported to the event loop."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[BaseException] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self.queue.put_nowait(context["exception"])
+        )
+
+
+async def _open(connection: Connection) -> None:
+    """Open, and return when its topics are subscribed."""
+    ready = asyncio.Event()
+
+    async def greeting() -> None:
+        ready.set()
+
+    connection.after_connecting(greeting)
+    await connection.open(20)
+    await asyncio.wait_for(ready.wait(), 10)
+
+
+def test_a_handler_hears_its_topic_before_and_after_a_reconnection(broker: Broker) -> None:
+    device = _device(broker.target, "hears-1")
+    topic = acknowledgement_topic("hears-1")
+
+    async def scenario() -> list[bytes]:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        ready: asyncio.Queue[int] = asyncio.Queue()
+        connection = Connection(device)
+        connection.subscribe(topic, heard.put_nowait)
+
+        async def greeting() -> None:
+            ready.put_nowait(connection.count)
+
+        connection.after_connecting(greeting)
+        await connection.open(20)
+        found = []
+        for payload in (b"1", b"2"):
+            await asyncio.wait_for(ready.get(), 30)
+            publish = broker.target.client("iot-data").publish
+            await asyncio.to_thread(publish, topic=topic, qos=1, payload=payload)
+            found.append(await asyncio.wait_for(heard.get(), 10))
+            if payload == b"1":
+                await asyncio.to_thread(broker.stop)
+                await asyncio.to_thread(broker.start)
+        await connection.stop()
+        return found
+
+    assert _run(scenario()) == [b"1", b"2"]
+
+
+def test_a_device_may_not_hear_what_is_said_to_another(pipeline: Target) -> None:
+    device = _device(pipeline, "curious-1")
+
+    async def scenario() -> BaseException:
+        faults = Faults()
+        connection = Connection(device)
+        connection.subscribe(acknowledgement_topic("curious-2"), lambda _: None)
+        await connection.open(20)
+        fault = await asyncio.wait_for(faults.queue.get(), 10)
+        await connection.stop()
+        return fault
+
+    fault = _run(scenario())
+    assert isinstance(fault, SubscribeRefusedError)
+    assert "curious-1 hear ack/penstock/curious-2" in str(fault)
+
+
+@pytest.mark.parametrize("graceful", [True, False])
+def test_a_device_is_online_while_it_is_and_offline_afterwards(
+    pipeline: Target, graceful: bool
+) -> None:
+    device = _device(pipeline, f"present-{graceful}")
+    watching = _watcher(pipeline, f"watcher-{graceful}")
+    before = len(records(pipeline, pipeline.settings.stream))
+
+    async def scenario() -> list[Any]:
+        heard: asyncio.Queue[bytes] = asyncio.Queue()
+        watcher = Connection(watching)
+        watcher.subscribe(presence_topic(device.device_id), heard.put_nowait)
+        await _open(watcher)
+        presence = Presence(device.device_id, "s1")
+        session = Session(will=presence.will)
+        session.prepare(presence.announce)
+        opened: list[Any] = []
+        session.prepare(opened.append)
+        client = session(device)
+        (connection,) = opened
+        await client.connect()
+        said = [json.loads(await asyncio.wait_for(heard.get(), 10))]
+        if not graceful:  # a second connection of its name: the broker closes the first
+            connection._client.stop = lambda _: None
+            other = Connection(device)
+            await other.open(20)
+        else:
+            await client.close()
+        said.append(json.loads(await asyncio.wait_for(heard.get(), 10)))
+        if not graceful:
+            del connection._client.stop
+            await client.close()
+            await other.stop()
+        await watcher.stop()
+        return said
+
+    assert [one["state"] for one in _run(scenario())] == ["online", "offline"]
+    assert len(records(pipeline, pipeline.settings.stream)) == before
+
+
+def test_a_device_may_not_say_that_another_is_offline(pipeline: Target) -> None:
+    device = _device(pipeline, "slanders-1")
+
+    async def scenario() -> int | None:
+        connection = Connection(device)
+        await connection.open(20)
+        code = await connection.publish(presence_topic("slanders-2"), b"{}")
+        assert await connection.publish(shadow_topic("slanders-2", "update"), b"{}") == 0x87
+        await connection.stop()
+        return code
+
+    assert _run(scenario()) == 0x87
+
+
+def _reported(target: Target, device: str) -> Any:
+    answer = target.client("iot-data").get_thing_shadow(thingName=device, shadowName=SHADOW)
+    return json.loads(answer["payload"].read())["state"].get("reported", {})
+
+
+def _desire(target: Target, device: str, **desired: Any) -> None:
+    target.client("iot-data").update_thing_shadow(
+        thingName=device,
+        shadowName=SHADOW,
+        payload=json.dumps({"state": {"desired": desired}}).encode(),
+    )
+
+
+def test_a_running_device_takes_its_interval_and_batch_from_its_shadow_live(
+    pipeline: Target, tmp_path: Path
+) -> None:
+    device = _device(pipeline, "remote-1")
+    _desire(pipeline, "remote-1", interval_s=3600, batch=3)  # before it connects
+    complaints: list[str] = []
+
+    async def scenario() -> Any:
+        session, pace, applied = Session(), Pace(), asyncio.Event()
+        client = SpooledClient(device, spool, limits=BatchLimits(1), client=session)
+        remote = follow_shadow(client, session, Reporting(0.0, 1, 1.0), pace, complaints.append)
+        taken: list[int] = []
+
+        async def lines() -> Any:
+            await applied.wait()
+            for number in range(7):
+                taken.append(number)
+                yield f'{{"a": {number}}}'
+
+        async def operator() -> None:
+            await _until(lambda: remote.reporting == Reporting(3600, 3, 1.0))
+            await _until(lambda: _reported(pipeline, "remote-1").get("batch") == 3)
+            applied.set()
+            await _until(lambda: taken == [0])  # the second waits for an hour
+            _desire(pipeline, "remote-1", interval_s=0, age_s=0.001)
+
+        counts, _ = await asyncio.gather(
+            run_device(client, lines(), now_ms=lambda: 1, complain=complaints.append, pace=pace),
+            operator(),
+        )
+        return counts, taken
+
+    with Spool(tmp_path, now=lambda: 1) as spool:
+        counts, taken = _run(scenario())
+    assert (counts.readings, counts.waiting, taken) == (7, 0, list(range(7)))
+    said = _reported(pipeline, "remote-1")
+    assert (said["interval_s"], said["batch"], said["age_s"]) == (0, 3, 1.0)
+    assert [one["setting"] for one in said["rejected"]] == ["age_s"]
+    assert complaints == ["desired age_s = 0.001 is not taken: must be 0.01 to 3600"]
+
+
+async def _until(condition: Any) -> None:
+    assert await asyncio.to_thread(eventually, condition, within_s=20)
+
+
+def test_telemetry_may_be_published_by_its_own_topic_too(pipeline: Target) -> None:
+    device = _device(pipeline, "plain-1")
+
+    async def scenario() -> int | None:
+        connection = Connection(device)
+        await connection.open(20)
+        code = await connection.publish(telemetry_topic("plain-1"), b"{}")
+        await connection.stop()
+        return code
+
+    assert (_run(scenario()) or 0) < 0x80
