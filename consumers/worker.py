@@ -135,9 +135,9 @@ class Worker:
             self._say(f"the KCL daemon left with exit code {code}; starting it again")
             if stopping.wait(delay):
                 return
-            self.board.restarts += 1
             self._reap()
             self.start()
+            self.board.restarts += 1
             started = clock()
 
     def _reap(self) -> None:

@@ -65,9 +65,9 @@ def save(folder: Path, facts: Facts, certificate: bytes, private_key: bytes) -> 
     """Write an identity. The key is never readable by others, not even for a moment."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
-    _write(folder / PRIVATE_KEY, private_key, 0o600)
-    _write(folder / CERTIFICATE, certificate, 0o644)
-    _write(folder / _FACTS, msgspec.json.format(msgspec.json.encode(asdict(facts))), 0o644)
+    write_file(folder / PRIVATE_KEY, private_key, 0o600)
+    write_file(folder / CERTIFICATE, certificate, 0o644)
+    write_file(folder / _FACTS, msgspec.json.format(msgspec.json.encode(asdict(facts))), 0o644)
     return Identity(facts, folder)
 
 
@@ -129,7 +129,8 @@ def _damaged(folder: Path, why: str) -> str:
     )
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_file(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file, whole and with this mode from its first moment."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:

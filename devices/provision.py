@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from devices import identity
+from devices.claim import Place
 from devices.identity import Facts, Identity, IdentityError
+from devices.keys import new_key, request_for
+from devices.registrar import save_claim
 from ingest.roster import bucket_of
 from ingest.settings import Settings
 from ingest.topic import check_device_id
@@ -57,10 +57,10 @@ def create_device(
             f"{device_id} has a certificate in {settings.devices_dir}: use it, or choose another "
             "name"
         )
-    key, request = _key_and_request(device_id)
+    key = new_key()
     _create_thing(clients.iot, settings, device_id, group, kind)
     certificate = clients.iot.create_certificate_from_csr(
-        certificateSigningRequest=request, setAsActive=True
+        certificateSigningRequest=request_for(key, device_id), setAsActive=True
     )
     arn = certificate["certificateArn"]
     clients.iot.attach_policy(policyName=settings.device_policy, target=arn)
@@ -126,29 +126,54 @@ def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kin
             raise
 
 
-def _enter_roster(
-    dynamodb: DynamoDBClient, settings: Settings, name: str, group: str, kind: str
+def announce(
+    dynamodb: DynamoDBClient, settings: Settings, name: str, *, group: str, kind: str
 ) -> None:
+    """Let a device of this name provision itself with a claim, once. It may be said again, for a
+    device that lost its certificate.
+
+    :raises IdentityError: when the name is no device id.
+    """
+    try:
+        check_device_id(name)
+    except ValueError as error:
+        raise IdentityError(str(error)) from None
+    _enter_roster(dynamodb, settings, name, group, kind, claim="open")
+
+
+def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
+    """Make a claim certificate, which can provision announced devices and nothing else; its id."""
+    key = new_key()
+    made = clients.iot.create_certificate_from_csr(
+        certificateSigningRequest=request_for(key, "claim"), setAsActive=True
+    )
+    clients.iot.attach_policy(policyName=settings.claim_policy, target=made["certificateArn"])
+    place = Place(
+        host=settings.iot_host or data_endpoint(clients.iot),
+        port=settings.iot_port,
+        ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
+        rule=settings.rule,
+        template=settings.provisioning_template,
+    )
+    save_claim(folder, place, made["certificatePem"].encode(), key)
+    return made["certificateId"]
+
+
+def _enter_roster(
+    dynamodb: DynamoDBClient, settings: Settings, name: str, group: str, kind: str,
+    claim: str = "none",
+) -> None:  # fmt: skip
     """Group and type in the devices table; ``ver`` moves, so that a worker that is writing the
     device's state at this moment reads it again."""
     dynamodb.update_item(
         TableName=settings.devices_table,
         Key={"bucket": {"S": bucket_of(name)}, "device": {"S": name}},
-        UpdateExpression="SET #g = :g, #t = :t ADD ver :one",
+        UpdateExpression="SET #g = :g, #t = :t, claim = :c ADD ver :one",
         ExpressionAttributeNames={"#g": "group", "#t": "type"},
-        ExpressionAttributeValues={":g": {"S": group}, ":t": {"S": kind}, ":one": {"N": "1"}},
+        ExpressionAttributeValues={
+            ":g": {"S": group},
+            ":t": {"S": kind},
+            ":one": {"N": "1"},
+            ":c": {"S": claim},
+        },
     )
-
-
-def _key_and_request(device_id: str) -> tuple[bytes, str]:
-    """A new P-256 key (PEM) and a signing request for it (PEM). P-256 costs a small device a
-    fraction of what RSA does, at the handshake above all."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id[:64])])
-    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return pem, request.public_bytes(serialization.Encoding.PEM).decode()

@@ -31,6 +31,7 @@ from ingest.message import Content
 RETRY_S: Final = (1.0, 60.0)
 CONNECT_S: Final = 20.0
 DURABLE_S: Final = 120.0
+RENEWED_S: Final = 2.0
 
 Order = Literal["oldest_first", "live_first"]
 
@@ -190,7 +191,9 @@ class SpooledClient:
                 )  # fmt: skip
                 await client.connect(CONNECT_S)
                 self.client, attempt, said = client, 0, ""
-                await self._send_all(client)
+                await self._send_until_renewed(client)
+                self._forget_progress()
+                continue
             except (ConnectError, PublishRefusedError) as error:
                 if str(error) != said:
                     said = str(error)
@@ -203,6 +206,28 @@ class SpooledClient:
             attempt = min(attempt + 1, 6)
             least, most = RETRY_S
             await asyncio.sleep(least + random.random() * (min(most, least * 2**attempt) - least))
+
+    async def _send_until_renewed(self, client: TelemetryClient) -> None:
+        """Send, until the identity has another certificate: connect with that one then."""
+        sending = self._loop.create_task(self._send_all(client))
+        try:
+            before = self._certificate()
+            while not sending.done():
+                await asyncio.wait([sending], timeout=RENEWED_S)
+                if self._certificate() != before:
+                    return
+            sending.result()
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    def _certificate(self) -> tuple[int, int] | None:
+        """What changes when the certificate's file is replaced."""
+        try:
+            found = self.identity.certificate_path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     async def _send_all(self, client: TelemetryClient) -> None:
         connections = client.connections

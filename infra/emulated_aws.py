@@ -1,6 +1,6 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Nine extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
+Eleven extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
 test in ``tests/integration/test_emulator.py``. A private name that is missing ends the process
 with an ``AttributeError`` before it serves anything.
 
@@ -18,6 +18,10 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from infra.emulated_devices import (
+    end_connections_of_revoked_certificates,
+    sign_requests_over_mqtt,
+)
 from infra.emulated_reshard import keep_closed_shards
 
 LOOPBACK: Final = "127.0.0.1"
@@ -259,6 +263,8 @@ def main() -> None:
         count_loopback_as_secure_transport,
         keep_sessions,
         keep_closed_shards,
+        sign_requests_over_mqtt,
+        end_connections_of_revoked_certificates,
     ]
     for extend in extensions:
         extend()

@@ -120,6 +120,16 @@ class Settings(BaseSettings):
         return f"{self.stack}-worker"
 
     @property
+    def claim_policy(self) -> str:
+        """The IoT policy of claim certificates."""
+        return f"{self.stack}-claim"
+
+    @property
+    def provisioning_template(self) -> str:
+        """The provisioning template, by which a device with a claim makes itself known."""
+        return f"{self.stack}-device"
+
+    @property
     def rule(self) -> str:
         """The topic rule."""
         return rule_name(self.stack)

@@ -17,6 +17,7 @@ from devices import identity, provision
 from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import IdentityError
+from devices.keys import expires_at, expiry_warning
 from devices.pace import Pace
 from devices.presence import Presence
 from devices.remote import Reporting
@@ -24,6 +25,7 @@ from devices.run import DRAIN_S, RunCounts, follow_shadow, run_device
 from devices.session import Session
 from devices.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
 from devices.spooled import Order, SpooledClient
+from infra.commands.claim import announce, claim, provision_, revoke, rotate
 from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
@@ -81,15 +83,29 @@ def list_(as_json: bool, aws: bool) -> None:
         provision.list_things(target.client("iot", "simulator"), target.settings),
         key=lambda thing: str(thing["device"]),
     )
-    rows = [{**thing, "certificate_here": thing["device"] in here} for thing in things]
+    rows = [
+        {
+            **thing,
+            "certificate_here": thing["device"] in here,
+            "expires": _expires(target.settings, thing["device"]),
+        }
+        for thing in things
+    ]
     if as_json:
         print_json(rows)
         return
-    table = Table("device", "group", "type", "certificate here")
+    table = Table("device", "group", "type", "certificate here", "expires")
     for row in rows:
         mark = "yes" if row["certificate_here"] else "no"
-        table.add_row(row["device"], row.get("group", ""), row.get("type", ""), mark)
+        table.add_row(row["device"], row.get("group", ""), row.get("type", ""), mark,
+                      row["expires"] or "")  # fmt: skip
     STDOUT.print(table)
+
+
+def _expires(settings: Settings, name: str) -> str | None:
+    """The day on which the certificate on this machine ends."""
+    end = expires_at(settings.devices_dir / name / identity.CERTIFICATE)
+    return f"{end:%Y-%m-%d}" if end else None
 
 
 @device.command()
@@ -203,6 +219,8 @@ def run(
         who = _at_its_broker(identity.load(settings.devices_dir, name), settings)
     except IdentityError as error:
         raise UserError(str(error)) from None
+    if warning := expiry_warning(who.certificate_path):
+        _complain(warning)
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
     try:
@@ -222,7 +240,8 @@ def run(
     return _told(name, counts, as_json)
 
 
-device.add_command(configure)
+for command in (configure, announce, claim, provision_, rotate, revoke):
+    device.add_command(command)
 
 
 def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Identity:

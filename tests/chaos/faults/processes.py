@@ -159,7 +159,7 @@ def a_rolling_restart_of_two_workers(site: Site) -> None:
         for old in (first, second):
             old.end()
             fresh = site.start_worker()
-            site.until(fresh.children, 90, "children of its replacement")
+            site.until(fresh.children, 150, "children of its replacement")
 
 
 @on_own_site()

@@ -1,0 +1,100 @@
+"""A new certificate for a device that runs, without losing a reading.
+
+Steps, each of which can be repeated: a new key here, a certificate for it, policy and thing
+attached, a connection with both as proof, the files swapped, the old certificate revoked. What is
+not finished is in ``rotation/``; :func:`rotate` goes on from there. A running device notices the
+new files and connects anew; what was not acknowledged is in its spool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from devices import identity
+from devices.identity import Identity
+from devices.keys import new_key, request_for
+from ingest.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_iot import IoTClient
+
+FOLDER: Final = "rotation"
+_STATE: Final = "state.json"
+Prove = Callable[[Identity], None]
+"""Connects as an identity, or raises."""
+
+
+class _State(msgspec.Struct, frozen=True):
+    old_id: str
+    new_id: str
+    arn: str
+
+
+def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -> Identity:
+    """Give the device a new certificate, and revoke the old one.
+
+    :raises ConnectError: when the new certificate does not connect; the old one stays in use,
+        and the next call tries again.
+    """
+    folder = device.folder / FOLDER
+    folder.mkdir(exist_ok=True, mode=0o700)
+    key_path = folder / identity.PRIVATE_KEY
+    if not key_path.exists():
+        identity.write_file(key_path, new_key(), 0o600)
+    state = _certified(iot, device, folder, key_path.read_bytes())
+    iot.attach_policy(policyName=settings.device_policy, target=state.arn)
+    iot.attach_thing_principal(thingName=device.device_id, principal=state.arn)
+    facts = replace(device.facts, certificate_id=state.new_id)
+    prove(Identity(facts, folder))
+    certificate = (folder / identity.CERTIFICATE).read_bytes()
+    made = identity.save(device.folder, facts, certificate, key_path.read_bytes())
+    revoke_certificate(iot, settings, device.device_id, state.old_id)
+    for name in (_STATE, identity.CERTIFICATE, identity.PRIVATE_KEY):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
+    return made
+
+
+def revoke(iot: IoTClient, settings: Settings, device_id: str) -> int:
+    """Revoke every certificate of a device, which cuts it off; how many there were."""
+    principals = iot.list_thing_principals(thingName=device_id)["principals"]
+    for arn in principals:
+        revoke_certificate(iot, settings, device_id, arn.rsplit("/", 1)[1], arn)
+    return len(principals)
+
+
+def revoke_certificate(
+    iot: IoTClient, settings: Settings, device_id: str, certificate_id: str, arn: str | None = None
+) -> None:
+    """Make a certificate useless, first of all; then take it from its thing."""
+    iot.update_certificate(certificateId=certificate_id, newStatus="REVOKED")
+    arn = arn or _arn_of(iot, device_id, certificate_id)
+    if arn is not None:
+        iot.detach_policy(policyName=settings.device_policy, target=arn)
+        iot.detach_thing_principal(thingName=device_id, principal=arn)
+
+
+def _arn_of(iot: IoTClient, device_id: str, certificate_id: str) -> str | None:
+    principals = iot.list_thing_principals(thingName=device_id)["principals"]
+    return next((arn for arn in principals if arn.endswith(f"/{certificate_id}")), None)
+
+
+def _certified(iot: IoTClient, device: Identity, folder: Path, key: bytes) -> _State:
+    """The new certificate, which is asked for once: what a crash left unwritten was never used,
+    and is active without a policy."""
+    path = folder / _STATE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_State)
+    except FileNotFoundError:
+        made = iot.create_certificate_from_csr(
+            certificateSigningRequest=request_for(key, device.device_id), setAsActive=True
+        )
+        identity.write_file(folder / identity.CERTIFICATE, made["certificatePem"].encode(), 0o644)
+        state = _State(device.facts.certificate_id, made["certificateId"], made["certificateArn"])
+        identity.write_file(path, msgspec.json.encode(state), 0o600)
+        return state
