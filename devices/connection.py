@@ -226,7 +226,7 @@ class Connection:
                 on_lifecycle_disconnection=self._handed_over(self._on_disconnected),
                 on_lifecycle_stopped=self._handed_over(self._on_stopped),
             )
-        except (OSError, exceptions.AwsCrtError) as error:
+        except (OSError, RuntimeError, exceptions.AwsCrtError) as error:
             raise ConnectError(
                 f"the certificate, key or CA certificate of {facts.device_id} cannot be used "
                 f"({error}): look at them in {self._identity.folder}"

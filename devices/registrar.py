@@ -62,7 +62,7 @@ class MqttRegistrar:
                 on_lifecycle_connection_failure=self._on_failed,
                 on_lifecycle_stopped=lambda _: self._stopped.set_result(None),
             )
-        except (OSError, exceptions.AwsCrtError) as error:
+        except (OSError, RuntimeError, exceptions.AwsCrtError) as error:
             raise ClaimError(f"the claim in {folder} cannot be used: {error}") from None
         self._identity: Any = None
 

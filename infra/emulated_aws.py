@@ -1,7 +1,7 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
 Eleven extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
-test in ``tests/integration/test_emulator.py``. A private name that is missing ends the process
+test (``test_emulator.py`` and ``test_provisioning.py`` in ``tests/integration``). A private name that is missing ends the process
 with an ``AttributeError`` before it serves anything.
 
 Run as ``python -m infra.emulated_aws``; see ``infra.emulator`` for the environment it expects.

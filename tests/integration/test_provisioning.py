@@ -1,0 +1,329 @@
+"""Certificates from claim to revocation, with policies enforced."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices import identity, registrar
+from devices.batch import BatchLimits
+from devices.claim import ClaimError, Place, provision
+from devices.client import ConnectError
+from devices.connection import Connection, SubscribeRefusedError
+from devices.identity import Facts, Identity
+from devices.provision import Clients, announce, create_claim
+from devices.registrar import MqttRegistrar, load_claim
+from devices.rotation import FOLDER, revoke, rotate
+from devices.spool import Spool, SpoolLimits
+from devices.spooled import SpooledClient
+from infra.target import Target
+from ingest.roster import bucket_of
+from ingest.topic import basic_ingest_topic
+from tests.integration.conftest import STACK, eventually
+from tests.integration.test_telemetry_client import _arrived, _device, _run
+
+pytestmark = STACK
+FAST = SpoolLimits(sync=False)
+EACH = BatchLimits(readings=1, age_s=0.05)
+
+
+def _clients(target: Target) -> Clients:
+    return Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+
+
+@pytest.fixture(scope="module")
+def claim(pipeline: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("claim")
+    create_claim(_clients(pipeline), pipeline.settings, folder)
+    return folder
+
+
+def _announce(target: Target, name: str, **more: str) -> None:
+    found = {"group": "hall-1", "kind": "pump", **more}
+    announce(target.client("dynamodb", "simulator"), target.settings, name, **found)  # type: ignore[arg-type]
+
+
+def _provision(target: Target, claim: Path, name: str) -> Identity:
+    place = load_claim(claim)
+    with MqttRegistrar(claim, place, name) as aws:
+        return provision(aws, place, target.settings.devices_dir, name)
+
+
+def _publish(device: Identity) -> int | None:
+    async def scenario() -> int | None:
+        connection = Connection(device)
+        await connection.open(20)
+        topic = basic_ingest_topic(device.facts.rule, device.device_id)
+        payload = b'{"v":1,"boot":"testtest","seq":0,"readings":[{"ts":1,"metrics":{"a":1}}]}'
+        code = await connection.publish(topic, payload)
+        await connection.stop()
+        return code
+
+    return _run(scenario())  # type: ignore[no-any-return]
+
+
+# -- provisioning -------------------------------------------------------------------------------
+
+
+def test_an_announced_device_makes_itself_known_with_a_claim(pipeline: Target, claim: Path) -> None:
+    assert (claim / identity.PRIVATE_KEY).stat().st_mode & 0o777 == 0o600
+    _announce(pipeline, "claimed-1")
+    device = _provision(pipeline, claim, "claimed-1")
+    assert device.key_path.stat().st_mode & 0o777 == 0o600
+    assert _publish(device) == 0
+    thing = pipeline.client("iot").describe_thing(thingName="claimed-1")
+    assert thing["attributes"] == {"group": "hall-1", "type": "pump"}
+    assert thing["thingTypeName"] == pipeline.settings.thing_type
+    key = {"bucket": {"S": bucket_of("claimed-1")}, "device": {"S": "claimed-1"}}
+    item = pipeline.client("dynamodb").get_item(
+        TableName=pipeline.settings.devices_table, Key=key
+    )["Item"]  # fmt: skip
+    assert (item["group"]["S"], item["type"]["S"]) == ("hall-1", "pump")
+    assert eventually(lambda: _arrived(pipeline, "claimed-1") == {0})
+
+
+def test_the_hook_lets_nobody_in_who_was_not_announced(pipeline: Target, claim: Path) -> None:
+    with pytest.raises(ClaimError, match="announce"):
+        _provision(pipeline, claim, "claimed-stranger")
+    things = pipeline.client("iot").list_things()["things"]
+    assert "claimed-stranger" not in {thing["thingName"] for thing in things}
+
+
+def test_the_place_of_a_device_that_has_come_cannot_be_taken(
+    pipeline: Target, claim: Path, tmp_path: Path
+) -> None:
+    _announce(pipeline, "claimed-taken")
+    _provision(pipeline, claim, "claimed-taken")
+    place = load_claim(claim)
+    with (
+        MqttRegistrar(claim, place, "claimed-taken") as thief,
+        pytest.raises(ClaimError, match="announce"),
+    ):
+        provision(thief, place, tmp_path, "claimed-taken")
+
+
+def test_a_registration_that_is_repeated_after_a_crash_is_let_in(
+    pipeline: Target, claim: Path
+) -> None:
+    """The hook has seen the certificate, the thing exists, and the device knows nothing of it."""
+    _announce(pipeline, "claimed-twice")
+    place = load_claim(claim)
+
+    class Torn(MqttRegistrar):
+        def register(self, device_id: str, token: str) -> Any:
+            super().register(device_id, token)
+            raise KeyboardInterrupt
+
+    with Torn(claim, place, "claimed-twice") as aws, pytest.raises(KeyboardInterrupt):
+        provision(aws, place, pipeline.settings.devices_dir, "claimed-twice")
+    assert not identity.exists(pipeline.settings.devices_dir, "claimed-twice")
+    assert _publish(_provision(pipeline, claim, "claimed-twice")) == 0
+
+
+# -- what a claim may not do --------------------------------------------------------------------
+
+
+def _as_device(claim: Path, client_id: str) -> Identity:
+    """The claim's files, as if they were those of a device."""
+    place: Place = load_claim(claim)
+    facts = Facts(client_id, place.host, place.port, place.rule, place.ca_path, "", "", "")
+    return Identity(facts, claim)
+
+
+def test_a_claim_cannot_connect_as_a_device(pipeline: Target, claim: Path) -> None:
+    _device(pipeline, "claim-victim-of")
+    _device(pipeline, "victim-of-claim")
+    for name in ("victim-of-claim", "anything"):
+        with pytest.raises(ConnectError, match="0x87"):
+            _publish(_as_device(claim, name))
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "$aws/rules/penstock_telemetry/dt/penstock/victim/telemetry",
+        "dt/penstock/victim/telemetry",
+        "$aws/certificates/create/json",
+        "$aws/provisioning-templates/other/provision/json",
+        "$aws/things/victim/shadow/name/penstock/update",
+    ],
+)
+def test_a_claim_cannot_publish_elsewhere(pipeline: Target, claim: Path, topic: str) -> None:
+    async def scenario() -> int | None:
+        connection = Connection(_as_device(claim, "claim-curious"))
+        await connection.open(20)
+        code = await connection.publish(topic, b"{}")
+        await connection.stop()
+        return code
+
+    assert pipeline
+    assert _run(scenario()) == 0x87
+
+
+@pytest.mark.parametrize("topic", ["dt/penstock/victim/telemetry", "ack/penstock/victim", "#"])
+def test_a_claim_cannot_listen(pipeline: Target, claim: Path, topic: str) -> None:
+    reported: list[Any] = []
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context.get("exception")))
+        connection = Connection(_as_device(claim, "claim-listener"))
+        connection.subscribe(topic, lambda _: None)
+        await connection.open(20)
+        deadline = time.monotonic() + 10
+        while not reported and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        await connection.stop()
+
+    assert pipeline
+    _run(scenario())
+    assert isinstance(reported[0], SubscribeRefusedError)
+
+
+def test_a_folder_without_a_claim_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ClaimError, match="holds no claim"):
+        load_claim(tmp_path)
+
+
+def test_a_claim_whose_files_are_lost_is_a_sentence(tmp_path: Path) -> None:
+    place = Place("127.0.0.1", 1, None, "r", "t")
+    registrar.save_claim(tmp_path, place, b"no certificate", b"no key")
+    with pytest.raises(ClaimError, match="cannot be used"):
+        MqttRegistrar(tmp_path, place, "x")
+
+
+# -- rotation and revocation --------------------------------------------------------------------
+
+
+def _connects(device: Identity) -> None:
+    async def connect() -> None:
+        connection = Connection(device)
+        await connection.open(20)
+        await connection.stop()
+
+    asyncio.run(connect())
+
+
+def _status(target: Target, certificate_id: str) -> str:
+    found = target.client("iot").describe_certificate(certificateId=certificate_id)
+    return str(found["certificateDescription"]["status"])
+
+
+def test_rotation_while_it_publishes_loses_nothing(pipeline: Target) -> None:
+    device = _device(pipeline, "rotating")
+    old = device.facts.certificate_id
+    iot = pipeline.client("iot", "simulator")
+
+    async def scenario() -> tuple[int, int]:
+        with Spool(device.folder, now=lambda: 1, limits=FAST) as spool:
+            client = SpooledClient(device, spool, limits=EACH)
+            client.start()
+            turning = asyncio.create_task(
+                asyncio.to_thread(rotate, iot, pipeline.settings, device, _connects)
+            )
+            sent = 0
+            while not turning.done():
+                client.add(sent, {"v": sent})
+                sent += 1
+                await asyncio.sleep(0.02)
+            await turning
+            for _ in range(20):
+                client.add(sent, {"v": sent})
+                sent += 1
+            await client.drained()
+            return sent, await client.close()
+
+    sent, left = _run(scenario())
+    assert left == 0
+    assert eventually(lambda: _arrived(pipeline, "rotating") == set(range(sent)))
+    new = identity.load(pipeline.settings.devices_dir, "rotating")
+    assert new.facts.certificate_id != old
+    assert (_status(pipeline, old), _status(pipeline, new.facts.certificate_id)) == (
+        "REVOKED",
+        "ACTIVE",
+    )
+    principals = pipeline.client("iot").list_thing_principals(thingName="rotating")["principals"]
+    assert [arn.rsplit("/", 1)[1] for arn in principals] == [new.facts.certificate_id]
+    assert not (new.folder / FOLDER).exists()
+
+
+class Crash(Exception):
+    """The machine lost its power."""
+
+
+def _crash(*_: Any, **__: Any) -> Any:
+    raise Crash
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["attach_policy", "attach_thing_principal", "prove", "save", "update_certificate",
+     "detach_policy", "detach_thing_principal"],
+)  # fmt: skip
+def test_a_rotation_that_breaks_off_anywhere_is_finished_by_the_next(
+    pipeline: Target, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = _device(pipeline, f"torn-{point.replace('_', '-')}")
+    old = device.facts.certificate_id
+    iot = pipeline.client("iot", "simulator")
+    prove: Callable[[Identity], None] = _crash if point == "prove" else _connects
+    with monkeypatch.context() as patch:
+        if point == "save":
+            patch.setattr(identity, "save", _crash)
+        elif point != "prove":
+            patch.setattr(iot, point, _crash)
+        with pytest.raises(Crash):
+            rotate(iot, pipeline.settings, device, prove)
+    there = identity.load(pipeline.settings.devices_dir, device.device_id)
+    if point in ("attach_policy", "attach_thing_principal", "prove", "save"):
+        assert _publish(there) == 0  # the old one is still good
+    made = rotate(iot, pipeline.settings, there, _connects)
+    assert _publish(made) == 0
+    assert made.facts.certificate_id != old
+    assert _status(pipeline, old) == "REVOKED"
+    principals = pipeline.client("iot").list_thing_principals(thingName=device.device_id)
+    assert len(principals["principals"]) == 1
+
+
+def test_a_certificate_that_does_not_connect_does_not_replace_one_that_does(
+    pipeline: Target,
+) -> None:
+    device = _device(pipeline, "unproven")
+
+    def unproven(new: Identity) -> None:
+        _connects(replace(new, facts=replace(new.facts, port=1)))
+
+    with pytest.raises(ConnectError):
+        rotate(pipeline.client("iot", "simulator"), pipeline.settings, device, unproven)
+    assert _publish(identity.load(pipeline.settings.devices_dir, "unproven")) == 0
+
+
+def test_revocation_cuts_a_running_device_off_and_its_spool_waits(pipeline: Target) -> None:
+    device = _device(pipeline, "outcast")
+    notices: list[str] = []
+
+    async def scenario() -> tuple[int, int]:
+        with Spool(device.folder, now=lambda: 1, limits=FAST) as spool:
+            client = SpooledClient(device, spool, limits=EACH, notice=notices.append)
+            client.start()
+            for i in range(5):
+                client.add(i, {"v": i})
+            await client.drained()
+            revoke(pipeline.client("iot", "simulator"), pipeline.settings, "outcast")
+            await asyncio.sleep(0)
+            for i in range(5, 10):
+                client.add(i, {"v": i})
+            await asyncio.sleep(1.0)  # long enough to deliver, were it let in
+            waiting = len(spool)
+            return waiting, await client.close()
+
+    assert _run(scenario()) == (5, 5)
+    assert _arrived(pipeline, "outcast") == set(range(5))
+    with pytest.raises(ConnectError):
+        _publish(device)

@@ -1,0 +1,152 @@
+"""Provisioning by claim, interrupted at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from devices import claim, identity
+from devices.claim import ClaimError, Place, Registered, Signed, TokenError, provision
+from devices.identity import IdentityError
+from devices.keys import expires_at, expiry_warning, new_key, request_for
+
+PLACE = Place("localhost", 8883, None, "penstock_telemetry", "penstock-device")
+
+
+class Crash(Exception):
+    """The device lost its power."""
+
+
+class FakeAws:
+    """AWS IoT, which forgets tokens when told to, and crashes the device where told to."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+        self.registered: list[str] = []
+        self.valid: set[str] = set()
+        self.crash: Callable[[str], None] = lambda _: None
+
+    def sign(self, request: str) -> Signed:
+        self.crash("before sign")
+        self.requests.append(request)
+        number = len(self.requests)
+        self.valid.add(f"token-{number}")
+        self.crash("after sign")
+        return Signed(f"id-{number}", f"certificate {number}", f"token-{number}")
+
+    def register(self, device_id: str, token: str) -> Registered:
+        self.crash("before register")
+        if token not in self.valid:
+            raise TokenError
+        self.registered.append(token)
+        self.crash("after register")
+        return Registered(device_id)
+
+
+def _crash_at(point: str) -> Callable[[str], None]:
+    def crash(at: str) -> None:
+        if at == point:
+            raise Crash
+
+    return crash
+
+
+@pytest.mark.parametrize(
+    "point", ["before sign", "after sign", "before register", "after register", "before save"]
+)
+def test_a_device_that_dies_at_any_step_goes_on_where_it_was(
+    tmp_path: Path, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAws()
+    aws.crash = _crash_at(point)
+    with monkeypatch.context() as patch:
+        if point == "before save":
+            patch.setattr(identity, "save", _raise)
+        with pytest.raises(Crash):
+            provision(aws, PLACE, tmp_path, "pump-1")
+    assert not identity.exists(tmp_path, "pump-1"), "half of an identity can be used"
+    keys = [p.read_bytes() for p in tmp_path.rglob(identity.PRIVATE_KEY)]
+    aws.crash = lambda _: None
+    made = provision(aws, PLACE, tmp_path, "pump-1")
+    assert [made.key_path.read_bytes()] == keys, "the key is made once"
+    assert made.certificate_path.read_text() == f"certificate {len(aws.requests)}"
+    assert aws.registered[-1] == f"token-{len(aws.requests)}"
+    assert not (made.folder / claim.PENDING).exists()
+    assert provision(aws, PLACE, tmp_path, "pump-1") == made
+
+
+def _raise(*_: Any) -> Any:
+    raise Crash
+
+
+def test_the_key_stays_here_and_is_for_nobody_else(tmp_path: Path) -> None:
+    aws = FakeAws()
+    aws.crash = _crash_at("before register")
+    with pytest.raises(Crash):
+        provision(aws, PLACE, tmp_path, "pump-1")
+    for path in (tmp_path / "pump-1" / claim.PENDING).iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in aws.requests[0]
+    request = x509.load_pem_x509_csr(aws.requests[0].encode())
+    assert request.is_signature_valid
+
+
+def test_an_expired_token_costs_one_more_certificate(tmp_path: Path) -> None:
+    aws = FakeAws()
+    aws.crash = _crash_at("before register")
+    with pytest.raises(Crash):
+        provision(aws, PLACE, tmp_path, "pump-1")
+    aws.crash = lambda _: None
+    aws.valid.clear()
+    assert provision(aws, PLACE, tmp_path, "pump-1").facts.certificate_id == "id-2"
+
+
+def test_tokens_that_are_never_taken_end_it(tmp_path: Path) -> None:
+    aws = FakeAws()
+    aws.crash = lambda at: aws.valid.clear() if at == "before register" else None
+    with pytest.raises(ClaimError, match="ownership token"):
+        provision(aws, PLACE, tmp_path, "pump-1")
+    assert len(aws.requests) == 2
+
+
+def test_a_name_that_is_no_device_id_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError):
+        provision(FakeAws(), PLACE, tmp_path, "../pump")
+
+
+def _certificate(path: Path, end: datetime) -> None:
+    key: Any = serialization.load_pem_private_key(new_key(), None)
+    request = x509.load_pem_x509_csr(request_for(new_key(), "d").encode())
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(request.subject)
+        .issuer_name(request.subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+@pytest.mark.parametrize(
+    ("days", "said"), [(400, None), (31, None), (10, "expires in"), (-1, "has expired")]
+)
+def test_a_certificate_that_ends_soon_is_said(tmp_path: Path, days: int, said: str | None) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    path = tmp_path / identity.CERTIFICATE
+    _certificate(path, now + timedelta(days=days))
+    assert expires_at(path) == now + timedelta(days=days)
+    warning = expiry_warning(path, now)
+    assert (warning is None) if said is None else (said in (warning or ""))
+
+
+def test_a_certificate_that_cannot_be_read_has_no_end(tmp_path: Path) -> None:
+    assert expiry_warning(tmp_path / "none.pem") is None
