@@ -1,8 +1,8 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
 Eleven extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
-test (``test_emulator.py`` and ``test_provisioning.py`` in ``tests/integration``). A private name that is missing ends the process
-with an ``AttributeError`` before it serves anything.
+test (``test_emulator.py`` and ``test_provisioning.py`` in ``tests/integration``). A private name
+that is missing ends the process with an ``AttributeError`` before it serves anything.
 
 Run as ``python -m infra.emulated_aws``; see ``infra.emulator`` for the environment it expects.
 """

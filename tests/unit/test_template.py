@@ -36,6 +36,7 @@ PSEUDO = {
 THING = "${iot:Connection.Thing.ThingName}"
 
 WILD = {
+    ("ProvisioningRole", "CallsThatNameNoResource"),
     ("ArchiveBucketPolicy", "TlsOnly"): "a Deny of everything that does not come by TLS",
     ("WorkerRole", "PublishKclMetrics"): "CloudWatch has no resources; limited by namespace",
     ("SimulatorRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
@@ -250,6 +251,18 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
     assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
     for role in ("WorkerRole", "DashboardRole", "SimulatorRole"):
         assert not {"s3:DeleteObject", "dynamodb:DeleteTable"} & _actions(role)
+
+
+def test_a_claim_and_what_registers_it_reach_no_telemetry_and_no_data() -> None:
+    documents = _properties("ClaimPolicy")["PolicyDocument"]["Statement"]
+    text = str([statement["Resource"] for statement in documents])
+    assert "telemetry" not in text
+    assert "certificates/create/" not in text
+    assert _actions("ProvisioningHookRole") == {
+        "dynamodb:UpdateItem", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents",
+    }  # fmt: skip
+    assert all(action.startswith("iot:") for action in _actions("ProvisioningRole"))
+    assert not {"iot:CreatePolicy", "iot:DeleteThing"} & _actions("ProvisioningRole")
 
 
 def test_the_workers_lease_rights_end_at_its_own_tables() -> None:
