@@ -36,7 +36,7 @@ PSEUDO = {
 THING = "${iot:Connection.Thing.ThingName}"
 
 WILD = {
-    ("ProvisioningRole", "CallsThatNameNoResource"),
+    ("ProvisioningRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
     ("ArchiveBucketPolicy", "TlsOnly"): "a Deny of everything that does not come by TLS",
     ("WorkerRole", "PublishKclMetrics"): "CloudWatch has no resources; limited by namespace",
     ("SimulatorRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
