@@ -27,7 +27,7 @@ check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure against baselines of the same run, about 5 minutes
+bench: $(READY) ## measure against baselines of the same run, about 15 minutes
 	$(BIN)/python -m benchmarks
 
 clean: ## remove what was installed and what runs left behind

@@ -60,8 +60,20 @@ def _growth(axes: Any, points: Points) -> None:
     other.set_ylim(bottom=0)
 
 
+def _latency(axes: Any, points: Points) -> None:
+    for name in ("p50", "p99"):
+        axes.plot(
+            [p["messages_per_s"] for p in points], [p[name] for p in points], marker="o", label=name
+        )
+    axes.set_xlabel("messages a second, 50 devices")
+    axes.set_ylabel("device to hot store (ms)")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+
+
 PLOTS: Final[dict[str, Callable[[Any, Points], None]]] = {
     "P1": _fold,
+    "P4": _latency,
     "P6": _archive,
     "P8": _growth,
 }

@@ -19,7 +19,7 @@ from consumers.runs import Run, Stretch, run_of_one, runs_of
 from consumers.stats import ShardStats
 from consumers.taken import Taken
 from consumers.windows import MAX_MAGNITUDE
-from ingest.message import Message, Rejection, decode_raw
+from ingest.message import Message, decode_raw
 
 FULL: Final = 8 << 20
 """Bytes of memory, about, in which records wait at most."""
@@ -51,11 +51,10 @@ class Intake:
         if device is None:
             self._reject(record)
             return
-        waiting = self._waiting.get(device)
-        if waiting is None:
+        try:
+            self._waiting[device].append(record)
+        except KeyError:  # once a device and fold
             self._waiting[device] = [record]
-        else:
-            waiting.append(record)
         self._bytes += len(record.payload) + _RECORD_BYTES
 
     @property
@@ -80,15 +79,16 @@ class Intake:
     def _read(self, records: Sequence[Taken]) -> Sequence[Message | None]:
         """A device's messages; ``None`` for a record that holds none, which is final then."""
         messages: list[Message | None] = []
+        append = messages.append
         for record in records:
             message = decode_raw(record.payload)
-            if isinstance(message, Rejection):
+            if isinstance(message, Message):
+                record.readings = len(message.readings)
+                append(message)
+            else:
                 record.disposition = message.reason
                 self._reject(record)
-                messages.append(None)
-            else:
-                record.readings = len(message.readings)
-                messages.append(message)
+                append(None)
         return messages
 
     def _reject(self, record: Taken) -> None:

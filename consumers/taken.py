@@ -14,8 +14,7 @@ from msgspec import Struct
 from consumers.judge import OK, Disposition
 from consumers.protocol import StreamRecord
 from consumers.segment import Position, position
-from ingest.message import Rejection
-from ingest.record import decode_record
+from ingest.record import Envelope, decode_record
 
 
 class Taken(Struct, gc=False):
@@ -47,21 +46,21 @@ class Taken(Struct, gc=False):
 def take(record: StreamRecord) -> Taken:
     """Open a record, whatever it holds. Without a ``device`` it is none of the topic rule's."""
     envelope = decode_record(record.data)
-    if isinstance(envelope, Rejection):
+    if isinstance(envelope, Envelope):
         return Taken(
-            None,
-            0,
+            envelope.device_id,
+            envelope.received_at,
             record.approximate_arrival_timestamp,
             record.sequence_number,
             record.sub_sequence_number or 0,
-            record.data,
-            envelope.reason,
+            envelope.payload,
         )
     return Taken(
-        envelope.device_id,
-        envelope.received_at,
+        None,
+        0,
         record.approximate_arrival_timestamp,
         record.sequence_number,
         record.sub_sequence_number or 0,
-        envelope.payload,
+        record.data,
+        envelope.reason,
     )
