@@ -92,7 +92,7 @@ class SpooledClient:
         self._live = 0
         self._due: float | None = None
         self._flushing = False
-        self._unacknowledged = 0
+        self._unacknowledged = self._earlier = 0
         self._published: dict[int, tuple[int, float]] = {}
         self._work: asyncio.Task[None] | None = None
         self.client: TelemetryClient | None = None
@@ -109,7 +109,7 @@ class SpooledClient:
     @property
     def connections(self) -> int:
         """How many times it connected."""
-        return self.client.connections if self.client else 0
+        return self._earlier + (self.client.connections if self.client else 0)
 
     @property
     def offline(self) -> bool:
@@ -199,6 +199,7 @@ class SpooledClient:
                     said = str(error)
                     self._notice(f"{error}; {len(self.spool)} readings wait in the spool")
             finally:
+                self._earlier += self.client.connections if self.client else 0
                 self.client = None
                 if client is not None:
                     await client.close()
