@@ -11,7 +11,6 @@ No clock and no network in here; not safe for threads.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import sqlite3
@@ -22,29 +21,16 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from devices.spool_disk import Ballast, SpoolBusyError, check, lock
 from devices.witness import Witness
 from ingest.message import VERSION, Content, Message, Reading, encode
 
+__all__ = ["Batch", "Spool", "SpoolBusyError", "SpoolFullError", "SpoolLimits"]
+
 FILE: Final = "spool.sqlite"
-LOCK: Final = "spool.lock"
-BALLAST: Final = "spool.ballast"
-BALLAST_BYTES: Final = 256 * 1024
-"""Kept beside the spool, and given up when the disk is full, so that what is acknowledged can
-still be deleted: that needs room in the write-ahead log first."""
 ROW_BYTES: Final = 48
 """What a reading takes beside its own bytes."""
 RESERVED: Final = 100
-_SCHEMA: Final = """
-CREATE TABLE state (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE reading (
-    n INTEGER PRIMARY KEY,
-    boot TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    taken_at INTEGER NOT NULL,
-    reading BLOB NOT NULL
-);
-"""
-
 Now = Callable[[], int]
 """The device's clock (ms since 1970)."""
 
@@ -52,10 +38,6 @@ Now = Callable[[], int]
 class SpoolFullError(Exception):
     """A reading was not taken: there is no room for it. Everything before it is kept; a later
     one is taken when there is room again."""
-
-
-class SpoolBusyError(Exception):
-    """Another process has this spool open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +96,8 @@ class Spool:
         self._now = now
         self._notice = notice
         self._witness = Witness(folder, self.path, sync=self.limits.sync)
-        self._ballast = folder / BALLAST
-        self._lock = _lock(folder / LOCK)
+        self._ballast = Ballast(folder)
+        self._lock = lock(folder)
         self._undeleted: list[tuple[int, int]] = []
         self._boot, self._seq, self._next, self._reserved = "", 0, 1, 0
         self._count = self._bytes = self._dropped = 0
@@ -276,7 +258,7 @@ class Spool:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(f"PRAGMA synchronous={'FULL' if self.limits.sync else 'NORMAL'}")
             db.execute("PRAGMA cache_size=-64")
-            _check(db)
+            check(db)
             self._load(db)
         except BaseException:
             db.close()
@@ -308,7 +290,7 @@ class Spool:
         db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", values.items())
         db.execute("COMMIT")
         self._witness.write(session, self._reserved)
-        self._fill_ballast()
+        self._ballast.fill()
 
     def _set_aside(self, error: Exception) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{self._now()}")
@@ -401,50 +383,16 @@ class Spool:
         """Whatever the disk refuses is undone, and becomes :class:`SpoolFullError`; the ballast
         goes then, so that a deletion finds room."""
         try:
-            if self._undeleted and not self._ballast.exists():
+            if self._undeleted and not self._ballast.there:
                 self._delete_all()
             yield
-            if not self._ballast.exists():
-                self._fill_ballast()
+            if not self._ballast.there:
+                self._ballast.fill()
         except (sqlite3.OperationalError, OSError) as error:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
-            self._ballast.unlink(missing_ok=True)
+            self._ballast.give_up()
             raise SpoolFullError(
                 f"the disk does not take more for the spool {self.path} ({error}): what is in it "
                 "is kept, new readings are refused until there is room"
             ) from None
-
-    def _fill_ballast(self) -> None:
-        if self._ballast.exists():
-            return
-        draft = self._ballast.with_name(f"{BALLAST}.draft")
-        try:
-            draft.write_bytes(b"\0" * BALLAST_BYTES)
-            draft.replace(self._ballast)
-        except OSError:
-            draft.unlink(missing_ok=True)
-
-
-def _check(db: sqlite3.Connection) -> None:
-    """Make the tables where there are none.
-
-    :raises sqlite3.DatabaseError: when the file is damaged.
-    """
-    found = db.execute("PRAGMA quick_check(1)").fetchone()
-    if found[0] != "ok":
-        raise sqlite3.DatabaseError(found[0])
-    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'reading'").fetchone():
-        db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-
-
-def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise SpoolBusyError(
-            f"another process has the spool in {path.parent} open: a device runs once"
-        ) from None
-    return descriptor

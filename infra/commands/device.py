@@ -219,8 +219,6 @@ def run(
         who = _at_its_broker(identity.load(settings.devices_dir, name), settings)
     except IdentityError as error:
         raise UserError(str(error)) from None
-    if warning := expiry_warning(who.certificate_path):
-        _complain(warning)
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
     try:
@@ -253,6 +251,7 @@ def _at_its_broker(who: identity.Identity, settings: Settings) -> identity.Ident
     return replace(who, facts=facts)
 
 
+_DAY_S: Final = 86_400
 _WHEN_FULL: Final[dict[str, Literal["refuse", "drop_oldest"]]] = {
     "refuse": "refuse",
     "drop-oldest": "drop_oldest",
@@ -276,9 +275,21 @@ async def _run(
     follow_shadow(client, session, reporting, pace, _complain)
     if how["durable"]:
         session.prepare(lambda connection: hear(connection, who.device_id, client.is_durable))
-    return await run_device(
-        client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s, pace=pace
-    )
+    watching = asyncio.create_task(_watch_expiry(who))
+    try:
+        return await run_device(
+            client, _lines(source), now_ms=_now_ms, complain=_complain, drain_s=drain_s, pace=pace
+        )
+    finally:
+        watching.cancel()
+
+
+async def _watch_expiry(who: identity.Identity) -> None:
+    """Say once a day that the certificate ends soon."""
+    while True:
+        if warning := expiry_warning(who.certificate_path):
+            _complain(warning)
+        await asyncio.sleep(_DAY_S)
 
 
 def _now_ms() -> int:

@@ -16,7 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from devices.spool import BALLAST, FILE, Spool, SpoolBusyError, SpoolFullError, SpoolLimits
+from devices.spool import FILE, Spool, SpoolBusyError, SpoolFullError, SpoolLimits
+from devices.spool_disk import BALLAST
 from devices.witness import FILE as WITNESS
 
 FAST = SpoolLimits(sync=False)
