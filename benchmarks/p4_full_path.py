@@ -43,7 +43,7 @@ def run(progress: Progress) -> Result:
             slices = [_slice(stack, SLICE_S) for _ in range(SLICES)]
         points = [_point(RATE, *_both(slices), {})]
         for rate in LADDER:
-            progress(f"{DEVICES} devices at {rate:.0f} messages/s each")
+            progress(f"{DEVICES} devices at {rate:.0f} messages/s each …")
             points.append(_step(stack, fleet, rate))
             if not points[-1]["holds"]:
                 break

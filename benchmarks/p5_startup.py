@@ -26,7 +26,7 @@ def run(progress: Progress) -> Result:
     totals: list[float] = []
     stages: dict[str, list[float]] = defaultdict(list)
     for number in range(RUNS):
-        progress(f"start {number + 1} of {RUNS}")
+        progress(f"start {number + 1} of {RUNS} …")
         with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
             total, parts = _start(Path(folder))
         totals.append(total)

@@ -50,11 +50,11 @@ def run(progress: Progress) -> Result:
         bench = _Bench(Path(folder), stack, progress)
         ours, stock, shares = [], [], []
         for number in range(RUNS):
-            progress(f"ours, run {number + 1} of {RUNS}")
+            progress(f"ours, run {number + 1} of {RUNS} …")
             seconds, share = bench.ours(number)
             ours.append(seconds)
             shares.append(share)
-            progress(f"stock, run {number + 1} of {RUNS}")
+            progress(f"stock, run {number + 1} of {RUNS} …")
             stock.append(bench.stock(number))
     cpu = {name: round(Samples([s[name] for s in shares]).median, 2) for name in shares[0]}
     return result(
@@ -88,7 +88,7 @@ class _Bench:
         )
         self._settings = self._target.settings
         self._kinesis, self._dynamodb = (self._target.client(s) for s in ("kinesis", "dynamodb"))
-        progress(f"loading {TOTAL:,} readings")
+        progress(f"loading {TOTAL:,} readings …")
         put_all(
             self._kinesis,
             self._settings.stream,
@@ -195,10 +195,12 @@ class _Bench:
             (self._settings.devices_table, ("bucket", "device")),
         ):
             for page in self._dynamodb.get_paginator("scan").paginate(TableName=table):
-                for item in page["Items"]:
-                    self._dynamodb.delete_item(
-                        TableName=table, Key={key: item[key] for key in keys}
-                    )
+                gone = [
+                    {"DeleteRequest": {"Key": {key: item[key] for key in keys}}}
+                    for item in page["Items"]
+                ]
+                for start in range(0, len(gone), 25):
+                    self._dynamodb.batch_write_item(RequestItems={table: gone[start : start + 25]})
         s3, bucket = self._target.client("s3"), self._settings.bucket(self._target.account)
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
             for found in page.get("Contents", []):

@@ -43,7 +43,7 @@ def run(progress: Progress) -> Result:
         fleet = provision(stack.target, fleet_names(DEVICES), group="bench")
         ours, bare, memory = [], [], []
         for number in range(RUNS):
-            progress(f"over MQTT, run {number + 1} of {RUNS}")
+            progress(f"over MQTT, run {number + 1} of {RUNS} …")
             cpu, grown = _over_mqtt(stack.target, fleet)
             ours.append(cpu)
             memory.append(grown)
