@@ -255,7 +255,10 @@ class Spool:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
         try:
+            db.execute("PRAGMA page_size=1024")  # a reading is small, and flash wears out
             db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA wal_autocheckpoint=256")
+            db.execute("PRAGMA journal_size_limit=262144")
             db.execute(f"PRAGMA synchronous={'FULL' if self.limits.sync else 'NORMAL'}")
             db.execute("PRAGMA cache_size=-64")
             check(db)
