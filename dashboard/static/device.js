@@ -152,7 +152,10 @@ export function deviceView(main, live, id) {
     const points = data[0].filter((_, i) => data[3][i] !== null).length;
     chart.box.setAttribute("aria-label", `${chart.label}: mean with minimum and maximum, ${points} windows of ${tier}. The table below has the values.`);
     if (chart.plot) chart.plot.setData(data);
-    else chart.plot = new uPlot(options(chart), data, chart.box);
+    else {
+      chart.plot = new uPlot(options(chart), data, chart.box);
+      sizes.observe(chart.box);
+    }
     rowsOf(name);
   }
 
@@ -161,7 +164,7 @@ export function deviceView(main, live, id) {
     const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { stroke: color("--line") } };
     const shade = color("--accent");
     return {
-      width: Math.max(240, chart.box.clientWidth || main.clientWidth - 40), height: 220,
+      width: Math.max(240, chart.box.clientWidth || main.clientWidth - 64), height: 220,
       scales: { x: { time: true }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 } },
       axes: [{ ...axis }, { ...axis, size: 62 }],
       series: [{}, { label: "max", stroke: `${shade}00`, points: { show: false } }, { label: "min", stroke: `${shade}00`, points: { show: false } },
@@ -183,16 +186,16 @@ export function deviceView(main, live, id) {
   function completeness({ boots }) {
     const all = Object.entries(boots);
     if (!all.length) { gaps.replaceChildren(h("p", { class: "empty" }, "Nothing in this span.")); return; }
-    gaps.replaceChildren(h("table", {}, h("caption", {}, "Sequence numbers by boot, within the span"),
+    gaps.replaceChildren(h("div", { class: "scroll" }, h("table", {}, h("caption", {}, "Sequence numbers by boot, within the span"),
       h("thead", {}, h("tr", {}, ["Boot", "From – to", "There", "Missing"].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, all.map(([boot, one]) => h("tr", {}, h("td", {}, h("code", {}, boot)), h("td", {}, `${one.first} – ${one.last}`),
         h("td", {}, count(one.present)), h("td", {}, one.missing
           ? `${count(one.missing)}: ${one.gaps.slice(0, 8).map(([a, b]) => (a === b ? a : `${a}–${b}`)).join(", ")}${one.gaps.length > 8 ? ", …" : ""}`
-          : "none"))))));
+          : "none")))))));
   }
 
   const resized = () => { for (const chart of shown.values()) chart.plot?.setSize({ width: Math.max(240, chart.box.clientWidth), height: 220 }); };
-  addEventListener("resize", resized);
+  const sizes = new ResizeObserver(resized);
   const ticking = setInterval(() => device && header(), 1000);
   const refreshing = setInterval(() => device && load(), 30000);
   begin();
@@ -208,6 +211,6 @@ export function deviceView(main, live, id) {
     },
     back() { if (device) load(); else begin(); },
     redraw() { for (const chart of shown.values()) { chart.plot?.destroy(); chart.plot = null; } if (device) draw(); },
-    leave() { clearInterval(ticking); clearInterval(refreshing); clearTimeout(timer); asked = -1; removeEventListener("resize", resized); },
+    leave() { clearInterval(ticking); clearInterval(refreshing); clearTimeout(timer); asked = -1; sizes.disconnect(); },
   };
 }
