@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from benchmarks.traffic import NOW
-from consumers.archive import Archive, Limits, Put
-from consumers.hot import HotStore
-from consumers.intake import Intake
-from consumers.judge import Judge
-from consumers.optimistic import Key, Outcome, Statement, Stored
-from consumers.parquet import SegmentFile
-from consumers.processor import ShardProcessor
-from consumers.protocol import parse
-from consumers.segment import Position
-from consumers.stats import ShardStats
-from consumers.taken import take
+from consumers.archive.commit import Archive, Limits, Put
+from consumers.archive.parquet import SegmentFile
+from consumers.hot.lateness import LatenessPolicy
+from consumers.hot.optimistic import Key, Outcome, Statement, Stored
+from consumers.hot.store import HotStore
+from consumers.kcl.position import Position
+from consumers.kcl.protocol import parse
+from consumers.record import take
+from consumers.shard.fold_queue import Intake
+from consumers.shard.processor import ShardProcessor
+from consumers.shard.report import ShardStats
 from ingest.tiers import DEFAULT_TIERS
 
 SHARD = "shardId-000000000000"
@@ -75,12 +75,12 @@ def stats() -> ShardStats:
     return ShardStats(SHARD, lambda: NOW, write=lambda _: None)
 
 
-def judge() -> Judge:
-    return Judge(DEFAULT_TIERS, clock_ahead_s=600)
+def judge() -> LatenessPolicy:
+    return LatenessPolicy(DEFAULT_TIERS, clock_ahead_s=600)
 
 
 def fold(lines: Sequence[bytes], hot: HotStore | None = None) -> HotStore:
-    """Protocol lines in, folded windows with their id sets out: parse, validate, judge, fold."""
+    """Protocol lines in, folded windows with their id sets out: parse, validate, lateness, fold."""
     hot = hot or hot_store()
     intake = Intake(hot, judge(), stats())
     for one in lines:
@@ -105,7 +105,7 @@ def processor(
             limits or Limits(50_000, 16 << 20, 60.0),
             lambda: SegmentFile(SHARD),
         ),
-        judge=judge(),
+        lateness=judge(),
         checkpointer=Granted(),
         stats=counted,
         clock=clock,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, limit, result
 from benchmarks.stand import deployed
-from infra.read_side import serve_beside
+from infra.local.dashboard import serve_beside
 from infra.target import Target
 from ingest.roster import bucket_of
 

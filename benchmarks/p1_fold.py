@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from benchmarks import ours, stock, traffic
 from benchmarks.measure import Progress, Result, check, interleaved, result
-from consumers.protocol import parse
+from consumers.kcl.protocol import parse
 from ingest.record import Envelope
 
 DEVICES = 500

@@ -19,11 +19,11 @@ from botocore.config import Config
 from benchmarks.measure import RUNS, Progress, Result, Samples, check, interleaved, result
 from benchmarks.stub import Stub
 from benchmarks.traffic import BOOT, NOW
-from consumers.dynamodb import DynamoStore
-from consumers.items import WindowCodec
-from consumers.optimistic import STATEMENTS_A_CALL, OptimisticWriter
-from consumers.runs import Stretch, runs_of
-from consumers.windows import Window
+from consumers.hot.dynamodb import DynamoStore
+from consumers.hot.items import WindowCodec
+from consumers.hot.optimistic import STATEMENTS_A_CALL, OptimisticWriter
+from consumers.hot.runs import Stretch, runs_of
+from consumers.hot.windows import Window
 from ingest.tiers import DEFAULT_TIERS
 
 ITEMS = 500

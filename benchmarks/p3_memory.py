@@ -1,6 +1,6 @@
 """P3: memory that a further shard adds to a worker.
 
-Proportional set size (PSS) of the child and of everything it needs, launcher and nursery
+Proportional set size (PSS) of the child and of everything it needs, launcher and fork server
 included: what four shards take more than one, by three. Ours work under load, 2,500 records a
 second (more than twice what a shard can bring), with windows to write and a segment open, a part
 of it encoded; baseline C, a stock child with boto3 and pyarrow imported and its clients open,
@@ -22,8 +22,8 @@ from benchmarks import traffic
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
 from benchmarks.stub import Stub
 from consumers.config import child_config, to_environment
-from consumers.daemon import child_command
-from consumers.worker import ARROW
+from consumers.kcl.daemon import child_command
+from consumers.worker.supervisor import ARROW
 from ingest.settings import Settings
 
 SHARDS = 4
@@ -61,8 +61,12 @@ def run(progress: Progress) -> Result:
         for turn in range(RUNS):
             progress(f"run {turn + 1} of {RUNS} …")
             stock.append(a_shard(_stock))
-            ours.append(a_shard(lambda stack, n: _ours(stack, n, endpoint, lines, nursery=True)))
-            apart.append(a_shard(lambda stack, n: _ours(stack, n, endpoint, lines, nursery=False)))
+            ours.append(
+                a_shard(lambda stack, n: _ours(stack, n, endpoint, lines, fork_server=True))
+            )
+            apart.append(
+                a_shard(lambda stack, n: _ours(stack, n, endpoint, lines, fork_server=False))
+            )
     checks = [
         check(
             "memory a further shard adds, against C",
@@ -71,7 +75,7 @@ def run(progress: Progress) -> Result:
             unit="MB",
             at_most=1 / 3,
         ),
-        check("the same without the nursery", Samples(apart), Samples(stock), unit="MB"),
+        check("the same without the fork server", Samples(apart), Samples(stock), unit="MB"),
     ]
     return result("memory a further shard adds", checks)
 
@@ -90,7 +94,7 @@ def shards_together(shards: int) -> dict[str, float]:
     when each is fed as fast as all of them answer."""
     lines = list(traffic.lines(500, LINES, 1))
     with Stub() as endpoint, ExitStack() as stack:
-        roots, children = _start(stack, shards, endpoint, nursery=True)
+        roots, children = _start(stack, shards, endpoint, fork_server=True)
         began = time.monotonic()
         _feed(children, lines, 0.0)
         seconds = time.monotonic() - began
@@ -131,24 +135,24 @@ def _stock(stack: ExitStack, shards: int) -> list[int]:
 
 
 def _ours(
-    stack: ExitStack, shards: int, endpoint: str, lines: list[bytes], *, nursery: bool
+    stack: ExitStack, shards: int, endpoint: str, lines: list[bytes], *, fork_server: bool
 ) -> list[int]:
-    roots, children = _start(stack, shards, endpoint, nursery=nursery)
+    roots, children = _start(stack, shards, endpoint, fork_server=fork_server)
     _feed(children, lines, LINE_EVERY_S)
     return [pid for root in roots for pid in tree(root)]
 
 
 def _start(
-    stack: ExitStack, shards: int, endpoint: str, *, nursery: bool
+    stack: ExitStack, shards: int, endpoint: str, *, fork_server: bool
 ) -> tuple[list[int], list[Process]]:
     """The processes at the top, and the children that have taken their shards."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     environment = _environment(endpoint)
     roots = []
-    if nursery:
-        command = [sys.executable, "-m", "consumers.nursery", str(directory)]
+    if fork_server:
+        command = [sys.executable, "-m", "consumers.shard.fork_server", str(directory)]
         roots.append(_spawn(stack, command, environment).pid)
-    command = child_command(directory if nursery else None)
+    command = child_command(directory if fork_server else None)
     children = [_spawn(stack, command, environment) for _ in range(shards)]
     for number, child in enumerate(children):
         _say(child, b'{"action":"initialize","shardId":"shardId-%012d"}' % number)

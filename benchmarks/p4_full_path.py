@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, limit, result
-from consumers.histogram import Histogram
-from consumers.worker import Worker
+from consumers.shard.histogram import Histogram
+from consumers.worker.supervisor import Worker
 from infra.console import Stages
-from infra.demo import fleet_names, provision, simulate
-from infra.local import LocalOptions, LocalStack
-from simulator.fleet import Load
+from infra.local.stack import LocalOptions, LocalStack
+from infra.simulation.demo import fleet_names, provision, simulate
+from simulator.load.fleet import Load
 
 DEVICES: Final = 50
 RATE: Final = 2.0
@@ -108,7 +108,7 @@ def _step(stack: LocalStack, fleet: Any, rate: float) -> dict[str, Any]:
 def _settle(stack: LocalStack) -> None:
     """Let what is behind catch up, so that a rate does not pay for the one before."""
     durable = -1
-    while durable != (durable := stack.worker.board.snapshot()["durable"]):
+    while durable != (durable := stack.worker.status.snapshot()["durable"]):
         time.sleep(1.5)
 
 
@@ -124,9 +124,9 @@ def _point(rate: float, p50: Samples, p99: Samples, busy: dict[str, float]) -> d
 
 def _slice(stack: LocalStack, seconds: float) -> Histogram:
     """The latencies that were reported within the next seconds."""
-    before = stack.worker.board.latency().counts
+    before = stack.worker.status.latency().counts
     time.sleep(seconds)
-    after = stack.worker.board.latency().counts
+    after = stack.worker.status.latency().counts
     return Histogram({b: n - before.get(b, 0) for b, n in after.items() if n > before.get(b, 0)})
 
 
@@ -149,10 +149,10 @@ def cpu_of(stack: LocalStack) -> dict[str, float]:
 
 
 def children_cpu_s(worker: Worker) -> float:
-    """CPU seconds of a worker's shards: forked ones belong to the nursery, their launchers to
+    """CPU seconds of a worker's shards: forked ones belong to the fork server, their launchers to
     the daemon."""
     launchers = sum(tree_cpu_s(child) for child in children_of(worker.pid))
-    return launchers + tree_cpu_s(worker.nursery_pid)
+    return launchers + tree_cpu_s(worker.fork_server_pid)
 
 
 def process_cpu_s(pid: int) -> float:

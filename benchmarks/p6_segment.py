@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from benchmarks import ours, traffic
 from benchmarks.p8_shard import resident_mb
-from consumers.archive import GROUP_ROWS
-from consumers.open_segment import OpenSegment
-from consumers.parquet import SCHEMA, SegmentFile
-from consumers.protocol import parse
-from consumers.taken import Taken, take
+from consumers.archive.commit import GROUP_ROWS
+from consumers.archive.open_segment import OpenSegment
+from consumers.archive.parquet import SCHEMA, SegmentFile
+from consumers.kcl.protocol import parse
+from consumers.record import Taken, take
 from ingest.message import Message, decode
 
 DEVICES = 500

@@ -26,10 +26,10 @@ from benchmarks.measure import Progress, Result, Samples, check, result
 from benchmarks.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
 from benchmarks.stand import deployed
 from benchmarks.traffic import lines
-from consumers import daemon
-from consumers.leases import create_leases
-from consumers.process import spawn, stop
-from consumers.worker import Worker, daemon_environment
+from consumers.kcl import daemon
+from consumers.kcl.leases import create_leases
+from consumers.worker.spawn import spawn, stop
+from consumers.worker.supervisor import Worker, daemon_environment
 from infra.target import LOCAL_KEYS
 from ingest.settings import Settings
 from ingest.stream import Record, put_all

@@ -6,7 +6,7 @@ shard at its limit of 1,000 records a second, and each flush takes place when it
 is what the process grew by from the first record to its highest, so it holds what is waiting,
 the open windows, the roster and the open segment. The baseline is 100 devices.
 
-1 to 16 shards run as a worker runs them, forked by its nursery, each fed as fast as it answers.
+1 to 16 shards run as a worker runs them, forked by its fork server, each fed as fast as it answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
 from benchmarks.p3_memory import shards_together
-from consumers.worker import ARROW
+from consumers.worker.supervisor import ARROW
 
 DEVICES = (100, 1_000, 10_000, 100_000)
 RECORDS = 60_000

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from benchmarks import ours, traffic
-from consumers.protocol import parse
+from consumers.kcl.protocol import parse
 
 RECORDS_A_SECOND = 1_000
 

@@ -20,15 +20,15 @@ from typing import Any, Final
 from benchmarks.measure import Progress, Result, Samples, check, result
 from benchmarks.p4_full_path import local_stack
 from devices.batch import Batcher, BatchLimits
-from devices.connection import Connection
 from devices.identity import Identity
-from infra.demo import fleet_names, new_ledger, provision
+from devices.mqtt.connection import Connection
+from infra.simulation.demo import fleet_names, new_ledger, provision
 from infra.target import Target
 from ingest.topic import basic_ingest_topic
-from simulator.fleet import Fleet, Load
-from simulator.ledger import Ledger
-from simulator.load import load_stream
+from simulator.load.fleet import Fleet, Load
+from simulator.load.kinesis_load import load_stream
 from simulator.signals import reader
+from simulator.verification.ledger import Ledger
 
 DEVICES: Final = 100
 MESSAGES: Final = 20

@@ -17,7 +17,7 @@ BATCHES: Final = (1, 20, 200)
 READINGS: Final = 20_000
 CONTENTS: Final[tuple[Content, ...]] = ("json", "cbor")
 _MEMORY: Final = """
-import re, sys, consumers.child, ingest.message as m
+import re, sys, consumers.shard.child, ingest.message as m
 def rss():
     kb = re.search(r"Rss:\\s+(\\d+)", open("/proc/self/smaps_rollup").read())[1]
     return int(kb) / 1024

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.deploy import deploy
-from infra.emulator import Emulator
-from infra.local import LOCAL_SETTINGS
+from infra.aws.cloudformation import deploy
+from infra.emulator.process import Emulator
+from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
 from ingest.settings import Settings
 

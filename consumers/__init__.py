@@ -1,5 +1,5 @@
 """What runs on a worker: KCL launch and protocol, decode, fold, hot store, archive, checkpoint.
 
-A per-shard child imports ``consumers.child`` and what that needs, and nothing else of ours:
+A per-shard child imports ``consumers.shard.child`` and what that needs, and nothing else of ours:
 every import costs once a shard.
 """

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from devices.connection import Connection
+from devices.mqtt.connection import Connection
 from ingest.message import MAX_INTEGER
 from ingest.topic import acknowledgement_topic
 

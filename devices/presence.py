@@ -13,7 +13,7 @@ import json
 import secrets
 from typing import Literal
 
-from devices.connection import Connection, Will
+from devices.mqtt.connection import Connection, Will
 from ingest.topic import presence_topic
 
 State = Literal["online", "offline"]

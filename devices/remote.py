@@ -102,7 +102,7 @@ class _Error(Struct):
 
 
 class Subscribes(Protocol):
-    """What is needed of a :class:`~devices.connection.Connection`."""
+    """What is needed of a :class:`~devices.mqtt.connection.Connection`."""
 
     def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
         """Hear a topic."""

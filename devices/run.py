@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from devices.batch import BatchLimits
+from devices.mqtt.client_factory import Session
 from devices.pace import Pace
 from devices.remote import RemoteConfiguration, Reporting
-from devices.session import Session
-from devices.spool import SpoolFullError
-from devices.spooled import SpooledClient
+from devices.spool.client import SpooledClient
+from devices.spool.spool import SpoolFullError
 
 DRAIN_S = 30.0
 

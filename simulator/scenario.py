@@ -82,7 +82,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Devices that do the same, in a process of their own. Signals are those of ``type``, or the
-    rows of a ``replay`` file (CSV or Parquet; see :mod:`simulator.replay`)."""
+    rows of a ``replay`` file (CSV or Parquet; see :mod:`simulator.load.replay`)."""
 
     name: str
     devices: Annotated[int, msgspec.Meta(ge=1, le=20_000)]

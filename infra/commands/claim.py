@@ -9,15 +9,16 @@ from pathlib import Path
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from devices import identity, provision
-from devices.claim import ClaimError
-from devices.claim import provision as provision_itself
-from devices.connection import ConnectError, Connection
+from devices import identity
 from devices.identity import Identity, IdentityError
-from devices.provision import Clients
-from devices.registrar import MqttRegistrar, load_claim
-from devices.rotation import revoke as revoke_all
-from devices.rotation import rotate as rotate_certificate
+from devices.mqtt.connection import ConnectError, Connection
+from devices.provisioning import registry as provision
+from devices.provisioning.claim import ClaimError
+from devices.provisioning.claim import provision as provision_itself
+from devices.provisioning.mqtt import MqttRegistrar, load_claim
+from devices.provisioning.registry import Clients
+from devices.provisioning.rotation import revoke as revoke_all
+from devices.provisioning.rotation import rotate as rotate_certificate
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target

@@ -16,12 +16,12 @@ from pathlib import Path
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from consumers.leases import create_leases, release
-from consumers.reporter import reporting
-from consumers.worker import StatusServer, Worker, daemon_environment
+from consumers.kcl.leases import create_leases, release
+from consumers.worker.status_table import reporting
+from consumers.worker.supervisor import StatusServer, Worker, daemon_environment
+from infra.aws.credentials import serve_credentials
 from infra.commands.options import aws_option
 from infra.console import UserError, say
-from infra.credentials import serve_credentials
 from infra.runfile import HOME
 from infra.target import Target, find_target
 
@@ -59,7 +59,7 @@ def consume(aws: bool) -> None:
             reporting(
                 target.client("dynamodb", "worker"),
                 target.settings.status_table,
-                worker.board,
+                worker.status,
                 say,
             )
         )
@@ -106,7 +106,7 @@ def _check_stream(target: Target) -> None:
 def _status_server(target: Target, worker: Worker) -> StatusServer:
     port = 0 if target.local else target.settings.status_port
     try:
-        return StatusServer(worker.board, port)
+        return StatusServer(worker.status, port)
     except OSError:
         raise UserError(
             f"port {port} is busy: set status_port to another port, or to 0 for any"

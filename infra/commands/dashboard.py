@@ -15,7 +15,7 @@ from dashboard.api import create_app
 from dashboard.server import HOST, PORT, PortBusyError, listen, server
 from infra.commands.options import aws_option
 from infra.console import UserError, say
-from infra.read_side import feed_of
+from infra.local.dashboard import feed_of
 from infra.target import find_target
 
 TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name

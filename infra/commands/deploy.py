@@ -5,8 +5,8 @@ from __future__ import annotations
 import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import deploy as stacks
-from infra import erase
+from infra.aws import cloudformation as stacks
+from infra.aws import erase
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target

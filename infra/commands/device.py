@@ -13,18 +13,19 @@ import rich_click as click
 from botocore.exceptions import ClientError
 from rich.table import Table
 
-from devices import identity, provision
+from devices import identity
 from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import IdentityError
 from devices.keys import expires_at, expiry_warning
+from devices.mqtt.client_factory import Session
 from devices.pace import Pace
 from devices.presence import Presence
+from devices.provisioning import registry as provision
 from devices.remote import Reporting
 from devices.run import DRAIN_S, RunCounts, follow_shadow, run_device
-from devices.session import Session
-from devices.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
-from devices.spooled import Order, SpooledClient
+from devices.spool.client import Order, SpooledClient
+from devices.spool.spool import Spool, SpoolBusyError, SpoolFullError, SpoolLimits
 from infra.commands.claim import announce, claim, provision_, revoke, rotate
 from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option

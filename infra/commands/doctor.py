@@ -14,7 +14,7 @@ import rich_click as click
 
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json
-from infra.local import check_space
+from infra.local.stack import check_space
 from infra.runfile import HOME, running_stack
 
 

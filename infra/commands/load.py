@@ -17,12 +17,12 @@ import rich_click as click
 from click.core import ParameterSource
 
 from infra.console import STDOUT, UserError, print_json, say
-from infra.report import report_lines, verdict_line
 from infra.runfile import HOME
-from infra.scenario import Played
-from infra.scenario_report import lines as scenario_lines
-from infra.scenario_report import report_page
-from simulator.fleet import Load
+from infra.simulation.report import report_lines, verdict_line
+from infra.simulation.scenario import Played
+from infra.simulation.scenario_report import lines as scenario_lines
+from infra.simulation.scenario_report import report_page
+from simulator.load.fleet import Load
 from simulator.scenario import Scenario, ScenarioError, at_speed, thinned
 from simulator.scenario import load as load_scenario
 

@@ -25,13 +25,13 @@ from infra.commands.load import (
 )
 from infra.commands.options import json_option
 from infra.console import STDOUT, Stages, UserError, print_json, say
-from infra.demo import run_demo
-from infra.local import LocalOptions, LocalStack
-from infra.read_side import serve_beside
-from infra.report import demo_document, demo_lines
+from infra.local.dashboard import serve_beside
+from infra.local.stack import LocalOptions, LocalStack
 from infra.runfile import HOME, AlreadyUpError, RunningStack, hold, is_held, running_stack
-from infra.scenario_demo import play_locally
-from simulator.fleet import Load
+from infra.simulation.demo import run_demo
+from infra.simulation.report import demo_document, demo_lines
+from infra.simulation.scenario_demo import play_locally
+from simulator.load.fleet import Load
 
 DOWN_S = 60.0
 EVIDENCE = ("ledger.sqlite", "worker.log", "emulator.log")

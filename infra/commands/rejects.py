@@ -5,9 +5,9 @@ from __future__ import annotations
 import rich_click as click
 from botocore.exceptions import ClientError
 
+from infra.aws.redrive import Counts, DeleteError, redrive
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say
-from infra.redrive import Counts, DeleteError, redrive
 from infra.target import Target, find_target
 from ingest.stream import PutError
 

@@ -20,7 +20,8 @@ from infra.commands.load import (
 )
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say
-from infra.demo import (
+from infra.runfile import HOME
+from infra.simulation.demo import (
     archived_counter,
     await_archived,
     fleet_names,
@@ -29,15 +30,14 @@ from infra.demo import (
     verify_ledger,
     verify_settled,
 )
-from infra.demo import simulate as drive
-from infra.report import report_lines, verdict_line
-from infra.runfile import HOME
-from infra.scenario import play
+from infra.simulation.demo import simulate as drive
+from infra.simulation.report import report_lines, verdict_line
+from infra.simulation.scenario import play
 from infra.target import Target, find_target
 from ingest.stream import PutError
-from simulator.fleet import Load
-from simulator.load import load_stream
-from simulator.verify import Report
+from simulator.load.fleet import Load
+from simulator.load.kinesis_load import load_stream
+from simulator.verification.verifier import Report
 
 
 @click.command()

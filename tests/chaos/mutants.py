@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pytest
 
-from consumers.child import Pipe
-from consumers.ids import IdSet
-from consumers.items import WindowCodec
-from consumers.optimistic import KEYS_A_CALL, OptimisticWriter, Outcome, Statement
-from consumers.processor import ShardProcessor
-from consumers.windows import Window
+from consumers.hot.ids import IdSet
+from consumers.hot.items import WindowCodec
+from consumers.hot.optimistic import KEYS_A_CALL, OptimisticWriter, Outcome, Statement
+from consumers.hot.windows import Window
+from consumers.shard.child import Pipe
+from consumers.shard.processor import ShardProcessor
 from tests.property.test_exactness import MUTANTS as OF_THE_PROPERTY_TEST
 
 
@@ -120,7 +120,7 @@ def _drop_unprocessed_keys() -> None:
 
 def _trust_a_lost_reply() -> None:
     """Take a write of unknown outcome for done."""
-    from consumers import dynamodb
+    from consumers.hot import dynamodb
 
     original = dynamodb.DynamoStore.execute
 

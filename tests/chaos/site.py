@@ -20,28 +20,28 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from consumers.failpoints import VARIABLE, Point
-from consumers.leases import create_leases, release
-from consumers.segment import position
-from consumers.worker import Worker, daemon_environment
+from consumers.kcl.leases import create_leases, release
+from consumers.kcl.position import position
+from consumers.worker.supervisor import Worker, daemon_environment
 from devices.batch import Outgoing
-from devices.client import TelemetryClient
 from devices.identity import Identity
-from devices.provision import Clients, create_fleet
-from infra.credentials import serve_credentials
-from infra.deploy import deploy, ensure_ttl
-from infra.emulator import Emulator
-from infra.local import LOCAL_SETTINGS
+from devices.mqtt.client import TelemetryClient
+from devices.provisioning.registry import Clients, create_fleet
+from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.credentials import serve_credentials
+from infra.emulator.process import Emulator
+from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
-from simulator.expected import Rules
-from simulator.fleet import Fleet, Load
-from simulator.ledger import OK, Entry, Ledger, Meta, read_entries
-from simulator.observe import ArchiveRow, Observed, observe, rows_of
-from simulator.observe import Clients as ReadClients
-from simulator.verify import Report, verify
+from simulator.load.fleet import Fleet, Load
+from simulator.verification.ledger import OK, Entry, Ledger, Meta, read_entries
+from simulator.verification.observe import ArchiveRow, Observed, observe, rows_of
+from simulator.verification.observe import Clients as ReadClients
+from simulator.verification.oracle import Rules
+from simulator.verification.verifier import Report, verify
 from tests.chaos.plan import Call, Plan, Rule
 from tests.chaos.proxy import Proxy
 from tests.harness.processes import alive, descendants
@@ -446,8 +446,8 @@ class RunningWorker:
 
     def children(self) -> list[int]:
         """The children's processes."""
-        nursery = self.worker.nursery_pid
-        return [pid for pid, _ in descendants(nursery) if alive(pid)]
+        fork_server = self.worker.fork_server_pid
+        return [pid for pid, _ in descendants(fork_server) if alive(pid)]
 
     def end(self) -> None:
         """Stop it, in order."""

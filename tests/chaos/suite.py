@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from infra.emulator import Emulator
+from infra.emulator.process import Emulator
 from tests.chaos.faults import Fault, load_all
 from tests.chaos.site import Site
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from infra.emulator import Emulator
+from infra.emulator.process import Emulator
 from tests.chaos.faults import load_all
 from tests.chaos.site import Site
 from tests.chaos.suite import emulator_in, inflict, on_own_site

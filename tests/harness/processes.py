@@ -48,8 +48,8 @@ def daemon_of(pid: int) -> int | None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The shard children below ``pid``: what its nursery has forked."""
-    nurseries = {p for p, line in descendants(pid) if "consumers.nursery" in line}
+    """The shard children below ``pid``: what its fork server has forked."""
+    nurseries = {p for p, line in descendants(pid) if "consumers.shard.fork_server" in line}
     return sorted(p for p in nurseries if _parent(Path(f"/proc/{p}")) in nurseries)
 
 

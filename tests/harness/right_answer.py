@@ -7,9 +7,9 @@ from typing import Any
 
 from ingest.message import Message, Reading, decode, encode
 from ingest.tiers import Tier
-from simulator.expected import Rules
-from simulator.ledger import OK, Entry
-from simulator.observe import ArchiveRow, Observed
+from simulator.verification.ledger import OK, Entry
+from simulator.verification.observe import ArchiveRow, Observed
+from simulator.verification.oracle import Rules
 
 TIERS = (Tier("10s", flush_s=1, ttl_s=600), Tier("1m", flush_s=1, ttl_s=86_400))
 RULES = Rules(TIERS, clock_ahead_s=60)

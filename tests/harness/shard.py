@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from consumers.archive import Archive, Limits
-from consumers.hot import HotStore
-from consumers.judge import Judge
-from consumers.processor import ShardProcessor
-from consumers.protocol import StreamRecord
-from consumers.retry import Backoff
-from consumers.segment import Position
-from consumers.stats import ShardStats
+from consumers.archive.commit import Archive, Limits
+from consumers.aws.backoff import Backoff
+from consumers.hot.lateness import LatenessPolicy
+from consumers.hot.store import HotStore
+from consumers.kcl.position import Position
+from consumers.kcl.protocol import StreamRecord
+from consumers.shard.processor import ShardProcessor
+from consumers.shard.report import ShardStats
 from ingest.record import encode_record
 from ingest.tiers import Tier
 from tests.harness.spool import MemorySpool
@@ -114,7 +114,7 @@ def open_worker(
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
     stats = ShardStats(shard.name, lambda: NOW, write=lambda _: None)
-    judge = Judge(tiers, clock_ahead_s=600)
+    lateness = LatenessPolicy(tiers, clock_ahead_s=600)
     hot = HotStore(
         dynamo,
         windows_table="windows",
@@ -128,7 +128,7 @@ def open_worker(
     return ShardProcessor(
         hot=fold_wrapper(hot),
         archive=Archive(s3, shard.name, limits, MemorySpool, backoff),
-        judge=judge,
+        lateness=lateness,
         checkpointer=Lease(shard),
         stats=stats,
         clock=clock,

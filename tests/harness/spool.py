@@ -7,9 +7,9 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from consumers.judge import OK
-from consumers.segment import Position, position
-from consumers.taken import Taken
+from consumers.disposition import OK
+from consumers.kcl.position import Position, position
+from consumers.record import Taken
 from ingest.message import Message, decode
 
 
@@ -48,7 +48,7 @@ def rows_of(record: Taken) -> Iterator[Row]:
 
 
 class MemorySpool:
-    """:class:`consumers.open_segment.Spool`."""
+    """:class:`consumers.archive.open_segment.Spool`."""
 
     def __init__(self, rows: Sequence[Row] = ()) -> None:
         self.held: list[Row] = list(rows)

@@ -1,8 +1,8 @@
 """Stores in memory with the semantics that the guarantee rests on, and faults on demand.
 
-They implement the protocols of ``consumers.optimistic`` and ``consumers.archive``: conditional
-statements per item, conditional creation of objects, replies that get lost after the work was
-done.
+They implement the protocols of ``consumers.hot.optimistic`` and ``consumers.archive.commit``:
+conditional statements per item, conditional creation of objects, replies that get lost after the
+work was done.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from consumers.archive import Put
-from consumers.optimistic import Key, Outcome, Statement, Stored
+from consumers.archive.commit import Put
+from consumers.hot.optimistic import Key, Outcome, Statement, Stored
 
 Fault = Callable[[str], str]
 """Asked before each statement, read or put with what it is; answers ``ok``, ``throttle``,

@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
-from infra.deploy import deploy, ensure_ttl
-from infra.emulator import Emulator
-from infra.local import LOCAL_SETTINGS
+from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.emulator.process import Emulator
+from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
 from ingest.settings import Settings
 from tests.harness.stream import read_stream

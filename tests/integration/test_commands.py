@@ -211,7 +211,7 @@ def test_verify_notices_a_window_and_an_object_that_were_taken_away(up: Up) -> N
 
 
 def _ledger_devices(path: Path) -> list[str]:
-    from simulator.ledger import read_entries
+    from simulator.verification.ledger import read_entries
 
     return sorted({entry.device for entry in read_entries(path)})
 

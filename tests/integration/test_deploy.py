@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from devices.provision import Clients, create_device
-from infra.deploy import DeployError, Event, deploy, destroy, ensure_ttl
-from infra.emulator import Emulator
-from infra.erase import delete_data
+from devices.provisioning.registry import Clients, create_device
+from infra.aws.cloudformation import DeployError, Event, deploy, destroy, ensure_ttl
+from infra.aws.erase import delete_data
+from infra.emulator.process import Emulator
 from infra.target import Target
 from ingest.record import encode_record
 from tests.integration.conftest import STACK, target_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.emulator import Emulator
+from infra.emulator.process import Emulator
 from tests.harness.command import Result, run
 from tests.integration.conftest import STACK, target_of
 

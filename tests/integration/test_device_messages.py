@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from devices.batch import BatchLimits
-from devices.connection import Connection, SubscribeRefusedError
 from devices.identity import Identity
+from devices.mqtt.client_factory import Session
+from devices.mqtt.connection import Connection, SubscribeRefusedError
 from devices.pace import Pace
 from devices.presence import Presence
 from devices.remote import Reporting
 from devices.run import follow_shadow, run_device
-from devices.session import Session
-from devices.spool import Spool
-from devices.spooled import SpooledClient
+from devices.spool.client import SpooledClient
+from devices.spool.spool import Spool
 from infra.target import Target
 from ingest.topic import (
     SHADOW,

@@ -15,10 +15,10 @@ import pytest
 from botocore.exceptions import ClientError
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from devices.provision import Clients, create_device
-from infra import emulator as module
-from infra.emulated_aws import _partiql_check
-from infra.emulator import Emulator, EmulatorError
+from devices.provisioning.registry import Clients, create_device
+from infra.emulator import process as module
+from infra.emulator.process import Emulator, EmulatorError
+from infra.emulator.server import _partiql_check
 from infra.target import Target
 from ingest.record import Envelope, decode_record
 from ingest.topic import basic_ingest_topic

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from consumers.ids import IdSet
+from consumers.hot.ids import IdSet
 from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import load
-from devices.session import Session
-from devices.spool import Spool
-from devices.spooled import SpooledClient
-from simulator.observe import ArchiveRow, Clients, observe
+from devices.mqtt.client_factory import Session
+from devices.spool.client import SpooledClient
+from devices.spool.spool import Spool
+from simulator.verification.observe import ArchiveRow, Clients, observe
 from tests.harness import command
 from tests.harness.processes import await_value, children_of, daemon_of
 from tests.integration.conftest import eventually

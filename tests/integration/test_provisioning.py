@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from devices import identity, registrar
+from devices import identity
 from devices.batch import BatchLimits
-from devices.claim import ClaimError, Place, provision
-from devices.client import ConnectError
-from devices.connection import Connection, SubscribeRefusedError
 from devices.identity import Facts, Identity
-from devices.provision import Clients, announce, create_claim
-from devices.registrar import MqttRegistrar, load_claim
-from devices.rotation import FOLDER, revoke, rotate
-from devices.spool import Spool, SpoolLimits
-from devices.spooled import SpooledClient
+from devices.mqtt.client import ConnectError
+from devices.mqtt.connection import Connection, SubscribeRefusedError
+from devices.provisioning import mqtt as registrar
+from devices.provisioning.claim import ClaimError, Place, provision
+from devices.provisioning.mqtt import MqttRegistrar, load_claim
+from devices.provisioning.registry import Clients, announce, create_claim
+from devices.provisioning.rotation import FOLDER, revoke, rotate
+from devices.spool.client import SpooledClient
+from devices.spool.spool import Spool, SpoolLimits
 from infra.target import Target
 from ingest.roster import bucket_of
 from ingest.topic import basic_ingest_topic

@@ -9,8 +9,8 @@ import pytest
 
 from devices.batch import BatchLimits, Outgoing
 from devices.identity import Identity
-from devices.spool import Spool, SpoolLimits
-from devices.spooled import Order, SpooledClient
+from devices.spool.client import Order, SpooledClient
+from devices.spool.spool import Spool, SpoolLimits
 from tests.integration.conftest import STACK, Broker, eventually
 from tests.integration.test_telemetry_client import _arrived, _device, _run
 

@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from devices.batch import Batcher, BatchLimits, Outgoing
-from devices.client import ConnectError, PublishRefusedError, TelemetryClient
 from devices.identity import Identity
-from devices.provision import Clients, create_device
+from devices.mqtt.client import ConnectError, PublishRefusedError, TelemetryClient
+from devices.provisioning.registry import Clients, create_device
 from devices.run import RunCounts, run_device
-from devices.spool import Spool
-from devices.spooled import SpooledClient
+from devices.spool.client import SpooledClient
+from devices.spool.spool import Spool
 from infra.target import Target
 from ingest.message import MAX_PAYLOAD_BYTES, Message, decode
 from ingest.record import Envelope, decode_record

@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.acknowledge import Acknowledgement, Taken, cut
-from consumers.acknowledger import ATTEMPTS, Acknowledger, Publisher
-from consumers.processor import ShardProcessor
+from consumers.shard.acknowledgement_publisher import ATTEMPTS, Acknowledger, Publisher
+from consumers.shard.acknowledgements import Acknowledgement, Taken, cut
+from consumers.shard.processor import ShardProcessor
 from devices.acknowledgements import parse
 from tests.harness.shard import NOW, Shard, open_worker, payload
 from tests.harness.spool import decode_rows
@@ -250,8 +250,11 @@ def test_a_shard_s_counts_are_its_publisher_s() -> None:
 def test_nothing_of_it_is_loaded_by_a_worker_that_does_not_acknowledge() -> None:
     from tests.unit.test_layers import modules_of
 
-    loaded = modules_of("consumers.child") | modules_of("consumers.nursery")
-    assert not {"consumers.acknowledge", "consumers.acknowledger"} & loaded
+    loaded = modules_of("consumers.shard.child") | modules_of("consumers.shard.fork_server")
+    assert (
+        not {"consumers.shard.acknowledgements", "consumers.shard.acknowledgement_publisher"}
+        & loaded
+    )
 
 
 def test_what_was_not_told_is_told_when_its_device_sends_it_again_and_counts_once() -> None:

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from consumers.archive import Archive, Limits
-from consumers.taken import Taken
+from consumers.archive.commit import Archive, Limits
+from consumers.record import Taken
 from ingest.message import Message, Reading, encode
 from tests.harness.shard import NOW, backoff
 from tests.harness.spool import MemorySpool, decode_rows

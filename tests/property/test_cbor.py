@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices.batch import Batcher, BatchLimits
-from devices.spool import Batch
+from devices.spool.spool import Batch
 from ingest.message import (
     MAX_INTEGER,
     MAX_PAYLOAD_BYTES,
@@ -217,7 +217,7 @@ def test_a_device_batches_in_cbor_within_its_limits(count: int, room: int) -> No
 
 def test_a_child_that_reads_json_alone_never_loads_a_cbor_parser() -> None:
     code = (
-        "import sys, consumers.child, ingest.message as m\n"
+        "import sys, consumers.shard.child, ingest.message as m\n"
         "m.decode(b'{\"v\":1}'); m.decode(b'\\xc3('); m.decode('\"ü\"'.encode())\n"
         "print('cbor2' in sys.modules, 'ingest.cbor' in sys.modules)\n"
         "m.decode(b'\\xa1\\x61v\\x01'); print('cbor2' in sys.modules)"

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.archive import Archive
-from consumers.hot import HotStore
-from consumers.open_segment import OpenSegment
-from consumers.optimistic import Outcome
-from consumers.processor import ShardProcessor
-from consumers.runs import Run
-from consumers.segment import Position, position
-from consumers.windows import Window
+from consumers.archive.commit import Archive
+from consumers.archive.open_segment import OpenSegment
+from consumers.hot.optimistic import Outcome
+from consumers.hot.runs import Run
+from consumers.hot.store import HotStore
+from consumers.hot.windows import Window
+from consumers.kcl.position import Position, position
+from consumers.shard.processor import ShardProcessor
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
 from tests.harness import stores
@@ -241,9 +241,9 @@ def _poisoned_fold(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a shard meets in days, met in a schedule."""
-    monkeypatch.setattr("consumers.intake.FULL", 3000)
-    monkeypatch.setattr("consumers.hot.PENDING_READINGS", 11)
-    monkeypatch.setattr("consumers.hot.OPEN_WINDOWS", 9)
+    monkeypatch.setattr("consumers.shard.fold_queue.FULL", 3000)
+    monkeypatch.setattr("consumers.hot.store.PENDING_READINGS", 11)
+    monkeypatch.setattr("consumers.hot.store.OPEN_WINDOWS", 9)
 
 
 def violations(seed: int, **options: Any) -> list[str]:
@@ -264,7 +264,7 @@ def test_results_are_exact_under_crashes_zombies_and_lost_replies(seed: int) -> 
 
 
 def _mutant_fold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    from consumers.ids import IdSet
+    from consumers.hot.ids import IdSet
 
     def add(self: IdSet, boot: str, start: int, end: int) -> Any:
         original(self, boot, start, end)
@@ -275,7 +275,7 @@ def _mutant_fold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _mutant_skip_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
-    from consumers.optimistic import OptimisticWriter
+    from consumers.hot.optimistic import OptimisticWriter
 
     original = OptimisticWriter._execute
 
@@ -333,7 +333,7 @@ def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _mutant_keep_a_poisoned_record_half_folded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.hot._take_back", lambda folded: None)
+    monkeypatch.setattr("consumers.hot.store._take_back", lambda folded: None)
 
 
 def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch) -> None:

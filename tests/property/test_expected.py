@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.tiers import Tier
-from simulator.expected import Rules, Sent, latest, ranges, windows
+from simulator.verification.oracle import Rules, Sent, latest, ranges, windows
 
 SECONDS, MINUTES = Tier("10s", flush_s=1, ttl_s=600), Tier("1m", flush_s=1, ttl_s=3600)
 RULES = Rules((SECONDS, MINUTES), clock_ahead_s=60)

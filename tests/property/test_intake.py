@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumers.intake import Intake
-from consumers.judge import Judge
-from consumers.stats import ShardStats
-from consumers.taken import Taken
+from consumers.hot.lateness import LatenessPolicy
+from consumers.record import Taken
+from consumers.shard.fold_queue import Intake
+from consumers.shard.report import ShardStats
 from tests.harness.shard import NOW, TIERS, payload
 from tests.harness.stores import MemoryDynamo
 from tests.property.test_windows import same
@@ -48,7 +48,7 @@ class Shard:
     """An intake over a hot store of its own; ``one_by_one`` refuses the ordinary path."""
 
     def __init__(self, *, one_by_one: bool) -> None:
-        from consumers.hot import HotStore
+        from consumers.hot.store import HotStore
 
         self.stats = ShardStats("s", lambda: NOW, write=lambda _: None)
         self.hot = HotStore(
@@ -60,7 +60,7 @@ class Shard:
             now_ms=lambda: NOW,
             durable=lambda _: None,
         )
-        self.intake = Intake(self.hot, Judge(TIERS, 600), self.stats)
+        self.intake = Intake(self.hot, LatenessPolicy(TIERS, 600), self.stats)
         if one_by_one:
             self.intake._folded_as_runs = lambda *_: False  # type: ignore[method-assign]
 

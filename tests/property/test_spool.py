@@ -16,9 +16,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from devices.spool import FILE, Spool, SpoolBusyError, SpoolFullError, SpoolLimits
-from devices.spool_disk import BALLAST
-from devices.witness import FILE as WITNESS
+from devices.spool.disk import BALLAST
+from devices.spool.rollback_guard import FILE as GUARD
+from devices.spool.spool import FILE, Spool, SpoolBusyError, SpoolFullError, SpoolLimits
 
 FAST = SpoolLimits(sync=False)
 
@@ -172,11 +172,13 @@ def test_a_copied_folder_goes_on_under_a_new_boot(tmp_path: Path, notices: list[
 
 
 @pytest.mark.parametrize("how", ["missing", "damaged"])
-def test_a_spool_without_its_witness_goes_on_under_a_new_boot(tmp_path: Path, how: str) -> None:
+def test_a_spool_without_its_rollback_guard_goes_on_under_a_new_boot(
+    tmp_path: Path, how: str
+) -> None:
     with open_spool(tmp_path) as spool:
         boot = spool.boot
-    witness = tmp_path / WITNESS
-    witness.unlink() if how == "missing" else witness.write_bytes(b"{")
+    guard = tmp_path / GUARD
+    guard.unlink() if how == "missing" else guard.write_bytes(b"{")
     with open_spool(tmp_path) as spool:
         assert spool.boot != boot
 
@@ -186,7 +188,7 @@ def test_what_was_not_synced_takes_a_new_boot_when_the_machine_restarted(
 ) -> None:
     start = tmp_path / "boot_id"
     start.write_text("monday")
-    monkeypatch.setattr("devices.witness._START", start)
+    monkeypatch.setattr("devices.spool.rollback_guard._START", start)
     boots = []
     for day in ("monday", "monday", "tuesday"):
         start.write_text(day)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.items import WindowCodec, load_window
-from consumers.judge import Judge
-from consumers.runs import Run, Stretch, run_of_one, runs_of
-from consumers.windows import (
+from consumers.hot.items import WindowCodec, load_window
+from consumers.hot.lateness import LatenessPolicy
+from consumers.hot.runs import Run, Stretch, run_of_one, runs_of
+from consumers.hot.windows import (
     MAX_WEIGHT,
     Window,
     has_room,
@@ -208,8 +208,8 @@ NOW = 1_795_420_800_000
 
 
 def judged(ts: int, value: float = 1.0) -> str:
-    judge = Judge(LOCAL_TIERS, clock_ahead_s=600)
-    return judge.disposition(Reading(ts, {"a": value}), NOW)
+    lateness = LatenessPolicy(LOCAL_TIERS, clock_ahead_s=600)
+    return lateness.disposition(Reading(ts, {"a": value}), NOW)
 
 
 def test_lateness_is_judged_from_the_record_alone() -> None:
@@ -224,10 +224,10 @@ def test_lateness_is_judged_from_the_record_alone() -> None:
 
 
 def test_a_reading_too_old_for_a_tier_still_goes_into_the_coarser_ones() -> None:
-    judge = Judge(LOCAL_TIERS, clock_ahead_s=600)
-    assert list(judge.tiers(0)) == [0, 1, 2]
-    assert list(judge.tiers(LOCAL_TIERS[0].oldest_ms + 1)) == [1, 2]
-    assert list(judge.tiers(LOCAL_TIERS[1].oldest_ms + 1)) == [2]
+    lateness = LatenessPolicy(LOCAL_TIERS, clock_ahead_s=600)
+    assert list(lateness.tiers(0)) == [0, 1, 2]
+    assert list(lateness.tiers(LOCAL_TIERS[0].oldest_ms + 1)) == [1, 2]
+    assert list(lateness.tiers(LOCAL_TIERS[1].oldest_ms + 1)) == [2]
 
 
 def test_a_window_that_is_nearly_too_large_takes_only_what_does_not_grow_it() -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from consumers.child import Pipe, serve
+from consumers.aws.backoff import GaveUpError
 from consumers.config import child_config, to_environment
-from consumers.protocol import ProtocolError, StreamRecord, checkpoint_line, parse, status_line
-from consumers.retry import GaveUpError
-from consumers.segment import position
+from consumers.kcl.position import position
+from consumers.kcl.protocol import ProtocolError, StreamRecord, checkpoint_line, parse, status_line
+from consumers.shard.child import Pipe, serve
 from ingest.settings import Settings
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
@@ -185,7 +185,7 @@ def test_nothing_is_written_after_the_lease_was_lost() -> None:
 
 
 def test_a_busy_store_is_given_up_loudly() -> None:
-    from consumers.retry import Backoff
+    from consumers.aws.backoff import Backoff
 
     times = iter([0.0, 100.0, 130.0])
     waiting = Backoff(sleep=lambda _: None, clock=lambda: next(times))
@@ -204,7 +204,7 @@ def test_a_child_leaves_when_its_daemon_is_gone() -> None:
         "AWS_SECRET_ACCESS_KEY": "x",
     }
     child = subprocess.Popen(
-        [sys.executable, "-m", "consumers.child"],
+        [sys.executable, "-m", "consumers.shard.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,
@@ -222,7 +222,7 @@ def test_a_child_leaves_when_its_daemon_is_gone() -> None:
 
 def test_started_by_hand_it_says_who_starts_it() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "consumers.child"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "consumers.shard.child"], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
     assert "started by penstock consume" in result.stderr

@@ -11,10 +11,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from devices import claim, identity
-from devices.claim import ClaimError, Place, Registered, Signed, TokenError, provision
+from devices import identity
 from devices.identity import IdentityError
 from devices.keys import expires_at, expiry_warning, new_key, request_for
+from devices.provisioning import claim
+from devices.provisioning.claim import ClaimError, Place, Registered, Signed, TokenError, provision
 
 PLACE = Place("localhost", 8883, None, "penstock_telemetry", "penstock-device")
 

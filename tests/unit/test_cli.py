@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import local
 from infra.console import UserError
+from infra.local import stack as local
 from infra.runfile import AlreadyUpError, RunningStack, hold, is_held, running_stack
 from tests.harness.command import run
 

@@ -13,7 +13,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from infra.credentials import serve_credentials
+from infra.aws.credentials import serve_credentials
 
 SECRET = "wJalrXUtnFEMI-the-secret"
 

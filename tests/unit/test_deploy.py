@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from infra.deploy import (
+from infra.aws.cloudformation import (
     DeployError,
     Event,
     deploy,
@@ -16,7 +16,7 @@ from infra.deploy import (
     ensure_ttl,
     refusal,
 )
-from infra.erase import delete_data
+from infra.aws.erase import delete_data
 
 
 class Cfn:

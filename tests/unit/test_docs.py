@@ -83,8 +83,8 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
 
 
 def test_the_readme_shows_the_lines_that_a_demo_prints() -> None:
-    from infra.report import verdict_line
-    from simulator.verify import Report
+    from infra.simulation.report import verdict_line
+    from simulator.verification.verifier import Report
 
     shown = (ROOT / "README.md").read_text()
     report = Report(sent={})

@@ -42,7 +42,7 @@ def modules_of(module: str) -> set[str]:
 
 
 def test_a_child_does_not_load_what_only_others_need() -> None:
-    loaded = modules_of("consumers.child")
+    loaded = modules_of("consumers.shard.child")
     for unwanted in ("boto3", "pydantic", "pydantic_settings", "rich", "click",
                      "infra", "devices", "simulator", "ministack", "ingest.settings"):  # fmt: skip
         assert unwanted not in loaded, unwanted

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.redrive import DeleteError, redrive
+from infra.aws.redrive import DeleteError, redrive
 from ingest.record import Envelope, decode_record
 from ingest.rule_errors import record_of
 from ingest.stream import PutError

@@ -7,15 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infra.scenario import fleet_names, spool_counts
+from infra.simulation.scenario import fleet_names, spool_counts
 from simulator import scenario
-from simulator.director import FleetRun
 from simulator.histogram import Histogram
-from simulator.ledger import OK, Entry
-from simulator.process import Status
-from simulator.replay import Replay
+from simulator.load.director import FleetRun
+from simulator.load.fleet_process import Status
+from simulator.load.replay import Replay
 from simulator.report_page import Plot, Series, nice, page
 from simulator.scenario import Scenario, ScenarioError, at_speed, load, names, parse, plan, thinned
+from simulator.verification.ledger import OK, Entry
 
 SMALL = """
 name = "small"

@@ -7,10 +7,10 @@ from typing import Any, BinaryIO
 import pyarrow.parquet as pq
 import pytest
 
-from consumers.archive import Archive, Limits, Put
-from consumers.parquet import SCHEMA, SegmentFile
-from consumers.protocol import StreamRecord
-from consumers.taken import Taken, take
+from consumers.archive.commit import Archive, Limits, Put
+from consumers.archive.parquet import SCHEMA, SegmentFile
+from consumers.kcl.protocol import StreamRecord
+from consumers.record import Taken, take
 from ingest.record import encode_record
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload
 from tests.harness.spool import Row, decode_rows, rows_of

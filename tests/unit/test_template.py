@@ -12,7 +12,7 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 from cfnlint.decode import decode
 
-from infra.deploy import TEMPLATE
+from infra.aws.cloudformation import TEMPLATE
 from ingest.settings import Settings
 from ingest.topic import (
     ACKNOWLEDGEMENTS,

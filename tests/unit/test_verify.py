@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from simulator.ledger import Entry
-from simulator.observe import Observed
-from simulator.verify import Report, verify
+from simulator.verification.ledger import Entry
+from simulator.verification.observe import Observed
+from simulator.verification.verifier import Report, verify
 from tests.harness.right_answer import (
     BOOT,
     NOW,

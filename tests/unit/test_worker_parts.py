@@ -1,4 +1,4 @@
-"""The worker's small parts: properties, leases, board, histogram, metrics page, supervision."""
+"""The worker's small parts: properties, leases, status, histogram, metrics page, supervision."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import daemon
-from consumers.board import Board
-from consumers.exposition import prometheus
-from consumers.histogram import Histogram
-from consumers.leases import lease_rows, release
-from consumers.runs import run_of_one
-from consumers.stats import LogLine, ShardReport, ShardStats, parse
-from consumers.worker import StatusServer, daemon_environment
+from consumers.hot.runs import run_of_one
+from consumers.kcl import daemon
+from consumers.kcl.leases import lease_rows, release
+from consumers.shard.histogram import Histogram
+from consumers.shard.report import LogLine, ShardReport, ShardStats, parse
+from consumers.worker.prometheus import prometheus
+from consumers.worker.status import WorkerStatus
+from consumers.worker.supervisor import StatusServer, daemon_environment
 from ingest.settings import Settings
 
 
@@ -41,7 +41,7 @@ def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
     assert values["timeoutInSeconds"] == "77"
     assert values["isGracefulLeaseHandoffEnabled"] == "false"
     assert values["workerId"] == "me"
-    assert values["executableName"].endswith("-m consumers.child")
+    assert values["executableName"].endswith("-m consumers.shard.child")
 
 
 def test_endpoints_are_named_only_where_there_is_one() -> None:
@@ -189,8 +189,8 @@ def test_a_child_reports_in_lines_that_its_worker_reads() -> None:
         assert parse(other) is None
 
 
-def board() -> Board:
-    kept = Board()
+def board() -> WorkerStatus:
+    kept = WorkerStatus()
     kept.report(ShardReport("s-0", 1, records=5, dispositions={"ok": 5}, latency={10: 5}))
     kept.report(ShardReport("s-0", 2, records=3, dispositions={"ok": 2, "late": 1}, behind_ms=70))
     kept.report(ShardReport("s-1", 3, records=2, dispositions={"ok": 2}, first_durable_at=9))
@@ -247,7 +247,7 @@ class FakeDaemon:
     """A worker whose daemon leaves as often as told; nothing is started."""
 
     def __init__(self, exits: int) -> None:
-        from consumers.worker import Worker
+        from consumers.worker.supervisor import Worker
 
         self.stopping = threading.Event()
         self.said: list[str] = []
@@ -284,7 +284,7 @@ def test_a_daemon_that_leaves_is_started_again_after_its_leases_were_given_back(
     fake.worker.run(fake.stopping, lambda: 0.0)
     assert fake.released == ["first", "worker-0"]
     assert fake.started == ["worker-0", "worker-1"]
-    assert fake.worker.board.restarts == 2
+    assert fake.worker.status.restarts == 2
     assert "starting it again" in fake.said[0]
     fake.worker.__exit__()
 

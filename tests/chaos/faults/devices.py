@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from devices.batch import Outgoing
 from ingest.message import MAX_PAYLOAD_BYTES
-from simulator.ledger import OK
+from simulator.verification.ledger import OK
 from tests.chaos.faults import on_shared_site
 from tests.chaos.site import Site
 from tests.harness.shard import payload

@@ -11,8 +11,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
 from devices.batch import Outgoing
-from devices.client import ConnectError, TelemetryClient
 from devices.identity import Identity
+from devices.mqtt.client import ConnectError, TelemetryClient
 from ingest.topic import basic_ingest_topic
 from tests.chaos.faults import on_shared_site
 from tests.chaos.faults.devices import message, now_ms, numbered

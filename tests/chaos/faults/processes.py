@@ -20,7 +20,7 @@ def working(site: Site, shards: int = 2) -> RunningWorker:
     """Start a worker; return when it has a child at work on every shard and windows are there."""
     worker = site.start_worker()
     site.until(lambda: len(worker.children()) >= shards, 90, "a child for each shard")
-    site.until(lambda: worker.worker.board.snapshot()["durable"], 60, "a window")
+    site.until(lambda: worker.worker.status.snapshot()["durable"], 60, "a window")
     return worker
 
 
@@ -34,7 +34,7 @@ def _kill(pid: int) -> None:
 
 
 def _until_restarted(site: Site, worker: RunningWorker, restarts: int = 1) -> None:
-    site.until(lambda: worker.worker.board.restarts >= restarts, 60, "a restart of the daemon")
+    site.until(lambda: worker.worker.status.restarts >= restarts, 60, "a restart of the daemon")
 
 
 @on_own_site()
@@ -92,10 +92,10 @@ def a_frozen_worker_comes_back_as_a_zombie(site: Site) -> None:
         leader = working(site, 4)
         zombie = site.start_worker()
         site.until(zombie.children, 60, "children of the second worker")
-        site.until(lambda: zombie.worker.board.snapshot()["durable"], 30, "its windows")
+        site.until(lambda: zombie.worker.status.snapshot()["durable"], 30, "its windows")
         plan = site.spoil(_slow_writes(1.0))
         site.until(lambda: not plan.idle(), 20, "a flush")  # frozen with writes on their way
-        frozen = [zombie.daemon, zombie.worker.nursery_pid, *zombie.children()]
+        frozen = [zombie.daemon, zombie.worker.fork_server_pid, *zombie.children()]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:

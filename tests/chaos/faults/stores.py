@@ -8,7 +8,7 @@ from typing import Final
 from botocore.config import Config
 
 from devices.batch import Batcher, BatchLimits
-from simulator.ledger import OK
+from simulator.verification.ledger import OK
 from tests.chaos.faults import on_own_site, on_shared_site
 from tests.chaos.plan import Fault, Rule
 from tests.chaos.site import Expected, Site
@@ -116,7 +116,7 @@ def _storm(site: Site, service: str) -> None:
     """Nothing but 500 from one service for 20 s, with devices going on and on."""
     site.start_worker()
     with site.load(STORM_S + 8, devices=6, rate=3):
-        site.until(lambda: site.workers[0].worker.board.snapshot()["durable"], 60, "a window")
+        site.until(lambda: site.workers[0].worker.status.snapshot()["durable"], 60, "a window")
         site.spoil(Rule(service, Fault.ERROR, end_s=STORM_S))
 
 

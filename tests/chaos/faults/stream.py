@@ -95,4 +95,4 @@ def checkpoints_fail_at_the_end_of_a_shard(site: Site) -> None:
         site.until(lambda: site.struck("shard_ended"), 60, "the end of a shard")
         # A checkpoint at a closed shard's last record ends it already: KCL writes SHARD_END then.
         _until_ended(site, [second["ShardId"]])
-        site.until(lambda: worker.worker.board.restarts > 0, 60, "a new daemon")
+        site.until(lambda: worker.worker.status.restarts > 0, 60, "a new daemon")

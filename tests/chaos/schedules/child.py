@@ -1,5 +1,5 @@
-"""A real child process, forked: ``consumers.child.main`` over pipes, with its clock and the wire
-of its AWS clients in the hands of whoever plays the daemon.
+"""A real child process, forked: ``consumers.shard.child.main`` over pipes, with its clock and the
+wire of its AWS clients in the hands of whoever plays the daemon.
 
 Forked and not started, because a schedule needs several and there are thousands of schedules.
 """
@@ -24,10 +24,14 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from consumers import child, failpoints, hot, intake, retry
-from consumers.clients import Clients
-from consumers.runs import Run
-from consumers.windows import Window
+from consumers import failpoints
+from consumers.aws import backoff as retry
+from consumers.aws.clients import Clients
+from consumers.hot import store as hot
+from consumers.hot.runs import Run
+from consumers.hot.windows import Window
+from consumers.shard import child
+from consumers.shard import fold_queue as intake
 from tests.chaos.schedules.services import Call, Failure
 
 POISON: Final = "poison"

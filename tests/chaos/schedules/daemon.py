@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from consumers.protocol import StreamRecord
+from consumers.kcl.protocol import StreamRecord
 from tests.chaos.schedules.child import Clock, Plan, become, kill, receive, send
 from tests.chaos.schedules.services import Call
 

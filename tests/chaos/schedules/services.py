@@ -1,8 +1,8 @@
 """DynamoDB and S3 as a child's clients see them, in memory, with what can go wrong.
 
 The requests and answers are those of ``boto3``, so that the edges of the worker
-(``consumers.dynamodb``, ``consumers.objects``) run too. A call is applied, or not, apart from
-what the caller hears of it: that is where the faults are.
+(``consumers.hot.dynamodb``, ``consumers.archive.s3``) run too. A call is applied, or not, apart
+from what the caller hears of it: that is where the faults are.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from consumers.optimistic import Outcome, Statement
-from simulator.observe import ArchiveRow, rows_of
+from consumers.hot.optimistic import Outcome, Statement
+from simulator.verification.observe import ArchiveRow, rows_of
 from tests.harness.stores import MemoryDynamo
 
 

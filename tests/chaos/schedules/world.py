@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from consumers.config import ChildConfig
-from consumers.protocol import StreamRecord
-from consumers.segment import Position, position
+from consumers.kcl.position import Position, position
+from consumers.kcl.protocol import StreamRecord
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record, encode_record
-from simulator import garbage
-from simulator.expected import Rules
-from simulator.ledger import OK, Entry
-from simulator.observe import ArchiveRow, Observed
-from simulator.verify import verify
+from simulator.load import garbage
+from simulator.verification.ledger import OK, Entry
+from simulator.verification.observe import ArchiveRow, Observed
+from simulator.verification.oracle import Rules
+from simulator.verification.verifier import verify
 from tests.chaos.schedules.child import POISON, Clock, Plan
 from tests.chaos.schedules.daemon import Child, Event, Gone, StuckError, batch
 from tests.chaos.schedules.services import Call, Services
@@ -201,7 +201,7 @@ class Schedule:
         finally:
             for life in self.lives:
                 life.child.kill()
-        return self.violations or self._judge()
+        return self.violations or self._lateness()
 
     def _step(self) -> None:
         """One thing happens."""

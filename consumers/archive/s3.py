@@ -1,0 +1,86 @@
+"""The archive's edge: three calls of S3, and what each of their errors asks of us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers.archive.commit import Put
+from consumers.aws.errors import StoreError, code_of, is_throttle, is_transient, status_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CONFLICT: Final = 409
+_PRECONDITION_FAILED: Final = 412
+
+
+class S3Store:
+    """:class:`consumers.archive.commit.ObjectStore` on a client that does not retry itself."""
+
+    def __init__(self, client: S3Client, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
+        """See :class:`~consumers.archive.commit.ObjectStore`.
+
+        :raises StoreError: when S3 refuses for a reason that no retry mends.
+        """
+        body.seek(0)
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=body,
+                Metadata=metadata,
+                ContentType="application/vnd.apache.parquet",
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if status_of(error) == _PRECONDITION_FAILED:
+                return Put.EXISTS
+            if status_of(error) != _CONFLICT:
+                self._check(error)
+            return Put.AGAIN
+        except BotoCoreError:  # no reply: it may be there
+            return Put.AGAIN
+        return Put.CREATED
+
+    def metadata(self, key: str) -> Mapping[str, Any] | None:
+        """See :class:`~consumers.archive.commit.ObjectStore`."""
+        try:
+            return self._client.head_object(Bucket=self._bucket, Key=key)["Metadata"]
+        except ClientError as error:
+            self._check(error)
+        except BotoCoreError:
+            pass
+        return None
+
+    def keys(self, prefix: str) -> Sequence[str] | None:
+        """See :class:`~consumers.archive.commit.ObjectStore`."""
+        pages = self._client.get_paginator("list_objects_v2")
+        try:
+            return [
+                item["Key"]
+                for page in pages.paginate(Bucket=self._bucket, Prefix=prefix)
+                for item in page.get("Contents", [])
+            ]
+        except ClientError as error:
+            self._check(error)
+        except BotoCoreError:
+            pass
+        return None
+
+    def _check(self, error: ClientError) -> None:
+        """Let pass what a retry may mend.
+
+        :raises StoreError: for the rest.
+        """
+        if not (is_throttle(error) or is_transient(error)):
+            code = code_of(error) or str(status_of(error))
+            raise StoreError(
+                f"S3 refuses to serve this worker: {code} on bucket {self._bucket}: {error}"
+            ) from error

@@ -1,0 +1,59 @@
+"""Segments: how a shard's records are cut into archive objects, and what those are called.
+
+A segment is a run of consecutive records of one shard within one arrival hour. Its key names
+its first record, so two workers that start at the same record compete for the same object,
+and creating that object is the commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from consumers.kcl.position import Position, position
+
+PREFIX: Final = "telemetry/v1"
+HOUR_MS: Final = 3_600_000
+
+_NAME: Final = re.compile(r"(?P<shard>.+)-(?P<sequence>\d+)\.(?P<sub>\d+)\.parquet")
+
+
+def object_key(shard: str, first: Position, hour: int) -> str:
+    """The key of the segment that begins at ``first`` in arrival hour ``hour`` (since 1970)."""
+    return f"{hour_prefix(shard, hour)}{first.sequence}.{first.sub}.parquet"
+
+
+def hour_prefix(shard: str, hour: int) -> str:
+    """What the keys of all the shard's segments of that hour begin with."""
+    moment = datetime.fromtimestamp(hour * 3600, UTC)
+    return f"{PREFIX}/dt={moment:%Y-%m-%d}/hour={moment:%H}/{shard}-"
+
+
+def first_of(key: str) -> Position | None:
+    """The position in a key, or ``None`` when no segment is called that."""
+    match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
+    return position(match["sequence"], int(match["sub"])) if match else None
+
+
+def may_cover(keys: Iterable[str], at: Position) -> str | None:
+    """Of an hour's segments, the only one that can hold ``at``: the last to begin at or before
+    it."""
+    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= at]
+    return max(firsts)[1] if firsts else None
+
+
+def last_metadata(last: Position, records: int, rows: int) -> dict[str, str]:
+    """An object's metadata: the last record it holds, for whoever has to carry on after it."""
+    return {
+        "last-sequence": last.sequence,
+        "last-sub": str(last.sub),
+        "records": str(records),
+        "rows": str(rows),
+    }
+
+
+def last_of(metadata: Mapping[str, Any]) -> Position:
+    """The last record of a committed segment, from its object's metadata."""
+    return position(metadata["last-sequence"], int(metadata["last-sub"]))

@@ -1,0 +1,21 @@
+"""Dispositions: what became of a record or a reading."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Disposition = Literal[
+    "ok",
+    "malformed",
+    "unsupported_version",
+    "oversize",
+    "clock_ahead",
+    "late",
+    "out_of_range",
+    "overflow",
+    "internal_error",
+]
+"""``ok`` is folded into the hot tables. Everything else is only in the archive, with the raw
+bytes."""
+
+OK: Final = "ok"

@@ -1,0 +1,117 @@
+"""Windows: the aggregates of one device over one span, and the fold of readings into them.
+
+The fold is a function of the *set* of readings: any order, any duplicates, any number of
+crashes give the same item. ``first`` and ``last`` are by event time; of two readings with the
+same ``ts`` the greater value counts as the later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from consumers.hot.ids import IdSet
+from consumers.hot.metric import Metric
+from consumers.hot.runs import METRIC_BYTES, Run
+from ingest.tiers import Tier
+
+MAX_MAGNITUDE: Final = 1e60
+"""The greatest metric value that is folded. DynamoDB numbers end at 1e126, and a window holds
+sums of squares; a reading beyond it is archived as ``out_of_range``."""
+
+MAX_WEIGHT: Final = 150_000
+"""Bytes of ids and metrics at which a window takes no reading that would make it grow: an item
+may have 400 KB, and a conflict can add what another worker folded. See :func:`has_room`."""
+
+_EPOCH_TEXT: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Window:
+    """One window of one device.
+
+    ``ver`` is the stored item's version (0: not stored), ``loaded`` whether the stored item
+    has been read. ``pending`` are the runs folded here and not yet durable, in the order
+    they came: what is folded again on top of an item that another worker wrote.
+    """
+
+    __slots__ = (
+        "device", "end", "first_ts", "ids", "last_ts", "loaded", "metrics", "n", "name",
+        "pending", "touched", "ver",
+    )  # fmt: skip
+
+    def __init__(self, device: str, name: str, end: int) -> None:
+        self.device = device
+        self.name = name
+        self.end = end
+        self.loaded = False
+        self.pending: list[Run] = []
+        self.touched = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Hold nothing, as a window that no item is stored for."""
+        self.ver = 0
+        self.ids = IdSet()
+        self.n = self.first_ts = self.last_ts = 0
+        self.metrics: dict[str, Metric] = {}
+
+    def refold(self) -> None:
+        """Fold the pending runs again, and keep as pending what was not here yet."""
+        self.pending = [part for run in self.pending for part in self.fold(run)]
+
+    def fold(self, run: Run) -> Sequence[Run]:
+        """Fold a run in; return what of it was not here yet, as runs. The rest are duplicates
+        and change nothing."""
+        fresh = self.ids.add(run.boot, run.seq, run.end)
+        if len(fresh) == 1 and fresh[0] == (run.seq, run.end):
+            self._merge(run)
+            return (run,)
+        parts = [run.part(start, end) for start, end in fresh]
+        for part in parts:
+            self._merge(part)
+        return parts
+
+    def _merge(self, run: Run) -> None:
+        """Take in the aggregates of a run of which no id was here."""
+        if self.n == 0:
+            self.first_ts, self.last_ts = run.oldest, run.newest
+        else:
+            if run.newest > self.last_ts:
+                self.last_ts = run.newest
+            if run.oldest < self.first_ts:
+                self.first_ts = run.oldest
+        self.n += run.end - run.seq
+        metrics = self.metrics
+        for name, metric in run.metrics.items():
+            mine = metrics.get(name)
+            if mine is None:
+                metrics[name] = metric.copied()
+            else:
+                mine.merge(metric)
+
+    def weight(self) -> int:
+        """About how many bytes of the item grow with what is folded."""
+        return self.ids.weight() + METRIC_BYTES * len(self.metrics)
+
+
+def has_room(window: Window, run: Run) -> bool:
+    """Whether the window can take a run of one reading and stay an item that DynamoDB accepts.
+
+    Only a device that invents metric names or numbers its readings at random ever meets this;
+    its readings are then archived as ``overflow``.
+    """
+    if window.weight() < MAX_WEIGHT:
+        return True
+    return run.metrics.keys() <= window.metrics.keys() and window.ids.is_next_to(run.boot, run.seq)
+
+
+def window_start(tier: Tier, ts: int) -> int:
+    """Start (ms) of the tier's window that an event time belongs to; windows align to UTC."""
+    return ts - ts % tier.size_ms
+
+
+def window_name(tier: Tier, start: int) -> str:
+    """The range key: ``1m#2026-11-23T07:45:00Z``."""
+    moment = datetime.fromtimestamp(start / 1000, UTC)
+    return f"{tier.name}#{moment.strftime(_EPOCH_TEXT)}"

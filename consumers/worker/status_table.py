@@ -1,0 +1,91 @@
+"""What a worker says of itself, for dashboards: one item in ``<stack>-status``, every few seconds.
+
+It is written by the supervisor and not by the children, so it costs one small write per worker.
+It may be late or missing; nothing that decides anything reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from consumers.worker.status import WorkerStatus
+
+REPORT_S: Final = 5.0
+LIFE_S: Final = 3600
+"""How long after a worker's last word its item may be deleted."""
+
+_RATES: Final = {"messages_per_s": "records", "readings_per_s": "durable"}
+
+
+class Puts(Protocol):
+    """The one call of DynamoDB that this module needs."""
+
+    def put_item(self, **request: Any) -> Any:
+        """As ``boto3``'s."""
+
+
+def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[str, float]:
+    """What was done per second between two snapshots of a status."""
+    return {
+        name: round(max(0, now[count] - before[count]) / seconds, 1)
+        for name, count in _RATES.items()
+    }
+
+
+def item(worker: str, report: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """The item that holds a report."""
+    return {
+        "worker": {"S": worker},
+        "updated_at": {"N": str(now_ms)},
+        "expires_at": {"N": str(now_ms // 1000 + LIFE_S)},
+        "report": {"S": json.dumps(report)},
+    }
+
+
+@contextmanager
+def reporting(
+    client: Puts,
+    table: str,
+    status: WorkerStatus,
+    say: Callable[[str], None],
+    every_s: float = REPORT_S,
+) -> Iterator[None]:
+    """Report while the body runs, and once more at its end."""
+    worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+    ending = threading.Event()
+
+    def tell() -> None:
+        before, at = status.snapshot(), time.monotonic()
+        failing = False
+        over = False
+        while not over:
+            over = ending.wait(every_s)
+            now, seconds = status.snapshot(), max(time.monotonic() - at, 0.001)
+            report = {**now, **rates(before, now, seconds)}
+            before, at = now, time.monotonic()
+            try:
+                client.put_item(
+                    TableName=table, Item=item(worker, report, time.time_ns() // 1_000_000)
+                )
+                failing = False
+            except (BotoCoreError, ClientError) as error:
+                if not failing:
+                    say(f"the worker's status is not written: {error}")
+                failing = True
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(10)

@@ -1,0 +1,146 @@
+"""Fleet provisioning over MQTT, with a claim certificate and the AWS IoT Device SDK."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+from awscrt import exceptions, mqtt5, mqtt_request_response
+from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder
+
+from devices import identity
+from devices.provisioning.claim import ClaimError, Place, Registered, Signed, TokenError
+
+ANSWER_S: Final = 30
+FILE: Final = "claim.json"
+T = TypeVar("T")
+
+
+def save_claim(folder: Path, place: Place, certificate: bytes, key: bytes) -> None:
+    """Write a claim: certificate, key (mode 0600), and where it is good for."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    identity.write_file(folder / identity.PRIVATE_KEY, key, 0o600)
+    identity.write_file(folder / identity.CERTIFICATE, certificate, 0o644)
+    document = msgspec.json.format(msgspec.json.encode(place))
+    identity.write_file(folder / FILE, document, 0o644)
+
+
+def load_claim(folder: Path) -> Place:
+    """Where a claim is good for.
+
+    :raises ClaimError: when the folder holds none.
+    """
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=Place)
+    except (OSError, msgspec.MsgspecError):
+        raise ClaimError(
+            f"{folder} holds no claim: make one with `penstock device claim {folder}`"
+        ) from None
+
+
+class MqttRegistrar:
+    """Speaks to AWS IoT as ``claim-<device>``. Use as a context manager."""
+
+    def __init__(self, folder: Path, place: Place, device_id: str) -> None:
+        """:raises ClaimError: when the claim's files cannot be used."""
+        self._place = place
+        self._connected: Future[None] = Future()
+        self._stopped: Future[None] = Future()
+        try:
+            self._mqtt: Any = mqtt5_client_builder.mtls_from_path(
+                str(folder / identity.CERTIFICATE),
+                str(folder / identity.PRIVATE_KEY),
+                endpoint=place.host,
+                port=place.port,
+                ca_filepath=place.ca_path,
+                client_id=f"claim-{device_id}",
+                on_lifecycle_connection_success=self._on_connected,
+                on_lifecycle_connection_failure=self._on_failed,
+                on_lifecycle_stopped=lambda _: self._stopped.set_result(None),
+            )
+        except (OSError, RuntimeError, exceptions.AwsCrtError) as error:
+            raise ClaimError(f"the claim in {folder} cannot be used: {error}") from None
+        self._identity: Any = None
+
+    def __enter__(self) -> MqttRegistrar:
+        self._mqtt.start()
+        try:
+            self._connected.result(ANSWER_S)
+        except FutureTimeoutError:
+            self.__exit__()
+            place = self._place
+            raise ClaimError(f"no broker answers at {place.host}:{place.port}") from None
+        except ClaimError:
+            self.__exit__()
+            raise
+        options = mqtt_request_response.ClientOptions(
+            max_request_response_subscriptions=4,
+            max_streaming_subscriptions=1,
+            operation_timeout_in_seconds=ANSWER_S,
+        )
+        self._identity = iotidentity.IotIdentityClientV2(self._mqtt, options)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._identity = None
+        self._mqtt.stop(mqtt5.DisconnectPacket())
+        self._stopped.exception(10)
+
+    def sign(self, request: str) -> Signed:
+        """See :class:`devices.provisioning.claim.Registrar`."""
+        asked = iotidentity.CreateCertificateFromCsrRequest(certificate_signing_request=request)
+        answer: Any = self._answer(self._identity.create_certificate_from_csr(asked))
+        return Signed(
+            answer.certificate_id, answer.certificate_pem, answer.certificate_ownership_token
+        )
+
+    def register(self, device_id: str, token: str) -> Registered:
+        """See :class:`devices.provisioning.claim.Registrar`."""
+        asked = iotidentity.RegisterThingRequest(
+            template_name=self._place.template,
+            certificate_ownership_token=token,
+            parameters={"DeviceName": device_id},
+        )
+        answer: Any = self._answer(self._identity.register_thing(asked))
+        return Registered(str(answer.thing_name))
+
+    def _answer(self, future: Future[T]) -> T:
+        try:
+            return future.result(ANSWER_S + 5)
+        except V2ServiceException as error:
+            code, why = _reason(error)
+            if code == "InvalidCertificateOwnershipToken":
+                raise TokenError from None
+            if code == "AccessDenied":
+                raise ClaimError(
+                    "the provisioning hook does not let this device in: announce it with "
+                    "`penstock device announce`, once for each certificate"
+                ) from None
+            raise ClaimError(f"AWS IoT refuses ({code}): {why}") from None
+        except (exceptions.AwsCrtError, FutureTimeoutError) as error:
+            raise ClaimError(f"AWS IoT does not answer: {error}") from None
+
+    def _on_connected(self, _: Any) -> None:
+        if not self._connected.done():
+            self._connected.set_result(None)
+
+    def _on_failed(self, failure: Any) -> None:
+        packet = failure.connack_packet
+        if packet is not None and not self._connected.done():
+            self._connected.set_exception(
+                ClaimError(
+                    f"the broker does not take the claim (reason code "
+                    f"0x{int(packet.reason_code):02x}): it must be active, with the claim policy"
+                )
+            )
+
+
+def _reason(error: V2ServiceException) -> tuple[str, str]:
+    modeled: Any = error.modeled_error
+    if modeled is not None:
+        return str(modeled.error_code), str(modeled.error_message)
+    return "unknown", json.dumps(str(error))

@@ -1,0 +1,179 @@
+"""Make a device known: thing, certificate, policy, roster entry.
+
+The private key is made here and never leaves this machine: AWS IoT signs a request (CSR) for
+it. Every step can be repeated, so a creation that broke off is finished by the same call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from devices import identity
+from devices.identity import Facts, Identity, IdentityError
+from devices.keys import new_key, request_for
+from devices.provisioning.claim import Place
+from devices.provisioning.mqtt import save_claim
+from ingest.roster import bucket_of
+from ingest.settings import Settings
+from ingest.topic import check_device_id
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_iot import IoTClient
+
+_PARALLEL: Final = 8
+
+
+class Clients(NamedTuple):
+    """The two services that know of devices."""
+
+    iot: IoTClient
+    dynamodb: DynamoDBClient
+
+
+def create_device(
+    clients: Clients,
+    settings: Settings,
+    device_id: str,
+    *,
+    group: str = "default",
+    kind: str = "generic",
+) -> Identity:
+    """Create thing, certificate and roster entry, and save the identity on disk.
+
+    :raises IdentityError: when the name is no device id, or the device is on disk already.
+    """
+    try:
+        check_device_id(device_id)
+    except ValueError as error:
+        raise IdentityError(str(error)) from None
+    if identity.exists(settings.devices_dir, device_id):
+        raise IdentityError(
+            f"{device_id} has a certificate in {settings.devices_dir}: use it, or choose another "
+            "name"
+        )
+    key = new_key()
+    _create_thing(clients.iot, settings, device_id, group, kind)
+    certificate = clients.iot.create_certificate_from_csr(
+        certificateSigningRequest=request_for(key, device_id), setAsActive=True
+    )
+    arn = certificate["certificateArn"]
+    clients.iot.attach_policy(policyName=settings.device_policy, target=arn)
+    clients.iot.attach_thing_principal(thingName=device_id, principal=arn)
+    _enter_roster(clients.dynamodb, settings, device_id, group, kind)
+    facts = Facts(
+        device_id=device_id,
+        host=settings.iot_host or data_endpoint(clients.iot),
+        port=settings.iot_port,
+        rule=settings.rule,
+        ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
+        group=group,
+        type=kind,
+        certificate_id=certificate["certificateId"],
+    )
+    folder = settings.devices_dir / device_id
+    return identity.save(folder, facts, certificate["certificatePem"].encode(), key)
+
+
+def create_fleet(
+    clients: Clients,
+    settings: Settings,
+    wanted: Iterable[tuple[str, str]],
+    *,
+    group: str,
+    made: Callable[[], None] = lambda: None,
+) -> list[Identity]:
+    """Create many devices, given as (name, kind), in parallel and in that order; ``made`` is
+    called after each."""
+    if settings.iot_host is None:
+        settings = settings.model_copy(update={"iot_host": data_endpoint(clients.iot)})
+
+    def create(one: tuple[str, str]) -> Identity:
+        device = create_device(clients, settings, one[0], group=group, kind=one[1])
+        made()
+        return device
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(create, wanted))
+
+
+def list_things(iot: IoTClient, settings: Settings) -> Iterator[dict[str, Any]]:
+    """The stack's things: name, group, type."""
+    for page in iot.get_paginator("list_things").paginate(thingTypeName=settings.thing_type):
+        for thing in page["things"]:
+            yield {"device": thing["thingName"], **thing.get("attributes", {})}
+
+
+def data_endpoint(iot: IoTClient) -> str:
+    """The account's MQTT host."""
+    return iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+
+
+def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kind: str) -> None:
+    try:
+        iot.create_thing(
+            thingName=name,
+            thingTypeName=settings.thing_type,
+            attributePayload={"attributes": {"group": group, "type": kind}},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+            raise
+
+
+def announce(
+    dynamodb: DynamoDBClient, settings: Settings, name: str, *, group: str, kind: str
+) -> None:
+    """Let a device of this name provision itself with a claim, once. It may be said again, for a
+    device that lost its certificate.
+
+    :raises IdentityError: when the name is no device id.
+    """
+    try:
+        check_device_id(name)
+    except ValueError as error:
+        raise IdentityError(str(error)) from None
+    _enter_roster(dynamodb, settings, name, group, kind, claim="open")
+
+
+def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
+    """Make a claim certificate, which can provision announced devices and nothing else; its id."""
+    key = new_key()
+    made = clients.iot.create_certificate_from_csr(
+        certificateSigningRequest=request_for(key, "claim"), setAsActive=True
+    )
+    clients.iot.attach_policy(policyName=settings.claim_policy, target=made["certificateArn"])
+    place = Place(
+        host=settings.iot_host or data_endpoint(clients.iot),
+        port=settings.iot_port,
+        ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
+        rule=settings.rule,
+        template=settings.provisioning_template,
+    )
+    save_claim(folder, place, made["certificatePem"].encode(), key)
+    return made["certificateId"]
+
+
+def _enter_roster(
+    dynamodb: DynamoDBClient, settings: Settings, name: str, group: str, kind: str,
+    claim: str = "none",
+) -> None:  # fmt: skip
+    """Group and type in the devices table; ``ver`` moves, so that a worker that is writing the
+    device's state at this moment reads it again."""
+    dynamodb.update_item(
+        TableName=settings.devices_table,
+        Key={"bucket": {"S": bucket_of(name)}, "device": {"S": name}},
+        UpdateExpression="SET #g = :g, #t = :t, claim = :c ADD ver :one",
+        ExpressionAttributeNames={"#g": "group", "#t": "type"},
+        ExpressionAttributeValues={
+            ":g": {"S": group},
+            ":t": {"S": kind},
+            ":one": {"N": "1"},
+            ":c": {"S": claim},
+        },
+    )

@@ -1,0 +1,237 @@
+"""A whole stack on this machine: embedded AWS, template, roles, worker. Used by ``demo`` and
+``up``; what it starts, it stops."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Final
+
+from consumers.kcl.leases import create_leases, release
+from consumers.worker.status_table import reporting
+from consumers.worker.supervisor import StatusServer, Worker, daemon_environment
+from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.credentials import serve_credentials
+from infra.console import Stages, UserError
+from infra.emulator.process import Emulator, EmulatorError
+from infra.target import Target
+from ingest.settings import Settings, SettingsError, load
+from ingest.tiers import LOCAL_TIERS
+from simulator.signals import UNITS
+
+FREE_SPACE: Final = 500 * 1024 * 1024
+SHARDS: Final = 2
+LEASES_S: Final = 90.0
+REPORT_S: Final = 1.0
+
+LOCAL_SETTINGS: Final[dict[str, Any]] = {
+    "tiers": LOCAL_TIERS,
+    "latest_flush_s": 0.5,
+    "segment_age_s": 5.0,
+    "failover_ms": 1000,
+    "shutdown_grace_s": 5,
+    "idle_ms": 200,
+    "cbor": False,
+    "units": dict(UNITS),
+    "prelease": True,
+}
+"""What differs from a deployment on AWS: windows, segments and leases are short-lived, so that
+a person who watches sees them. Everything else is the same code and the same template."""
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """Where a local stack keeps its state, and its ports (none: any free one)."""
+
+    directory: Path
+    port: int | None = None
+    mqtt_port: int | None = None
+    status_port: int = 0
+    dashboard_port: int = 0
+    persist: bool = False
+    shards: int = SHARDS
+
+
+class LocalStack:
+    """A running local stack. Use as a context manager, from the main thread."""
+
+    def __init__(self, options: LocalOptions, stages: Stages, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._stages = stages
+        self._say = say
+        self._exit = ExitStack()
+        self._stopping = threading.Event()
+        self.target: Target
+        self.worker: Worker
+        self.status_url = ""
+        self.emulator_pid = 0
+
+    def __enter__(self) -> LocalStack:
+        try:
+            self._start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def await_shards(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Return when a child is at work on every shard, or the user wants to stop.
+
+        :raises UserError: when that takes too long.
+        """
+        deadline = time.monotonic() + LEASES_S
+        while len(self.worker.status.snapshot()["shards"]) < self._options.shards:
+            if stopping():
+                return
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
+                )
+            time.sleep(0.05)
+
+    def _start(self) -> None:
+        check_space(self._options.directory)
+        with self._stages.stage("emulator", "embedded AWS is up"):
+            emulator = self._start_emulator()
+        self.target = _target(emulator, self._options)
+        with self._stages.stage("deploy", "CloudFormation template is deployed"):
+            self._deploy()
+        with self._stages.stage("worker", "KCL worker is started"):
+            self._start_worker()
+
+    def _start_emulator(self) -> Emulator:
+        options = self._options
+        try:
+            emulator = Emulator.start(
+                options.directory,
+                gateway_port=options.port,
+                mqtt_port=options.mqtt_port,
+                persist=options.persist,
+            )
+        except EmulatorError as error:
+            raise UserError(str(error)) from None
+        self._exit.callback(emulator.stop)
+        self.emulator_pid = emulator.pid
+        return emulator
+
+    def _deploy(self) -> None:
+        target, settings = self.target, self.target.settings
+        outputs = deploy(
+            target.client("cloudformation"),
+            settings.stack,
+            {
+                "ShardCount": str(self._options.shards),
+                "DeletionProtection": "false",
+                "WithSimulator": "true",
+                "Acknowledge": str(settings.acknowledge).lower(),
+            },
+            on_event=lambda _: None,
+            interval=0.1,
+        )
+        target.roles |= {
+            role: outputs[f"{role.capitalize()}RoleArn"]
+            for role in ("worker", "dashboard", "simulator", "redrive")
+        }
+        dynamodb = target.client("dynamodb")
+        for table in (settings.windows_table, settings.status_table):
+            ensure_ttl(dynamodb, table)
+        created = create_leases(
+            dynamodb,
+            target.client("kinesis"),
+            stream=settings.stream,
+            application=settings.application,
+            position=settings.initial_position,
+        )
+        if not created:  # state of an earlier run, whose worker may have been killed
+            release(dynamodb, settings.application)
+
+    def _start_worker(self) -> None:
+        target = self.target
+        log = self._exit.enter_context(self._open_log())
+        credentials = self._exit.enter_context(
+            serve_credentials(lambda: target.assume_with_expiry("worker"))
+        )
+        environment = daemon_environment(target.settings, credentials)
+        self.worker = self._exit.enter_context(
+            Worker(
+                target.settings,
+                target.account,
+                directory=self._options.directory,
+                environment=environment,
+                log=log,
+                say=self._say,
+                release=partial(
+                    release, target.client("dynamodb", "worker"), target.settings.application
+                ),
+            )
+        )
+        keeper = threading.Thread(target=self.worker.run, args=(self._stopping, time.monotonic))
+        keeper.start()
+        self._exit.callback(keeper.join)
+        self._exit.callback(self._stopping.set)
+        self._exit.enter_context(
+            reporting(
+                target.client("dynamodb", "worker"),
+                target.settings.status_table,
+                self.worker.status,
+                self._say,
+                REPORT_S,
+            )
+        )
+        server = self._serve_status()
+        self.status_url = f"http://127.0.0.1:{server.port}"
+
+    def _serve_status(self) -> StatusServer:
+        try:
+            server = StatusServer(self.worker.status, self._options.status_port)
+        except OSError:
+            raise UserError(
+                f"port {self._options.status_port} is busy: free it, or choose another "
+                "with --status-port"
+            ) from None
+        return self._exit.enter_context(server)
+
+    def _open_log(self) -> IO[bytes]:
+        self._options.directory.mkdir(parents=True, exist_ok=True)
+        return (self._options.directory / "worker.log").open("ab")
+
+
+def _target(emulator: Emulator, options: LocalOptions) -> Target:
+    settings = local_settings(
+        endpoint_url=emulator.endpoint_url,
+        iot_host="127.0.0.1",
+        iot_port=emulator.mqtt_port,
+        iot_ca=emulator.ca_path,
+        devices_dir=options.directory / "devices",
+    )
+    target = Target(settings, account="", local=True)
+    target.account = target.client("sts").get_caller_identity()["Account"]
+    return target
+
+
+def local_settings(**overrides: Any) -> Settings:
+    """The user's settings with those of a local stack on top."""
+    try:
+        return load(**{**LOCAL_SETTINGS, **overrides})
+    except SettingsError as error:
+        raise UserError(str(error)) from None
+
+
+def check_space(directory: Path) -> None:
+    """:raises UserError: when the disk has no room for a run."""
+    existing = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < FREE_SPACE:
+        raise UserError(
+            f"only {free // 2**20} MiB are free at {existing.absolute()} and a local run needs "
+            f"{FREE_SPACE // 2**20}: free some, or run in another folder"
+        )

@@ -1,0 +1,81 @@
+"""A run's report, for a person and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from infra.simulation.demo import DemoRun
+from simulator.verification.verifier import Report
+
+
+def demo_document(run: DemoRun) -> dict[str, Any]:
+    """What ``penstock demo --json`` prints."""
+    return {
+        **run.report.as_dict(),
+        "latency_ms": run.snapshot["latency_ms"],
+        "startup_s": run.stages,
+        "time_to_first_window_s": run.first_window_s,
+        "restarts": run.snapshot["restarts"],
+        "conflicts": run.snapshot["conflicts"],
+        "seed": run.seed,
+        "faults": run.faults,
+    }
+
+
+def demo_lines(run: DemoRun) -> list[str]:
+    """What ``penstock demo`` prints."""
+    latency = run.snapshot["latency_ms"]
+    lines = report_lines(run.report)
+    if latency["p50"] is not None:
+        lines.append(
+            f"latency   device to hot store: p50 {latency['p50']:.0f} ms, "
+            f"p95 {latency['p95']:.0f} ms, p99 {latency['p99']:.0f} ms"
+        )
+    if run.first_window_s is not None:
+        lines.append(
+            f"start     first window in DynamoDB {run.first_window_s:.1f} s after the command"
+        )
+    if run.snapshot["restarts"]:
+        lines.append(f"restarts  {run.snapshot['restarts']} of the KCL daemon")
+    return [*lines, "", verdict_line(run.report)]
+
+
+def report_lines(report: Report) -> list[str]:
+    """The comparison in a few lines, and what differs."""
+    sent, windows, archive = report.sent, report.windows, report.archive
+    lines = [
+        f"sent      {sent['messages']} messages with {sent['readings']} readings "
+        f"from {report.devices} devices, {sent['acknowledged']} acknowledged"
+        + (f", {sent['unacknowledged']} not" if sent["unacknowledged"] else ""),
+        f"windows   {windows['checked']} checked: {windows['missing']} missing, "
+        f"{windows['extra']} extra, {windows['wrong']} wrong"
+        + (f", {windows['expired']} expired" if windows["expired"] else ""),
+        f"devices   {report.latest['checked']} latest states checked: "
+        f"{report.latest['wrong']} wrong",
+        f"archive   {archive['records']} records with {archive['readings']} readings in "
+        f"{archive['objects']} objects: {archive['missing']} missing, "
+        f"{archive['duplicated']} duplicated, {archive['wrong']} wrong, {archive['extra']} extra",
+    ]
+    if sent["conflicting"]:
+        lines.append(
+            f"warning   {sent['conflicting']} identities were sent with more than one content: "
+            "a device repeats a reading unchanged, or gives it a number of its own"
+        )
+    if archive["rejected"]:
+        lines.append(f"rejected  {archive['rejected']} records archived with their bytes")
+    return lines + [f"  ! {difference}" for difference in report.differences]
+
+
+class Judged(Protocol):
+    """What has a verdict."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is exact."""
+
+
+def verdict_line(report: Judged) -> str:
+    """The last line."""
+    if report.exact:
+        return "exact: what was sent is what was aggregated and what was archived"
+    return "inexact: see the differences above"

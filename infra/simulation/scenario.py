@@ -1,0 +1,216 @@
+"""Play a scenario on a deployment, and judge it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consumers.shard.histogram import Histogram as WorkerHistogram
+from consumers.worker.status import WorkerStatus
+from infra.console import UserError
+from infra.simulation.demo import await_archived, new_ledger, provision, verify_settled
+from infra.simulation.scenario_view import watching
+from infra.target import Target
+from simulator.histogram import Histogram
+from simulator.load.director import Director, FleetError, FleetRun, Stage
+from simulator.load.stream_link import StreamTarget
+from simulator.scenario import Scenario
+from simulator.verification.ledger import OK, Entry, read_entries, read_faults
+from simulator.verification.verifier import Report
+
+
+@dataclass(frozen=True)
+class Played:
+    """A scenario that was played, and what came of it."""
+
+    scenario: Scenario
+    seed: int
+    report: Report
+    spool: dict[str, int]
+    faults: dict[str, int]
+    fleets: dict[str, dict[str, Any]]
+    samples: list[dict[str, Any]]
+    notices: list[str]
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is missing, from the sensor to the archive."""
+        return self.report.exact and not (self.spool["lost"] or self.spool["waiting"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: the keys of a demo's report, and the simulator's own."""
+        document = self.report.as_dict()
+        return {
+            **document,
+            "verdict": "exact" if self.exact else "inexact",
+            "scenario": self.scenario.name,
+            "seed": self.seed,
+            "faults": self.faults,
+            "spool": self.spool,
+            "fleets": self.fleets,
+            "samples": self.samples,
+            "notices": self.notices,
+        }
+
+
+def play(
+    target: Target,
+    scenario: Scenario,
+    *,
+    seed: int,
+    folder: Path,
+    ledger_path: Path,
+    via: str,
+    stopping: Callable[[], bool],
+    status: WorkerStatus | None = None,
+    exclusive: bool = False,
+    before: int = 0,
+) -> Played:
+    """Make the fleets, play, wait for the archive, compare. ``status`` is the worker's, where it
+    runs here; ``before`` is what the archive held already.
+
+    :raises UserError: when fleets cannot be made, or a fleet's process fails.
+    """
+    names = fleet_names(scenario)
+    if via == "mqtt":
+        kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
+        provision(target, kinds, group="scenario")
+    stage = Stage(
+        devices_dir=target.settings.devices_dir.absolute(),
+        spools=folder.absolute() / "spools",
+        ledger=ledger_path.absolute(),
+        names=names,
+        stream=None if via == "mqtt" else stream_target(target),
+    )
+    new_ledger(target, ledger_path, seed).close()
+    director = Director(scenario, stage, seed=seed, stopping=stopping, extra=_worker_facts(status))
+    try:
+        with watching(director):
+            asyncio.run(director.run())
+    except FleetError as error:
+        raise UserError(str(error)) from None
+    await_archived(target, ledger_path, before)
+    report = verify_settled(target, ledger_path, exclusive=exclusive)
+    return Played(
+        scenario=scenario,
+        seed=seed,
+        report=report,
+        spool=spool_counts(director.fleets.values(), read_entries(ledger_path)),
+        faults=read_faults(ledger_path),
+        fleets={name: fleet_facts(run) for name, run in director.fleets.items()},
+        samples=[
+            {"at": s.at, "connected": s.connected, "taken": s.taken, "acked": s.acked,
+             "waiting": s.waiting, "ack_p50": s.ack_ms["p50"], "ack_p99": s.ack_ms["p99"],
+             **s.extra}
+            for s in director.samples
+        ],
+        notices=[n for run in director.fleets.values() for n in run.notices],
+    )  # fmt: skip
+
+
+def fleet_names(scenario: Scenario) -> dict[str, list[str]]:
+    """New names for every fleet's devices."""
+    run = secrets.token_hex(3)
+    return {
+        fleet.name: [f"{_slug(fleet.name)}-{run}-{i:0{len(str(fleet.devices))}d}"
+                     for i in range(fleet.devices)]
+        for fleet in scenario.fleets
+    }  # fmt: skip
+
+
+def stream_target(target: Target) -> StreamTarget:
+    """Where a fleet that leaves out the broker puts its records, with the simulator's role."""
+    settings = target.settings
+    keys = target.session("simulator").get_credentials()
+    frozen = keys.get_frozen_credentials() if keys else None
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
+        raise UserError("there are no AWS credentials to put records with")
+    return StreamTarget(
+        stream=settings.stream,
+        region=settings.region,
+        rule=settings.rule,
+        endpoint_url=settings.endpoint_url,
+        keys={
+            "aws_access_key_id": frozen.access_key,
+            "aws_secret_access_key": frozen.secret_key,
+            **({"aws_session_token": frozen.token} if frozen.token else {}),
+        },
+    )
+
+
+def spool_counts(runs: Iterable[FleetRun], entries: Iterable[Entry]) -> dict[str, int]:
+    """What became of every number that the devices gave to a reading: ``lost`` ones were never
+    acknowledged, and are neither waiting nor dropped."""
+    acked: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for entry in entries:
+        if entry.expect == OK and entry.acked_at is not None:
+            acked[entry.device, entry.boot].update(range(entry.seq, entry.seq + entry.readings))
+    runs = list(runs)
+    numbered = lost = 0
+    for run in runs:
+        for device, (boot, seq) in run.over.numbers.items():
+            numbered += seq
+            lost += seq - len(acked[device, boot] & set(range(seq)))
+    waiting = sum(run.status.waiting for run in runs)
+    dropped = sum(run.status.dropped for run in runs)
+    return {
+        "numbered": numbered,
+        "lost": max(0, lost - waiting - dropped),
+        "waiting": waiting,
+        "dropped": dropped,
+        "refused": sum(run.total("refused") for run in runs),
+    }
+
+
+def fleet_facts(run: FleetRun) -> dict[str, Any]:
+    """One fleet in figures; memory and CPU are of its process, the interpreter included."""
+    devices = run.fleet.devices
+    latency = run.latency()
+    return {
+        "devices": devices,
+        "incarnations": run.incarnation,
+        "connections": run.total("connections"),
+        "acknowledged_messages": run.total("acked"),
+        "ack_ms": _percentiles(latency),
+        "rss_mb": round(run.over.rss_kb / 1024, 1),
+        "rss_kb_per_device": round(run.over.rss_kb / devices, 1),
+        "cpu_s": round(run.total("cpu_s"), 2),
+        "cpu_ms_per_device": round(run.total("cpu_s") * 1000 / devices, 1),
+    }
+
+
+def _percentiles(histogram: Histogram) -> dict[str, float | None]:
+    return {f"p{round(100 * s)}": histogram.percentile(s) for s in (0.5, 0.95, 0.99)}
+
+
+def _worker_facts(status: WorkerStatus | None) -> Callable[[], Mapping[str, Any]]:
+    """What the worker adds to a sample: readings durable so far, lag, and the latency since the
+    last sample (ms)."""
+    if status is None:
+        return dict
+    seen: dict[int, int] = {}
+
+    def facts() -> Mapping[str, Any]:
+        snapshot = status.snapshot()
+        counts = status.latency().counts
+        fresh = {b: n - seen.get(b, 0) for b, n in counts.items() if n > seen.get(b, 0)}
+        seen.update(counts)
+        newest = WorkerHistogram(fresh)
+        lags = [shard.get("behind_ms") or 0 for shard in snapshot["shards"]]
+        return {
+            "durable": snapshot["durable"],
+            "lag_ms": max(lags, default=0),
+            "p50": newest.percentile(0.5),
+            "p99": newest.percentile(0.99),
+        }
+
+    return facts
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name.lower())[:40]

@@ -1,0 +1,48 @@
+"""``penstock demo --scenario``: a scenario on a local stack, from its start to the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from infra.console import Stages
+from infra.local.stack import LocalStack
+from infra.simulation.scenario import Played, play
+from simulator.scenario import Scenario
+
+
+def play_locally(
+    stack: LocalStack,
+    stages: Stages,
+    scenario: Scenario,
+    *,
+    seed: int,
+    directory: Path,
+    started: float,
+    stopping: Callable[[], bool],
+    via: str = "mqtt",
+) -> tuple[Played, dict[str, Any]]:
+    """Play it on a stack that has just started; the result, and its document. ``started`` is
+    when the user typed the command (s since the epoch)."""
+    with stages.stage("leases", "the worker holds every shard"):
+        stack.await_shards(stopping)
+    if stopping():
+        raise KeyboardInterrupt
+    with stages.stage("scenario", f"{scenario.name} is played, drained and compared"):
+        played = play(
+            stack.target, scenario, seed=seed, folder=directory,
+            ledger_path=directory / "ledger.sqlite", via=via, stopping=stopping,
+            status=stack.worker.status, exclusive=True,
+        )  # fmt: skip
+    snapshot = stack.worker.status.snapshot()
+    first = snapshot["first_durable_at"]
+    document = {
+        **played.as_dict(),
+        "latency_ms": snapshot["latency_ms"],
+        "startup_s": stages.seconds,
+        "time_to_first_window_s": None if first is None else round(first / 1000 - started, 2),
+        "restarts": snapshot["restarts"],
+        "conflicts": snapshot["conflicts"],
+    }
+    return played, document

@@ -1,0 +1,141 @@
+"""Clients that misbehave as devices and networks do: repeat, disorder, garbage, spoofing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from devices.batch import Outgoing
+from devices.mqtt.client import PublishRefusedError, TelemetryClient
+from ingest.topic import basic_ingest_topic
+from simulator.load import garbage
+from simulator.scenario import Faults
+from simulator.verification.ledger import OK, Ledger
+
+SPOOF = "spoof"
+
+
+class Recorder:
+    """One device's observer: writes each message into the ledger with what must become of it.
+    Spoofed ones are not written: they must arrive nowhere."""
+
+    def __init__(self, ledger: Ledger, heard: Callable[[float], None], now: Callable[[], float]):
+        self._ledger = ledger
+        self._heard = heard
+        self._now = now
+        self._sent: dict[tuple[str, int], float] = {}
+        self.expect: dict[tuple[str, int], str] = {}
+
+    def sending(self, device_id: str, message: Outgoing) -> None:
+        """Into the ledger first."""
+        if message.boot == SPOOF:
+            return
+        key = (message.boot, message.seq)
+        self._sent.setdefault(key, self._now())
+        self._ledger.sending(device_id, message, self.expect.get(key, OK))
+
+    def acknowledged(self, device_id: str, message: Outgoing) -> None:
+        """Into the ledger before the spool forgets it."""
+        if message.boot == SPOOF:
+            return
+        self._ledger.acknowledged(device_id, message)
+        key = (message.boot, message.seq)
+        self.expect.pop(key, None)
+        if (sent := self._sent.pop(key, None)) is not None:
+            self._heard((self._now() - sent) * 1000)
+
+
+class Misbehaviour:
+    """What one device does wrong, drawn message by message."""
+
+    def __init__(
+        self, faults: Faults, chance: random.Random, ledger: Ledger, recorder: Recorder,
+        device: str, rule: str, victims: list[str],
+    ) -> None:  # fmt: skip
+        self.faults = faults
+        self.chance = chance
+        self.recorder = recorder
+        self._ledger = ledger
+        self._device = device
+        self._rule = rule
+        self._victims = victims
+        self._number = chance.randrange(1 << 40)
+
+    def hold_s(self) -> float:
+        """How long the next message is held back, so that later ones overtake it (s)."""
+        if self.chance.random() >= self.faults.disorder:
+            return 0.0
+        self.count("disorder")
+        return self.chance.uniform(0.1, 1.0) * self.faults.held_s
+
+    def repeats(self) -> bool:
+        """Whether the next message is published twice."""
+        if self.chance.random() >= self.faults.duplicates:
+            return False
+        self.count("duplicates")
+        return True
+
+    def extras(self) -> list[tuple[Outgoing, str | None]]:
+        """What is sent after a message beside it: garbage to the own topic (``None``), or a
+        reading in another device's name to its topic."""
+        found: list[tuple[Outgoing, str | None]] = []
+        if self.chance.random() < self.faults.malformed:
+            self._number += 1
+            made = garbage.make(self.chance, self._number)
+            self.recorder.expect[made.message.boot, made.message.seq] = made.expect
+            self.count("malformed")
+            found.append((made.message, None))
+        if self._victims and self.chance.random() < self.faults.spoof:
+            victim = self.chance.choice(self._victims)
+            payload = b'{"v":1,"boot":"spoofed0","seq":0,"readings":[{"ts":1,"metrics":{"x":1}}]}'
+            self.count("spoof")
+            found.append((Outgoing(SPOOF, 0, 1, payload), basic_ingest_topic(self._rule, victim)))
+        return found
+
+    def count(self, kind: str) -> None:
+        """One more of a kind."""
+        self._ledger.fault(kind, self._device)
+
+
+class ChaoticClient(TelemetryClient):
+    """A telemetry client whose messages are repeated and overtaken; it waits for its turn to
+    connect, as a fleet does that must not storm its broker."""
+
+    def __init__(
+        self, *arguments: Any, misbehaviour: Misbehaviour, slots: asyncio.Semaphore, **more: Any
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self._misbehaviour = misbehaviour
+        self._slots = slots
+
+    async def connect(self, timeout_s: float = 60.0) -> None:
+        """Connect when it is its turn."""
+        async with self._slots:
+            await super().connect(max(timeout_s, 60.0))
+
+    async def _deliver(self, message: Outgoing, topic: str) -> None:
+        wrong = self._misbehaviour
+        telemetry = message.boot not in (SPOOF, garbage.BOOT)
+        if telemetry and (held := wrong.hold_s()):
+            await asyncio.sleep(held)
+        await super()._deliver(message, topic)
+        if not telemetry:
+            return
+        if wrong.repeats():
+            self._note(message)
+            self._taken += 1
+            await super()._deliver(message, topic)
+        for extra, elsewhere in wrong.extras():
+            await self._extra(extra, elsewhere)
+
+    async def _extra(self, message: Outgoing, elsewhere: str | None) -> None:
+        """Beside the window, which this message's own delivery may fill."""
+        self._note(message)
+        try:
+            await super()._deliver(message, elsewhere or self.topic)
+        except PublishRefusedError:
+            if elsewhere is None:
+                raise
+            self._misbehaviour.count("spoof_refused")

@@ -1,0 +1,164 @@
+"""Launcher, fork_server and child live and die together, whoever of them goes first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.config import child_config, to_environment
+from consumers.kcl.daemon import child_command
+from consumers.worker.supervisor import ARROW
+from ingest.settings import Settings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is for Linux")
+INITIALIZE = b'{"action":"initialize","shardId":"shardId-0"}\n'
+
+
+def until(what: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in found]
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.fixture
+def fork_server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        **os.environ,
+        **to_environment(child_config(Settings(endpoint_url="http://127.0.0.1:9"), "000000000000")),
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        **ARROW,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "consumers.shard.fork_server", str(tmp_path)], env=environment
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def launcher(fork_server: object, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        child_command(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        yield process
+        process.kill()
+
+
+def initialized(launcher: subprocess.Popen[bytes]) -> None:
+    assert launcher.stdin is not None
+    assert launcher.stdout is not None
+    launcher.stdin.write(INITIALIZE)
+    launcher.stdin.flush()
+    assert b"initialize" in launcher.stdout.readline() + launcher.stdout.readline()
+
+
+Process = subprocess.Popen[bytes]
+
+
+def test_the_child_speaks_over_the_launcher_s_pipes_and_ends_with_the_daemon(
+    fork_server: Process, launcher: Process
+) -> None:
+    initialized(launcher)
+    (child,) = children(fork_server.pid)
+    launcher.terminate()  # ignored, as by a child of its own
+    assert launcher.stdin is not None
+    launcher.stdin.close()
+    assert launcher.wait(20) == 0
+    until(lambda: is_gone(child))
+
+
+def test_the_launcher_leaves_with_the_child_s_exit_status(
+    fork_server: Process, launcher: Process
+) -> None:
+    assert launcher.stdin is not None
+    launcher.stdin.write(b"not the protocol\n")
+    launcher.stdin.flush()
+    assert launcher.wait(20) == 1
+
+
+def test_a_child_that_is_killed_takes_its_launcher_with_it(
+    fork_server: Process, launcher: Process
+) -> None:
+    initialized(launcher)
+    os.kill(children(fork_server.pid)[0], signal.SIGKILL)
+    assert launcher.wait(20) == 128 + signal.SIGKILL
+
+
+def test_a_launcher_that_is_killed_takes_its_child_with_it(
+    fork_server: Process, launcher: Process
+) -> None:
+    initialized(launcher)
+    (child,) = children(fork_server.pid)
+    os.kill(child, signal.SIGSTOP)  # a child that hangs
+    launcher.kill()
+    until(lambda: is_gone(child))
+    until(lambda: children(fork_server.pid) == [])
+
+
+def test_a_fork_server_that_is_killed_takes_children_and_launchers_with_it(
+    fork_server: Process, launcher: Process
+) -> None:
+    initialized(launcher)
+    (child,) = children(fork_server.pid)
+    fork_server.kill()
+    assert launcher.wait(20) == 1
+    until(lambda: is_gone(child))
+
+
+def test_one_child_s_end_is_no_other_s(
+    fork_server: Process, launcher: Process, tmp_path: Path
+) -> None:
+    initialized(launcher)
+    other = subprocess.Popen(child_command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with other:
+        initialized(other)
+        assert len(children(fork_server.pid)) == 2
+        other.kill()
+        until(lambda: len(children(fork_server.pid)) == 1)
+    assert launcher.poll() is None
+    assert launcher.stdin is not None
+    launcher.stdin.write(INITIALIZE)
+    launcher.stdin.flush()
+    assert launcher.stdout is not None
+    assert b"initialize" in launcher.stdout.readline() + launcher.stdout.readline()
+
+
+def test_nothing_that_a_fork_would_break_is_there_before_one(
+    fork_server: Process, launcher: Process
+) -> None:
+    initialized(launcher)
+    assert len(list(Path(f"/proc/{fork_server.pid}/task").iterdir())) == 1
+    kinds = [str(fd.readlink()) for fd in Path(f"/proc/{fork_server.pid}/fd").iterdir()]
+    assert sum(kind.startswith("socket:") for kind in kinds) == 2  # listener and launcher
+
+
+def test_only_this_user_reaches_the_fork_server(fork_server: Process, tmp_path: Path) -> None:
+    path = tmp_path / "fork-server.sock"
+    until(path.exists)
+    assert path.stat().st_mode & 0o777 == 0o600
