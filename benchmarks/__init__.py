@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import Final
 
 MEASURES: Final = {
-    "P1": "benchmarks.p1_fold",
-    "P2": "benchmarks.p2_hot_writes",
-    "P3": "benchmarks.p3_memory",
-    "P4": "benchmarks.p4_full_path",
-    "P5": "benchmarks.p5_startup",
-    "P6": "benchmarks.p6_archive",
-    "P7": "benchmarks.p7_catch_up",
-    "P8": "benchmarks.p8_growth",
-    "P9": "benchmarks.p9_simulator",
-    "P10": "benchmarks.p10_dashboard",
+    "P1": "benchmarks.worker.p1_fold",
+    "P2": "benchmarks.worker.p2_hot_writes",
+    "P3": "benchmarks.worker.p3_memory",
+    "P4": "benchmarks.path.p4_full_path",
+    "P5": "benchmarks.path.p5_startup",
+    "P6": "benchmarks.worker.p6_archive",
+    "P7": "benchmarks.path.p7_catch_up",
+    "P8": "benchmarks.worker.p8_growth",
+    "P9": "benchmarks.path.p9_simulator",
+    "P10": "benchmarks.path.p10_dashboard",
 }
 """Name to module, in the order in which they run."""

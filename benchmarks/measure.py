@@ -27,7 +27,7 @@ class Measure(Protocol):
         """Measure."""
 
 
-MEASURED_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).with_name("without_numpy"))}
+MEASURED_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent / "workloads" / "without_numpy")}
 """For processes whose memory is measured."""
 
 

@@ -51,7 +51,7 @@ def run(progress: Progress) -> Result:
 
 def _segment(who: str, readings: int) -> dict[str, float]:
     run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.p6_segment", who, str(readings)],
+        [sys.executable, "-m", "benchmarks.worker.p6_segment", who, str(readings)],
         check=True,
         capture_output=True,
         text=True,

@@ -17,8 +17,8 @@ import botocore.session
 from botocore.config import Config
 
 from benchmarks.measure import RUNS, Progress, Result, Samples, check, interleaved, result
-from benchmarks.stub import Stub
-from benchmarks.traffic import BOOT, NOW
+from benchmarks.workloads.stub import Stub
+from benchmarks.workloads.traffic import BOOT, NOW
 from consumers.hot.dynamodb import DynamoStore
 from consumers.hot.items import WindowCodec
 from consumers.hot.optimistic import STATEMENTS_A_CALL, OptimisticWriter

@@ -1,6 +1,6 @@
 """JSON against CBOR: bytes and CPU a reading, of what a device writes and a worker reads.
 
-Run as ``python -m benchmarks.payloads``. The figures are in ``docs/devices.md``.
+Run as ``python -m benchmarks.workloads.payloads``. The figures are in ``docs/devices.md``.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks import traffic
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
-from benchmarks.stub import Stub
+from benchmarks.workloads import traffic
+from benchmarks.workloads.stub import Stub
 from consumers.config import child_config, to_environment
 from consumers.kcl.daemon import child_command
 from consumers.worker.supervisor import ARROW
@@ -126,7 +126,7 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 
 def _stock(stack: ExitStack, shards: int) -> list[int]:
-    command = [sys.executable, "-m", "benchmarks.stock_child"]
+    command = [sys.executable, "-m", "benchmarks.baselines.stock_child"]
     children = [_spawn(stack, command, _environment("")) for _ in range(shards)]
     for child in children:
         assert child.stdout is not None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, check, result
-from benchmarks.p4_full_path import local_stack
+from benchmarks.path.p4_full_path import local_stack
 from devices.batch import Batcher, BatchLimits
 from devices.identity import Identity
 from devices.mqtt.connection import Connection

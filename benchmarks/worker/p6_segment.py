@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks import ours, traffic
-from benchmarks.p8_shard import resident_mb
+from benchmarks.worker.p8_shard import resident_mb
+from benchmarks.workloads import ours, traffic
 from consumers.archive.commit import GROUP_ROWS
 from consumers.archive.open_segment import OpenSegment
 from consumers.archive.parquet import SCHEMA, SegmentFile

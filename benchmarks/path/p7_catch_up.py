@@ -2,8 +2,8 @@
 
 400,000 readings wait in 4 shards. The clock runs from the moment that all children are there until
 every shard is checkpointed at its last record, which for ours means folded and archived. The stock
-application (:mod:`benchmarks.stock_app`) does the same writes in the same run, from a lease table
-and window keys of its own.
+application (:mod:`benchmarks.baselines.stock_app`) does the same writes in the same run, from
+a lease table and window keys of its own.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.measure import Progress, Result, Samples, check, result
-from benchmarks.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
-from benchmarks.stand import deployed
-from benchmarks.traffic import lines
+from benchmarks.path.p4_full_path import children_cpu_s, children_of, process_cpu_s, tree_cpu_s
+from benchmarks.workloads.stand import deployed
+from benchmarks.workloads.traffic import lines
 from consumers.kcl import daemon
 from consumers.kcl.leases import create_leases
 from consumers.worker.spawn import spawn, stop
@@ -124,7 +124,9 @@ class _Bench:
         folder = self._folder / f"stock-{number}"
         folder.mkdir()
         values = daemon.properties(settings, f"stock-{number}")
-        values["executableName"] = shlex.join([sys.executable, "-m", "benchmarks.stock_app"])
+        values["executableName"] = shlex.join(
+            [sys.executable, "-m", "benchmarks.baselines.stock_app"]
+        )
         file = folder / "kcl.properties"
         file.write_text(daemon.properties_text(values))
         config = {
@@ -133,7 +135,7 @@ class _Bench:
             "bucket": self._settings.bucket(self._target.account),
             "run": f"stock-{number}/",
         }
-        root = str(Path(__file__).parents[1])
+        root = str(Path(__file__).parents[2])
         environment = {
             **self._environment,
             "STOCK_APP": json.dumps(config),

@@ -1,8 +1,8 @@
 """A stand-in for DynamoDB and S3 in a process of its own, so that what a client costs is the
 client's. It takes every write, holds nothing, and answers with as few bytes as the SDK accepts.
 
-Used as a context manager; ``python -m benchmarks.stub`` is the server itself, which prints its
-port and ends with its standard input.
+Used as a context manager; ``python -m benchmarks.workloads.stub`` is the server itself,
+which prints its port and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Stub:
     def __enter__(self) -> str:
         """:returns: its endpoint."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.stub"],
+            [sys.executable, "-m", "benchmarks.workloads.stub"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import ours, traffic
+from benchmarks.workloads import ours, traffic
 from consumers.kcl.protocol import parse
 
 RECORDS_A_SECOND = 1_000

@@ -1,7 +1,7 @@
 """P1: readings folded per second and core, from a protocol line to windows with their id sets.
 
-Baseline A is what a user of the official sample would write (:mod:`benchmarks.stock`); limit D
-decodes line, envelope and payload into typed objects, checks nothing and folds nothing. The
+Baseline A is what a user of the official sample would write (:mod:`benchmarks.baselines.stock`);
+limit D decodes line, envelope and payload into typed objects, checks nothing and folds nothing. The
 whole processor, with the segment writer that P1 leaves out, is shown beside.
 """
 
@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from benchmarks import ours, stock, traffic
+from benchmarks.baselines import stock
 from benchmarks.measure import Progress, Result, check, interleaved, result
+from benchmarks.workloads import ours, traffic
 from consumers.kcl.protocol import parse
 from ingest.record import Envelope
 

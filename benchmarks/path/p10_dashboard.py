@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, limit, result
-from benchmarks.stand import deployed
+from benchmarks.workloads.stand import deployed
 from infra.local.dashboard import serve_beside
 from infra.target import Target
 from ingest.roster import bucket_of

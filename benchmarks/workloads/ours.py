@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from benchmarks.traffic import NOW
+from benchmarks.workloads.traffic import NOW
 from consumers.archive.commit import Archive, Limits, Put
 from consumers.archive.parquet import SegmentFile
 from consumers.hot.lateness import LatenessPolicy

@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
-from benchmarks.p3_memory import shards_together
+from benchmarks.worker.p3_memory import shards_together
 from consumers.worker.supervisor import ARROW
 
 DEVICES = (100, 1_000, 10_000, 100_000)
@@ -35,7 +35,13 @@ def run(progress: Progress) -> Result:
         for devices in DEVICES:
             found = json.loads(
                 subprocess.run(
-                    [sys.executable, "-m", "benchmarks.p8_shard", str(devices), str(RECORDS)],
+                    [
+                        sys.executable,
+                        "-m",
+                        "benchmarks.worker.p8_shard",
+                        str(devices),
+                        str(RECORDS),
+                    ],
                     check=True,
                     capture_output=True,
                     text=True,
