@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from ingest.id_ranges import parse
+
 SHOWN: Final = 50
 
 
@@ -19,7 +21,7 @@ def missing(ids: Iterable[Mapping[str, str]]) -> dict[str, dict[str, Any]]:
     ranges: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for one in ids:
         for boot, text in one.items():
-            ranges[boot] += _parse(text)
+            ranges[boot] += parse(text)
     return {boot: _judge(sorted(found)) for boot, found in sorted(ranges.items())}
 
 
@@ -40,8 +42,3 @@ def _judge(ranges: list[tuple[int, int]]) -> dict[str, Any]:
         "missing": lost,
         "gaps": gaps[:SHOWN],
     }
-
-
-def _parse(text: str) -> list[tuple[int, int]]:
-    parts = (part.partition("-") for part in text.split(","))
-    return [(int(first), int(last or first)) for first, _, last in parts]

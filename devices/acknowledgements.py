@@ -8,7 +8,6 @@ while is published again, with the same identity, and is acknowledged then.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -16,16 +15,12 @@ import msgspec
 from msgspec import Struct
 
 from devices.mqtt.connection import Connection
-from ingest.message import MAX_INTEGER
+from ingest import id_ranges
+from ingest.id_ranges import Range
 from ingest.topic import acknowledgement_topic
-
-Range = tuple[int, int]
-"""Sequence numbers from the first to the last, both included."""
 
 OnDurable = Callable[[str, Sequence[Range]], object]
 """Hears a boot, and which of its sequence numbers are durable: sorted, disjoint ranges."""
-
-_TEXT: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
 
 
 class _Acknowledgement(Struct):
@@ -44,7 +39,7 @@ def parse(payload: bytes) -> Mapping[str, Sequence[Range]]:
         boots = _decode(payload).boots
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise ValueError(f"not an acknowledgement: {error}") from None
-    return {boot: _ranges(text) for boot, text in boots.items()}
+    return {boot: id_ranges.parse(text) for boot, text in boots.items()}
 
 
 def hear(connection: Connection, device_id: str, on_durable: OnDurable) -> None:
@@ -56,16 +51,3 @@ def hear(connection: Connection, device_id: str, on_durable: OnDurable) -> None:
             on_durable(boot, ranges)
 
     connection.subscribe(acknowledgement_topic(device_id), handler)
-
-
-def _ranges(text: str) -> Sequence[Range]:
-    found: list[Range] = []
-    for part in text.split(","):
-        match = _TEXT.fullmatch(part)
-        if match is None:
-            raise ValueError(f"not a range of ids: {part[:80]!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if first > last or last > MAX_INTEGER or (found and first <= found[-1][1]):
-            raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
-        found.append((first, last))
-    return found

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from consumers.hot.device_state import DeviceState, StoredState
-from consumers.hot.ids import IdSet
 from consumers.hot.metric import Metric
 from consumers.hot.windows import Window
+from ingest.id_ranges import IdSet
 from ingest.roster import bucket_of
 from ingest.tiers import Tier
 

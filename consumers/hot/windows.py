@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from consumers.hot.ids import IdSet
 from consumers.hot.metric import Metric
 from consumers.hot.runs import METRIC_BYTES, Run
+from ingest.id_ranges import IdSet
 from ingest.tiers import Tier
 
 MAX_MAGNITUDE: Final = 1e60

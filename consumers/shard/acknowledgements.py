@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from consumers.hot.ids import IdSet
+from ingest.id_ranges import IdSet
 from ingest.topic import acknowledgement_topic
 
 MESSAGE_BYTES: Final = 100_000

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pytest
 
-from consumers.hot.ids import IdSet
 from consumers.hot.items import WindowCodec
 from consumers.hot.optimistic import KEYS_A_CALL, OptimisticWriter, Outcome, Statement
 from consumers.hot.windows import Window
 from consumers.shard.child import Pipe
 from consumers.shard.processor import ShardProcessor
+from ingest.id_ranges import IdSet
 from tests.property.test_exactness import MUTANTS as OF_THE_PROPERTY_TEST
 
 

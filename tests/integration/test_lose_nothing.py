@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from consumers.hot.ids import IdSet
 from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import load
 from devices.mqtt.client_factory import Session
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool
+from ingest.id_ranges import IdSet
 from simulator.verification.observe import ArchiveRow, Clients, observe
 from tests.harness import command
 from tests.harness.processes import await_value, children_of, daemon_of

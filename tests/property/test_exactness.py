@@ -264,7 +264,7 @@ def test_results_are_exact_under_crashes_zombies_and_lost_replies(seed: int) -> 
 
 
 def _mutant_fold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    from consumers.hot.ids import IdSet
+    from ingest.id_ranges import IdSet
 
     def add(self: IdSet, boot: str, start: int, end: int) -> Any:
         original(self, boot, start, end)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.hot.ids import IdSet
+from ingest.id_ranges import IdSet
 
 IDS = st.lists(st.tuples(st.sampled_from(["boot-aaa", "boot-bbb"]), st.integers(0, 60)))
 

@@ -24,6 +24,7 @@ from dashboard.feed import Tables as Names
 from dashboard.fleet import Snapshot, Wanted
 from dashboard.openapi import document
 from dashboard.queries import BadRequestError
+from ingest.id_ranges import IdSet
 from ingest.tiers import LOCAL_TIERS
 from tests.harness.tables import PAGE, Tables
 
@@ -110,8 +111,10 @@ def test_a_cursor_that_is_not_ours_is_refused(tables: Tables, cursor: str) -> No
 
 @given(st.sets(st.integers(0, 200), min_size=1))
 def test_completeness_names_exactly_the_numbers_that_are_not_there(numbers: set[int]) -> None:
-    text = ",".join(str(number) for number in sorted(numbers))
-    found = completeness.missing([{"b": text}])["b"]
+    ids = IdSet()
+    for number in numbers:
+        ids.add("b", number, number + 1)
+    found = completeness.missing([ids.dump()])["b"]
     gaps = {number for low, high in found["gaps"] for number in range(low, high + 1)}
     inside = set(range(min(numbers), max(numbers) + 1))
     assert found["present"] == len(numbers)

@@ -1,16 +1,49 @@
-"""Sets of reading ids: which ``(boot, seq)`` a window holds, as ranges per boot.
+"""Sets of reading ids ``(boot, seq)``, and their text: inclusive ranges a boot, ``"1-60,62"``.
 
-The set lives inside the item whose aggregates it protects, so one conditional write moves
-both. In-order traffic keeps it at one range a boot, ``{"9f2c61d0": "1-60,62"}`` in the table.
+A window item, an acknowledgement and the dashboard hold ids in this text. :func:`parse` reads the
+text of one boot; :class:`IdSet` is the mutable set that the worker folds with and writes. In-order
+traffic keeps a set at one range a boot, ``{"9f2c61d0": "1-60"}``.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Final
+
+from ingest.message import MAX_INTEGER
 
 Range = tuple[int, int]
+"""Sequence numbers from the first to the last, both included."""
+
+HalfOpen = tuple[int, int]
 """Sequence numbers from the first up to, and without, the second."""
+
+_RANGE: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
+
+
+def parse(text: str) -> list[Range]:
+    """Read the ranges of one boot: sorted, with a gap between each two.
+
+    >>> parse("1-60,62")
+    [(1, 60), (62, 62)]
+
+    :raises ValueError: when the text is anything else, an empty one included.
+    """
+    ranges: list[Range] = []
+    free = 0  # the first number that the next range may begin with
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise ValueError(f"not a range of ids: {part[:80]!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not free <= first <= last <= MAX_INTEGER:
+            raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
+        ranges.append((first, last))
+        free = last + 2
+    return ranges
 
 
 class IdSet:
@@ -26,7 +59,7 @@ class IdSet:
         self.bounds: dict[str, list[int]] = {}
         self.ranges = 0
 
-    def add(self, boot: str, start: int, end: int) -> Sequence[Range]:
+    def add(self, boot: str, start: int, end: int) -> Sequence[HalfOpen]:
         """Add the numbers from ``start`` up to, and without, ``end``; return those of them that
         were not here yet, as sorted ranges."""
         bounds = self.bounds.get(boot)
@@ -44,7 +77,7 @@ class IdSet:
             return ((start, end),)
         return self._insert(bounds, start, end)
 
-    def _insert(self, bounds: list[int], start: int, end: int) -> Sequence[Range]:
+    def _insert(self, bounds: list[int], start: int, end: int) -> Sequence[HalfOpen]:
         """Unite the range with those that it overlaps or touches; the gaps it filled."""
         left, right = bisect_left(bounds, start), bisect_right(bounds, end)
         opens = [] if left & 1 else [start]  # an odd index: inside a range, or at its end
@@ -81,10 +114,12 @@ class IdSet:
     def load(cls, stored: Mapping[str, str]) -> IdSet:
         """The set that :meth:`dump` wrote.
 
-        :raises ValueError: when the text is not sorted, disjoint ranges.
+        :raises ValueError: as :func:`parse` does.
         """
         ids = cls()
-        ids.bounds = {boot: _parse(text) for boot, text in stored.items()}
+        for boot, text in stored.items():
+            ends = ((first, last + 1) for first, last in parse(text))
+            ids.bounds[boot] = [*chain.from_iterable(ends)]
         ids.ranges = sum(len(bounds) // 2 for bounds in ids.bounds.values())
         return ids
 
@@ -94,14 +129,3 @@ def _format(bounds: list[int]) -> str:
         str(start) if end == start + 1 else f"{start}-{end - 1}"
         for start, end in zip(bounds[0::2], bounds[1::2], strict=True)
     )
-
-
-def _parse(text: str) -> list[int]:
-    bounds: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        start, end = int(first), int(last or first) + 1
-        if start >= end or (bounds and start <= bounds[-1]):
-            raise ValueError(f"not sorted, disjoint ranges: {text[:80]!r}")
-        bounds += (start, end)
-    return bounds
