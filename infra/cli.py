@@ -13,24 +13,11 @@ import rich_click as click
 
 from infra.console import STDERR, UserError
 
-COMMANDS: Final = {
-    "demo": "infra.commands.local",
-    "up": "infra.commands.local",
-    "down": "infra.commands.local",
-    "status": "infra.commands.status",
-    "deploy": "infra.commands.deploy",
-    "destroy": "infra.commands.deploy",
-    "consume": "infra.commands.consume",
-    "device": "infra.commands.device",
-    "simulate": "infra.commands.simulate",
-    "verify": "infra.commands.simulate",
-    "windows": "infra.commands.read",
-    "devices": "infra.commands.read",
-    "dashboard": "infra.commands.dashboard",
-    "rejects": "infra.commands.rejects",
-    "schema": "infra.commands.schema",
-    "doctor": "infra.commands.doctor",
-}
+COMMANDS: Final = (
+    "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
+    "verify", "windows", "devices", "dashboard", "rejects", "schema", "doctor",
+)  # fmt: skip
+"""Each is a function of its name in the module of its name in ``infra.commands``."""
 
 click.rich_click.COMMAND_GROUPS = {
     "penstock": [
@@ -55,10 +42,10 @@ class LazyGroup(click.RichGroup):
         cmd_name: str,
     ) -> click.Command | None:
         """Import the command's module."""
-        module = COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        module = importlib.import_module(f"infra.commands.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 

@@ -6,19 +6,20 @@ while a person watches stderr.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import orjson
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 STDERR: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 STDOUT: Final = Console(highlight=False, soft_wrap=True)
+_JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 
 
 class UserError(Exception):
@@ -30,9 +31,14 @@ def say(message: str) -> None:
     STDERR.print(Text(message))
 
 
+def json_text(document: Any) -> str:
+    """A document as indented JSON; what JSON does not know, a path for example, as its text."""
+    return orjson.dumps(document, default=str, option=_JSON).decode()
+
+
 def print_json(document: Any) -> None:
-    """The result, for a program."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    """Print the result for a program to stdout."""
+    sys.stdout.write(json_text(document))
     sys.stdout.flush()
 
 

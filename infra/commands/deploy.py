@@ -1,4 +1,4 @@
-"""``penstock deploy`` and ``penstock destroy``: the template on AWS."""
+"""``penstock deploy``: create or update the stack on AWS."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.aws import cloudformation as stacks
-from infra.aws import erase
 from infra.commands.options import json_option
+from infra.commands.stack_events import print_event
 from infra.console import STDOUT, UserError, print_json, say
-from infra.target import Target, find_target
+from infra.target import find_target
 
 
 @click.command()
@@ -74,7 +74,7 @@ def deploy(
     settings = target.settings
     try:
         outputs = stacks.deploy(
-            target.client("cloudformation"), settings.stack, parameters, on_event=_tell
+            target.client("cloudformation"), settings.stack, parameters, on_event=print_event
         )
         for table in (settings.windows_table, settings.status_table):
             stacks.ensure_ttl(target.client("dynamodb"), table)
@@ -88,49 +88,3 @@ def deploy(
     for name, value in outputs.items():
         STDOUT.print(f"{name}: {value}", markup=False)
     say("deployed; now run a worker with `penstock consume`")
-
-
-@click.command()
-@click.option(
-    "--delete-data",
-    is_flag=True,
-    help="Delete the tables and the archive too. They stay otherwise.",
-)
-@click.option("--yes", is_flag=True, help="Do not ask.")  # fmt: skip
-def destroy(delete_data: bool, yes: bool) -> None:
-    """Delete the stack on AWS. Its tables and its archive stay, unless asked for."""
-    target = find_target(aws=True)
-    stack = target.settings.stack
-    what = f"stack {stack} in {target.settings.region}" + (
-        " AND ALL ITS DATA" if delete_data else ""
-    )
-    if not yes and not click.confirm(f"Delete {what}?"):
-        raise UserError("nothing was deleted")
-    try:
-        found = stacks.destroy(target.client("cloudformation"), stack, on_event=_tell)
-        gone = list(_delete_data(target)) if delete_data else []
-    except stacks.DeployError as error:
-        raise UserError(str(error)) from None
-    except (ClientError, BotoCoreError) as error:
-        raise UserError(f"AWS refuses to delete {stack}: {error}") from None
-    for thing in gone:
-        say(f"deleted {thing}")
-    say(f"deleted stack {stack}" if found else f"there is no stack {stack}")
-
-
-def _delete_data(target: Target) -> list[str]:
-    settings = target.settings
-    return list(
-        erase.delete_data(
-            target.client("dynamodb"),
-            target.client("s3"),
-            tables=[settings.windows_table, settings.devices_table],
-            prefix=settings.application,
-            bucket=settings.bucket(target.account),
-        )
-    )
-
-
-def _tell(event: stacks.Event) -> None:
-    reason = f": {event.reason}" if event.reason else ""
-    say(f"  {event.status:<28} {event.resource}{reason}")

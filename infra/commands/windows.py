@@ -1,20 +1,17 @@
-"""``penstock windows`` and ``penstock devices``: the hot tables, read as a dashboard would."""
+"""``penstock windows``: a device's newest windows of a tier."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import rich_click as click
-from boto3.dynamodb.types import TypeDeserializer
 from rich.table import Table
 
+from infra.commands.items import plain
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
-from ingest.roster import BUCKETS
 from ingest.topic import check_device_id
 
 
@@ -46,21 +43,6 @@ def windows(device: str, tier: str, last: int, as_json: bool, aws: bool) -> None
         )
 
 
-@click.command()
-@json_option
-@aws_option
-def devices(as_json: bool, aws: bool) -> None:
-    """List the devices: group, type, when each was last heard and what it said."""
-    target = find_target(aws=aws)
-    items = sorted(read_devices(target), key=lambda item: str(item["device"]))
-    if as_json:
-        print_json(items)
-    elif items:
-        STDOUT.print(_devices_table(items))
-    else:
-        raise UserError("no devices yet; make one with `penstock device create NAME`")
-
-
 def read_windows(target: Target, device: str, tier: str, last: int) -> list[dict[str, Any]]:
     """A device's newest windows of a tier, newest first, expired ones left out."""
     answer = target.client("dynamodb", "dashboard").query(
@@ -72,34 +54,8 @@ def read_windows(target: Target, device: str, tier: str, last: int) -> list[dict
         Limit=last,
     )
     now = time.time()
-    items = [_plain(item) for item in answer["Items"]]
+    items = [plain(item) for item in answer["Items"]]
     return [item for item in items if item["expires_at"] > now]
-
-
-def read_devices(target: Target) -> Iterator[dict[str, Any]]:
-    """Every device of the roster."""
-    pages = target.client("dynamodb", "dashboard").get_paginator("query")
-    for bucket in range(BUCKETS):
-        for page in pages.paginate(
-            TableName=target.settings.devices_table,
-            KeyConditionExpression="#b = :b",
-            ExpressionAttributeNames={"#b": "bucket"},
-            ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
-        ):
-            yield from (_plain(item) for item in page["Items"])
-
-
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    deserialize = TypeDeserializer().deserialize
-    return {name: _number(deserialize(value)) for name, value in item.items()}
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _number(inner) for name, inner in value.items()}
-    if hasattr(value, "as_tuple"):  # a Decimal
-        return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
-    return value
 
 
 def _windows_table(device: str, items: list[dict[str, Any]]) -> Table:
@@ -112,19 +68,4 @@ def _windows_table(device: str, items: list[dict[str, Any]]) -> Table:
                 str(metric["n"]),
                 *(f"{metric[field]:.6g}" for field in ("mean", "min", "max", "last")),
             )
-    return table
-
-
-def _devices_table(items: list[dict[str, Any]]) -> Table:
-    table = Table("device", "group", "type", "last heard (UTC)", "latest")
-    for item in items:
-        seen = item.get("last_seen")
-        latest = item.get("metrics", {})
-        table.add_row(
-            item["device"],
-            item.get("group", ""),
-            item.get("type", ""),
-            f"{datetime.fromtimestamp(seen / 1000, UTC):%Y-%m-%d %H:%M:%S}" if seen else "never",
-            ", ".join(f"{name} {value['v']:.6g}" for name, value in sorted(latest.items())),
-        )
     return table

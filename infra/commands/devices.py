@@ -1,0 +1,59 @@
+"""``penstock devices``: the roster with each device's latest values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import rich_click as click
+from rich.table import Table
+
+from infra.commands.items import plain
+from infra.commands.options import aws_option, json_option
+from infra.console import STDOUT, UserError, print_json
+from infra.target import Target, find_target
+from ingest.roster import BUCKETS
+
+
+@click.command()
+@json_option
+@aws_option
+def devices(as_json: bool, aws: bool) -> None:
+    """List the devices: group, type, when each was last heard and what it said."""
+    target = find_target(aws=aws)
+    items = sorted(read_devices(target), key=lambda item: str(item["device"]))
+    if as_json:
+        print_json(items)
+    elif items:
+        STDOUT.print(_devices_table(items))
+    else:
+        raise UserError("no devices yet; make one with `penstock device create NAME`")
+
+
+def read_devices(target: Target) -> Iterator[dict[str, Any]]:
+    """Every device of the roster."""
+    pages = target.client("dynamodb", "dashboard").get_paginator("query")
+    for bucket in range(BUCKETS):
+        for page in pages.paginate(
+            TableName=target.settings.devices_table,
+            KeyConditionExpression="#b = :b",
+            ExpressionAttributeNames={"#b": "bucket"},
+            ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
+        ):
+            yield from (plain(item) for item in page["Items"])
+
+
+def _devices_table(items: list[dict[str, Any]]) -> Table:
+    table = Table("device", "group", "type", "last heard (UTC)", "latest")
+    for item in items:
+        seen = item.get("last_seen")
+        latest = item.get("metrics", {})
+        table.add_row(
+            item["device"],
+            item.get("group", ""),
+            item.get("type", ""),
+            f"{datetime.fromtimestamp(seen / 1000, UTC):%Y-%m-%d %H:%M:%S}" if seen else "never",
+            ", ".join(f"{name} {value['v']:.6g}" for name, value in sorted(latest.items())),
+        )
+    return table

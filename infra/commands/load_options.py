@@ -1,0 +1,87 @@
+"""The options of a load: what ``penstock demo`` and ``penstock simulate`` let devices send."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import rich_click as click
+
+from simulator.load.fleet import Load
+
+
+def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], Any]:
+    """The options of a load with these defaults; the command gets them as ``load``."""
+
+    def decorate(command: Callable[..., Any]) -> Any:
+        @functools.wraps(command)
+        def with_load(
+            rate: float,
+            seconds: float,
+            batch: int,
+            seed: int | None,
+            garbage: int,
+            duplicates: int,
+            **others: Any,
+        ) -> Any:
+            load = Load(
+                rate=rate,
+                batch=batch,
+                seconds=seconds,
+                seed=random.randrange(2**31) if seed is None else seed,
+                garbage_every=garbage,
+                duplicate_every=duplicates,
+            )
+            return command(load=load, **others)
+
+        wrapped: Any = with_load
+        for option in reversed(_options(rate, seconds)):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _options(rate: float, seconds: float) -> list[Callable[[Any], Any]]:
+    return [
+        click.option(
+            "--rate",
+            default=rate,
+            show_default=True,
+            type=click.FloatRange(0.001, 1000),
+            help="Messages a second from each device.",
+        ),
+        click.option(
+            "--seconds",
+            default=seconds,
+            show_default=True,
+            type=click.FloatRange(1, 86400),
+            help="How long the devices send.",
+        ),
+        click.option(
+            "--batch",
+            default=1,
+            show_default=True,
+            type=click.IntRange(1, 1000),
+            help="Readings in a message.",
+        ),
+        click.option(
+            "--seed", type=int, help="Makes the devices' signals and timing the same again."
+        ),
+        click.option(
+            "--garbage",
+            default=0,
+            metavar="K",
+            type=click.IntRange(0),
+            help="After every K-th message a device also sends bytes that nobody can read.",
+        ),
+        click.option(
+            "--duplicates",
+            default=0,
+            metavar="K",
+            type=click.IntRange(0),
+            help="Every K-th message is published twice.",
+        ),
+    ]

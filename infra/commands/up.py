@@ -1,0 +1,115 @@
+"""``penstock up``: a stack on this machine that keeps running until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import rich_click as click
+
+from infra.console import Stages, UserError, say
+from infra.interrupts import stop_on_signals
+from infra.local.dashboard import serve_beside
+from infra.local.stack import LocalOptions, LocalStack
+from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
+
+
+@click.command()
+@click.option(
+    "--port",
+    default=4566,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the AWS API; 0 for any free one.",
+)
+@click.option(
+    "--mqtt-port",
+    default=8883,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the broker; 0 for any free one.",
+)
+@click.option(
+    "--status-port",
+    default=9464,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the worker's status and metrics; 0 for any free one.",
+)
+@click.option(
+    "--dashboard-port",
+    default=8400,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port of the live page; any free one when it is busy.",
+)
+@click.option("--shards", default=2, show_default=True, type=click.IntRange(1, 16),
+              help="Shards of the stream.")  # fmt: skip
+def up(port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards: int) -> None:
+    """Keep the local stack running until Ctrl-C.
+
+    Other terminals in this folder then find it: `penstock device create`, `device run`,
+    `simulate`, `status`, `windows` and `devices`. Stopped with Ctrl-C it keeps its state, and
+    the next `up` carries on; `penstock down` stops it and removes the state.
+    """
+    stopping = threading.Event()
+    options = LocalOptions(
+        HOME / "stack",
+        port=port or None,
+        mqtt_port=mqtt_port or None,
+        status_port=status_port,
+        dashboard_port=dashboard_port,
+        persist=True,
+        shards=shards,
+    )
+    try:
+        with stop_on_signals(stopping), hold():
+            _serve(options, stopping)
+    except AlreadyUpError:
+        raise UserError(
+            "a stack is up in this folder already: use it, or stop it with `penstock down`"
+        ) from None
+
+
+def _serve(options: LocalOptions, stopping: threading.Event) -> None:
+    stages = Stages()
+    say("penstock up: starting the local stack")
+    with (
+        LocalStack(options, stages, say) as stack,
+        serve_beside(stack.target, options.dashboard_port) as page,
+    ):
+        _save_runfile(stack)
+        with stages.stage("leases", "the worker holds every shard"):
+            stack.await_shards(stopping.is_set)
+        if not stopping.is_set():
+            _announce(stack, page.url)
+        stopping.wait()
+        say("stopping: committing what is held")
+
+
+def _save_runfile(stack: LocalStack) -> None:
+    settings = stack.target.settings
+    RunningStack(
+        pid=os.getpid(),
+        account=stack.target.account,
+        settings=settings.model_dump(mode="json"),
+        roles=stack.target.roles,
+        status_url=stack.status_url,
+    ).save()
+
+
+def _announce(stack: LocalStack, dashboard: str) -> None:
+    settings = stack.target.settings
+    say("")
+    say(f"  dashboard {dashboard}")
+    say(f"  AWS API   {settings.endpoint_url}")
+    say(f"  MQTT      {settings.iot_host}:{settings.iot_port} (mTLS, CA {settings.iot_ca})")
+    say(f"  status    {stack.status_url}/status and /metrics")
+    say("")
+    say("In another terminal, in this folder:")
+    say("  penstock device create my-device")
+    say("  echo '{\"temperature\": 21.5}' | penstock device run my-device")
+    say("  penstock simulate --devices 5 --seconds 20")
+    say("  penstock windows my-device --tier 10s")
+    say("")
+    say("Ctrl-C stops it and keeps its state; `penstock down` removes the state too.")
