@@ -20,7 +20,8 @@ from consumers.shard.histogram import Histogram
 from consumers.worker.supervisor import Worker
 from infra.console import Stages
 from infra.local.stack import LocalOptions, LocalStack
-from infra.simulation.demo import fleet_names, provision, simulate
+from infra.simulation.drive import drive as drive_load
+from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from simulator.load.fleet import Load
 
 DEVICES: Final = 50
@@ -36,7 +37,7 @@ TARGET_P99_MS: Final = 1000.0
 def run(progress: Progress) -> Result:
     """Measure the latency at 100 messages/s, then raise the rate until it no longer holds."""
     with local_stack(progress) as stack:
-        fleet = provision(stack.target, fleet_names(DEVICES), group="bench")
+        fleet = provision_fleet(stack.target, fleet_names(DEVICES), group="bench")
         stack.await_shards()
         with driven(stack, fleet, RATE, SLICES * SLICE_S + 4):
             time.sleep(3)
@@ -79,7 +80,7 @@ def driven(stack: LocalStack, fleet: Any, rate: float, seconds: float) -> Iterat
     def drive() -> None:
         try:
             load = Load(rate=rate, seconds=seconds)
-            simulate(stack.target, fleet, load, ledger, lambda: None, lambda: False)
+            drive_load(stack.target, fleet, load, ledger, lambda: None, lambda: False)
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             errors.append(error)
 

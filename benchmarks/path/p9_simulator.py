@@ -22,7 +22,8 @@ from benchmarks.path.p4_full_path import local_stack
 from devices.batch import Batcher, BatchLimits
 from devices.identity import Identity
 from devices.mqtt.connection import Connection
-from infra.simulation.demo import fleet_names, new_ledger, provision
+from infra.simulation.drive import new_ledger
+from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.target import Target
 from ingest.topic import basic_ingest_topic
 from simulator.load.fleet import Fleet, Load
@@ -40,7 +41,7 @@ def run(progress: Progress) -> Result:
     """Both ways, each beside its baseline, in turn."""
     with local_stack(progress) as stack:
         progress(f"{DEVICES} certificates")
-        fleet = provision(stack.target, fleet_names(DEVICES), group="bench")
+        fleet = provision_fleet(stack.target, fleet_names(DEVICES), group="bench")
         ours, bare, memory = [], [], []
         for number in range(RUNS):
             progress(f"over MQTT, run {number + 1} of {RUNS} …")

@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.aws import cloudformation as stacks
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
+from infra.commands.write_target import describe
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import find_target
 
@@ -72,6 +73,7 @@ def deploy(
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
     settings = target.settings
+    say(f"deploying to {describe(target)}")
     try:
         outputs = stacks.deploy(
             target.client("cloudformation"), settings.stack, parameters, on_event=print_event

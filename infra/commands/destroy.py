@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.aws import cloudformation as stacks
 from infra.aws import erase
 from infra.commands.stack_events import print_event
+from infra.commands.write_target import describe
 from infra.console import UserError, say
 from infra.target import Target, find_target
 
@@ -23,10 +24,10 @@ def destroy(delete_data: bool, yes: bool) -> None:
     """Delete the stack on AWS. Its tables and its archive stay, unless asked for."""
     target = find_target(aws=True)
     stack = target.settings.stack
-    what = f"stack {stack} in {target.settings.region}" + (
-        " AND ALL ITS DATA" if delete_data else ""
-    )
-    if not yes and not click.confirm(f"Delete {what}?"):
+    what = describe(target) + (" AND ALL ITS DATA" if delete_data else "")
+    if yes:
+        say(f"deleting {what}")
+    elif not click.confirm(f"Delete {what}?"):
         raise UserError("nothing was deleted")
     try:
         found = stacks.destroy(target.client("cloudformation"), stack, on_event=print_event)

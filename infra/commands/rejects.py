@@ -7,8 +7,9 @@ from botocore.exceptions import ClientError
 
 from infra.aws.redrive import Counts, DeleteError, redrive
 from infra.commands.options import aws_option, json_option
+from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
-from infra.target import Target, find_target
+from infra.target import Target
 from ingest.stream import PutError
 
 
@@ -28,7 +29,7 @@ def redrive_rule_errors(as_json: bool, aws: bool) -> None:
     can be stopped, repeated, and run several times at once: a reading counts once. What is in the
     queue and is no telemetry stays there, and the exit code is 1.
     """
-    target = find_target(aws=aws)
+    target = find_write_target("put messages into the stream", aws=aws)
     counts = _redrive(target)
     if as_json:
         print_json(

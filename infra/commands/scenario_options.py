@@ -81,7 +81,9 @@ def _scenario_run(name: str | None, speed: float | None, report: Path | None) ->
     return ScenarioRun(scenario, seed, report or default)
 
 
-def finish_scenario(wanted: ScenarioRun, played: Played, document: dict[str, Any], *, as_json: bool) -> int:
+def finish_scenario(
+    wanted: ScenarioRun, played: Played, document: dict[str, Any], *, as_json: bool
+) -> int:
     """Write the report, print the result, and return the exit code."""
     wanted.report.parent.mkdir(parents=True, exist_ok=True)
     wanted.report.write_text(report_page(document))

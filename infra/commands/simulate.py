@@ -1,4 +1,4 @@
-"""``penstock simulate`` and ``penstock verify``."""
+"""``penstock simulate``: load a deployment with simulated devices, then compare."""
 
 from __future__ import annotations
 
@@ -6,38 +6,27 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from infra.commands.load import (
-    Wanted,
-    load_options,
-    scenario_options,
-    stop_on_signals,
-    told,
-)
+from infra.commands.load_options import load_options
 from infra.commands.options import aws_option, json_option
-from infra.console import STDOUT, UserError, live, print_json, say
+from infra.commands.scenario_options import ScenarioRun, finish_scenario, scenario_options
+from infra.commands.verify import print_report
+from infra.commands.write_target import find_write_target
+from infra.console import UserError, live, say
+from infra.interrupts import stop_on_signals
 from infra.runfile import HOME
-from infra.simulation.demo import (
-    archived_counter,
-    await_archived,
-    fleet_names,
-    new_ledger,
-    provision,
-    verify_ledger,
-    verify_settled,
-)
-from infra.simulation.demo import simulate as drive
-from infra.simulation.report import report_lines, verdict_line
+from infra.simulation.drain import archived_counter, await_archived
+from infra.simulation.drive import drive, new_ledger
+from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.scenario import play
-from infra.target import Target, find_target
+from infra.simulation.verify import verify_settled
+from infra.target import Target
 from ingest.stream import PutError
 from simulator.load.fleet import Load
 from simulator.load.kinesis_load import load_stream
-from simulator.verification.verifier import Report
 
 
 @click.command()
@@ -75,7 +64,7 @@ def simulate(
     devices: int,
     load: Load,
     via: str,
-    wanted: Wanted | None,
+    wanted: ScenarioRun | None,
     ledger: Path | None,
     verified: bool,
     as_json: bool,
@@ -88,7 +77,7 @@ def simulate(
     """
     if via == "kinesis" and (load.garbage_every or load.duplicate_every):
         raise click.UsageError("--garbage and --duplicates need --via mqtt")
-    target = find_target(aws=aws)
+    target = find_write_target("simulate devices", aws=aws)
     path = ledger or HOME / "ledgers" / f"{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
     if path.exists():
         raise UserError(f"{path} exists: name another file with --ledger")
@@ -106,23 +95,10 @@ def simulate(
         say(f"check it later with: penstock verify {path}")
         return 0
     await_archived(target, path, before)
-    return _judge(verify_settled(target, path, exclusive=False), as_json)
+    return print_report(verify_settled(target, path, exclusive=False), as_json)
 
 
-@click.command()
-@click.argument("ledger", type=click.Path(dir_okay=False, path_type=Path))
-@json_option
-@aws_option
-def verify(ledger: Path, as_json: bool, aws: bool) -> int:
-    """Compare LEDGER, which a simulation wrote, with the hot tables and the archive.
-
-    Exit code 0 only when every reading that was acknowledged is in its windows and in the
-    archive exactly once, and nothing else is there of these devices.
-    """
-    return _judge(verify_ledger(find_target(aws=aws), ledger, exclusive=False), as_json)
-
-
-def _play(target: Target, wanted: Wanted, path: Path, via: str, as_json: bool) -> int:
+def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bool) -> int:
     """A scenario always ends in a comparison. What only a local worker knows is left open."""
     scenario = wanted.scenario
     say(f"playing {scenario.name}: {scenario.devices} devices, {scenario.seconds:.0f} s, "
@@ -145,14 +121,14 @@ def _play(target: Target, wanted: Wanted, path: Path, via: str, as_json: bool) -
         "restarts": None,
         "conflicts": None,
     }
-    return told(wanted, played, document, as_json=as_json)
+    return finish_scenario(wanted, played, document, as_json=as_json)
 
 
 def _drive(
     target: Target, devices: int, load: Load, path: Path, via: str, stopping: threading.Event
 ) -> None:
     if via == "mqtt":
-        fleet = provision(target, fleet_names(devices), group="simulated")
+        fleet = provision_fleet(target, fleet_names(devices), group="simulated")
         drive(target, fleet, load, path, lambda: None, stopping.is_set)
         return
     names = [name for name, _ in fleet_names(devices)]
@@ -168,12 +144,3 @@ def _drive(
             )
         except PutError as error:
             raise UserError(str(error)) from None
-
-
-def _judge(report: Report, as_json: bool) -> int:
-    document: dict[str, Any] = report.as_dict()
-    if as_json:
-        print_json(document)
-    else:
-        STDOUT.print("\n".join([*report_lines(report), "", verdict_line(report)]), markup=False)
-    return 0 if report.exact else 1

@@ -1,4 +1,4 @@
-"""The steps of a CloudFormation stack, as ``penstock deploy`` and ``penstock destroy`` show them."""
+"""The steps of a CloudFormation stack, as ``penstock deploy`` and ``destroy`` show them."""
 
 from __future__ import annotations
 

@@ -13,8 +13,11 @@ from typing import Any
 from consumers.shard.histogram import Histogram as WorkerHistogram
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
-from infra.simulation.demo import await_archived, new_ledger, provision, verify_settled
+from infra.simulation.drain import await_archived
+from infra.simulation.drive import new_ledger
+from infra.simulation.provision_fleet import provision_fleet
 from infra.simulation.scenario_view import watching
+from infra.simulation.verify import verify_settled
 from infra.target import Target
 from simulator.histogram import Histogram
 from simulator.load.director import Director, FleetError, FleetRun, Stage
@@ -79,7 +82,7 @@ def play(
     names = fleet_names(scenario)
     if via == "mqtt":
         kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
-        provision(target, kinds, group="scenario")
+        provision_fleet(target, kinds, group="scenario")
     stage = Stage(
         devices_dir=target.settings.devices_dir.absolute(),
         spools=folder.absolute() / "spools",
