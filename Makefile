@@ -34,19 +34,34 @@ clean: ## remove what was installed and what runs left behind
 	rm -rf .venv .penstock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: $(READY) ## resolve requirements.txt again from pyproject.toml
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
-		--extra local --extra dev --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-		pyproject.toml -o requirements.txt
-	echo uv | $(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links - -o requirements/uv.txt
+LOCK := uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-$(READY): requirements.txt requirements/uv.txt pyproject.toml
+lock: $(READY) ## resolve the locks in requirements/ again from pyproject.toml
+	$(BIN)/$(LOCK) --extra dev pyproject.toml -o requirements/development.txt
+	$(BIN)/$(LOCK) $(addprefix --extra ,$(PRODUCTION)) -c requirements/development.txt \
+		pyproject.toml -o requirements/production.txt
+	echo uv | $(BIN)/$(LOCK) - -o requirements/uv.txt
+
+# What a worker's or a dashboard's machine gets; no test tool and no embedded AWS.
+PRODUCTION := aws worker simulator dashboard
+
+VENV ?= dist/production
+production: $(READY) ## an environment from the production lock alone (VENV=dist/production)
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(BIN)/uv pip install -q --python $(VENV)/bin/python --require-hashes -r requirements/production.txt
+	@$(BIN)/python -m hatchling build -t wheel -d dist >/dev/null
+	@$(BIN)/uv pip install -q --python $(VENV)/bin/python --no-deps dist/penstock-*.whl
+	@$(VENV)/bin/penstock --version
+
+LOCKS := requirements/development.txt requirements/uv.txt
+
+$(READY): $(LOCKS) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Penstock needs Python 3.11 or newer; set PYTHON=python3.12, for example."; exit 1; }
 	@echo "Setting up .venv (once, about a minute)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/development.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@

@@ -7,11 +7,13 @@ simulator. Exit code 0 is success, 1 failure, 2 wrong usage.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any, Final
 
 import rich_click as click
 
 from infra.console import STDERR, UserError
+from infra.extras import advice, extra_of
 
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
@@ -41,12 +43,33 @@ class LazyGroup(click.RichGroup):
         ctx: click.Context,  # noqa: ARG002
         cmd_name: str,
     ) -> click.Command | None:
-        """Import the command's module."""
+        """Import the command's module; without its packages, a command that says what to do."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"infra.commands.{cmd_name}")
+        try:
+            module = importlib.import_module(f"infra.commands.{cmd_name}")
+        except ModuleNotFoundError as error:
+            return _not_installed(cmd_name, error)
         command: click.Command = getattr(module, cmd_name)
         return command
+
+
+def _not_installed(name: str, error: ModuleNotFoundError) -> click.Command:
+    """A command in place of one that cannot be imported.
+
+    :raises ModuleNotFoundError: when the module is one of Penstock's own.
+    """
+    sentence = advice([name], error.name)
+    if sentence is None:
+        raise error
+
+    @click.command(name, context_settings={"ignore_unknown_options": True})
+    @click.argument("arguments", nargs=-1)
+    def not_installed(arguments: tuple[str, ...]) -> None:  # noqa: ARG001
+        raise UserError(sentence)
+
+    not_installed.help = f"Not installed: pip install 'penstock[{extra_of(name)}]'."
+    return not_installed
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,6 +95,12 @@ def run(arguments: list[str] | None = None) -> int:
     except UserError as error:
         STDERR.print(f"penstock: {error}", markup=False)
         return 1
+    except ModuleNotFoundError as error:
+        sentence = advice(sys.argv[1:] if arguments is None else arguments, error.name)
+        if sentence is None:
+            raise
+        STDERR.print(f"penstock: {sentence}", markup=False)
+        return 1
     except (KeyboardInterrupt, click.Abort):
         STDERR.print("stopped")
         return 130
@@ -85,6 +114,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _aws_sentence(error: Exception) -> str | None:
     """What to say of an error of an AWS call; ``None`` when it is none, and so a defect."""
+    if "botocore" not in sys.modules:
+        return None
     from botocore.exceptions import BotoCoreError, ClientError
 
     if isinstance(error, ClientError):

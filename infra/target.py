@@ -5,27 +5,28 @@ Nothing below this module asks where it runs; it gets settings, and clients made
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import TYPE_CHECKING, Any, Final
 
 from infra.console import UserError
 from infra.runfile import running_stack
 from ingest.settings import Settings, SettingsError, load
 
+if TYPE_CHECKING:  # a device's installation has no boto3: see docs/packages.md
+    import boto3
+
 LOCAL_KEYS: Final = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 """The embedded AWS's root. Only ``up`` and ``demo`` use it, to deploy and to hand out roles."""
 
-CLIENT_CONFIG: Final = Config(
-    retries={"mode": "standard", "max_attempts": 5},
-    connect_timeout=5,
-    read_timeout=30,
-    max_pool_connections=20,
-    s3={"addressing_style": "path"},
-)
+CLIENT_CONFIG: Final[dict[str, Any]] = {
+    "retries": {"mode": "standard", "max_attempts": 5},
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "max_pool_connections": 20,
+    "s3": {"addressing_style": "path"},
+}
 
 
 @dataclass
@@ -45,14 +46,18 @@ class Target:
 
     def client(self, service: str, role: str | None = None) -> Any:
         """A ``boto3`` client of ``service``, working as ``role``."""
+        from botocore.config import Config
+
         return self.session(role).client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.settings.endpoint_url,
-            config=CLIENT_CONFIG,
+            config=Config(**CLIENT_CONFIG),
         )
 
     def session(self, role: str | None = None) -> boto3.Session:
         """A session as ``role``, assumed once; as the caller when the role is not known."""
+        import boto3
+
         name = role if role in self.roles else ""
         if name not in self._sessions:
             keys = self.assume(name) if name else self._own_keys()
@@ -95,6 +100,8 @@ def find_target(*, aws: bool = False, **overrides: Any) -> Target:
 
 
 def _aws_target(settings: Settings) -> Target:
+    from botocore.exceptions import BotoCoreError, ClientError
+
     target = Target(settings, account="", local=False)
     try:
         target.account = target.client("sts").get_caller_identity()["Account"]
@@ -104,3 +111,20 @@ def _aws_target(settings: Settings) -> Target:
             f"({type(error).__name__}): run `penstock up`, or configure AWS credentials"
         ) from None
     return target
+
+
+@contextmanager
+def refusals_as(what: str) -> Iterator[None]:
+    """Turn a refusal by AWS into a sentence for the user.
+
+    :raises UserError: ``"<what>: <what AWS said>"``, in place of botocore's ``ClientError``.
+
+    >>> with refusals_as("AWS IoT refuses to create pump-7"):
+    ...     target.client("iot").create_thing(thingName="pump-7")  # doctest: +SKIP
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise UserError(f"{what}: {error}") from None

@@ -11,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from botocore.exceptions import ClientError
-
 from devices import identity
 from devices.identity import Facts, Identity, IdentityError
 from devices.keys import new_key, request_for
@@ -115,6 +113,8 @@ def data_endpoint(iot: IoTClient) -> str:
 
 
 def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kind: str) -> None:
+    from botocore.exceptions import ClientError  # a device's own installation has no botocore
+
     try:
         iot.create_thing(
             thingName=name,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import rich_click as click
-from botocore.exceptions import ClientError
 
 from devices import identity
 from devices.identity import Identity, IdentityError
@@ -21,7 +20,7 @@ from devices.provisioning.rotation import revoke as revoke_all
 from devices.provisioning.rotation import rotate as rotate_certificate
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
-from infra.target import Target, find_target
+from infra.target import Target, find_target, refusals_as
 from ingest.settings import Settings, load
 
 PROOF_S = 20.0
@@ -60,10 +59,8 @@ def claim(folder: Path, aws: bool) -> None:
     target = find_target(aws=aws)
     if (folder / identity.CERTIFICATE).exists():
         raise UserError(f"{folder} holds a certificate already: name another folder")
-    try:
+    with refusals_as("AWS IoT refuses to make a claim"):
         number = provision.create_claim(_clients(target), target.settings, folder)
-    except ClientError as error:
-        raise UserError(f"AWS IoT refuses to make a claim: {error}") from None
     say(f"claim {number[:12]}… is in {folder}")
 
 
@@ -108,13 +105,12 @@ def rotate(name: str, aws: bool) -> None:
     settings = target.settings
     try:
         who = identity.load(settings.devices_dir, name)
-        made = rotate_certificate(
-            target.client("iot", "simulator"), settings, who, lambda new: _prove(new, settings)
-        )
+        with refusals_as(f"AWS IoT refuses to rotate {name}"):
+            made = rotate_certificate(
+                target.client("iot", "simulator"), settings, who, lambda new: _prove(new, settings)
+            )
     except (IdentityError, ConnectError) as error:
         raise UserError(str(error)) from None
-    except ClientError as error:
-        raise UserError(f"AWS IoT refuses to rotate {name}: {error}") from None
     STDOUT.print(f"{name} has a new certificate, {made.facts.certificate_id[:12]}…; the old one "
                  "is revoked", markup=False)  # fmt: skip
 
@@ -129,10 +125,8 @@ def revoke(name: str, aws: bool) -> None:
     announce` and `provision`, or move its folder away and `create` it again.
     """
     target = find_target(aws=aws)
-    try:
+    with refusals_as(f"AWS IoT refuses to revoke {name}"):
         count = revoke_all(target.client("iot", "simulator"), target.settings, name)
-    except ClientError as error:
-        raise UserError(f"AWS IoT refuses to revoke {name}: {error}") from None
     STDOUT.print(f"{name}: {count} certificates revoked", markup=False)
 
 

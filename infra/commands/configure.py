@@ -7,7 +7,6 @@ import time
 from typing import Any, Final
 
 import rich_click as click
-from botocore.exceptions import ClientError
 from rich.table import Table
 
 from devices.remote import BOUNDS, VALUE_CHARACTERS
@@ -94,6 +93,8 @@ def _answered(state: dict[str, Any]) -> bool:
 
 
 def _state(shadows: Any, name: str) -> dict[str, Any]:
+    from botocore.exceptions import ClientError
+
     try:
         answer = shadows.get_thing_shadow(thingName=name, shadowName=SHADOW)
     except ClientError as error:

