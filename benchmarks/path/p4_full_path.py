@@ -150,10 +150,10 @@ def cpu_of(stack: LocalStack) -> dict[str, float]:
 
 
 def children_cpu_s(worker: Worker) -> float:
-    """CPU seconds of a worker's shards: forked ones belong to the fork server, their launchers to
+    """CPU seconds of a worker's shards: forked ones belong to the fork server, their clients to
     the daemon."""
-    launchers = sum(tree_cpu_s(child) for child in children_of(worker.pid))
-    return launchers + tree_cpu_s(worker.fork_server_pid)
+    fork_clients = sum(tree_cpu_s(child) for child in children_of(worker.pid))
+    return fork_clients + tree_cpu_s(worker.fork_server_pid)
 
 
 def process_cpu_s(pid: int) -> float:

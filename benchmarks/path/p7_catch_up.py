@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shlex
 import sys
 import tempfile
 import time
@@ -28,8 +27,9 @@ from benchmarks.workloads.stand import deployed
 from benchmarks.workloads.traffic import lines
 from consumers.kcl import daemon
 from consumers.kcl.leases import create_leases
+from consumers.worker.launch import daemon_environment
 from consumers.worker.spawn import spawn, stop
-from consumers.worker.supervisor import Worker, daemon_environment
+from consumers.worker.supervisor import Worker
 from infra.target import LOCAL_KEYS
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
@@ -123,10 +123,8 @@ class _Bench:
         settings = self._leases(f"stock-{number}")
         folder = self._folder / f"stock-{number}"
         folder.mkdir()
-        values = daemon.properties(settings, f"stock-{number}")
-        values["executableName"] = shlex.join(
-            [sys.executable, "-m", "benchmarks.baselines.stock_app"]
-        )
+        child = [sys.executable, "-m", "benchmarks.baselines.stock_app"]
+        values = daemon.properties(settings, f"stock-{number}", child)
         file = folder / "kcl.properties"
         file.write_text(daemon.properties_text(values))
         config = {

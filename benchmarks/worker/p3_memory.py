@@ -1,6 +1,6 @@
 """P3: memory that a further shard adds to a worker.
 
-Proportional set size (PSS) of the child and of everything it needs, launcher and fork server
+Proportional set size (PSS) of the child and of everything it needs, fork client and fork server
 included: what four shards take more than one, by three. Ours work under load, 2,500 records a
 second (more than twice what a shard can bring), with windows to write and a segment open, a part
 of it encoded; baseline C, a stock child with boto3 and pyarrow imported and its clients open,
@@ -22,8 +22,7 @@ from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, 
 from benchmarks.workloads import traffic
 from benchmarks.workloads.stub import Stub
 from consumers.config import child_config, to_environment
-from consumers.kcl.daemon import child_command
-from consumers.worker.supervisor import ARROW
+from consumers.worker.launch import ARROW, child_command
 from ingest.settings import Settings
 
 SHARDS = 4

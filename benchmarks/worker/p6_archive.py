@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
-from consumers.worker.supervisor import ARROW
+from consumers.worker.launch import ARROW
 
 RUNS = 5
 SIZES = (25_000, 100_000)

@@ -18,7 +18,7 @@ import sys
 
 from benchmarks.measure import MEASURED_ENVIRONMENT, Progress, Result, Samples, check, result
 from benchmarks.worker.p3_memory import shards_together
-from consumers.worker.supervisor import ARROW
+from consumers.worker.launch import ARROW
 
 DEVICES = (100, 1_000, 10_000, 100_000)
 RECORDS = 60_000

@@ -8,32 +8,22 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
-LAUNCHER: Final = Path(__file__).parents[1] / "shard" / "fork_client.py"
 LOGBACK: Final = Path(__file__).with_name("logback.xml")
 
 
-def child_command(fork_server: Path | None) -> list[str]:
-    """How the daemon starts a shard's child: as a process of its own, or by a launcher from the
-    fork_server that listens in a directory."""
-    if fork_server is None:
-        return [sys.executable, "-m", "consumers.shard.child"]
-    return [sys.executable, "-I", "-S", str(LAUNCHER), str(fork_server)]
-
-
-def properties(
-    settings: Settings, worker_id: str, fork_server: Path | None = None
-) -> dict[str, str]:
-    """The daemon's properties file for resolved settings; ``worker_id`` owns its leases. See
-    :func:`child_command` for ``fork_server``."""
+def properties(settings: Settings, worker_id: str, child_command: Sequence[str]) -> dict[str, str]:
+    """The daemon's properties for resolved settings. ``worker_id`` owns its leases;
+    ``child_command`` is what it runs for each shard."""
     values = {
         "workerId": worker_id,
-        "executableName": shlex.join(child_command(fork_server)),
+        "executableName": shlex.join(child_command),
         "streamName": settings.stream,
         "applicationName": settings.application,
         "regionName": settings.region,

@@ -1,10 +1,11 @@
-"""What the KCL daemon starts for a shard: it hands its pipes to the fork server, and waits.
+"""The process that the KCL daemon starts for a shard: has the fork server fork the shard's child.
 
-Run as ``python -I -S launcher.py DIRECTORY``, so it imports nothing but what is compiled into
-the interpreter, and stays at a few hundred KB of memory of its own. The child that the fork server
-forks speaks to the daemon over these pipes; this process stands for it: it leaves with the
-child's exit status, and when it is killed, as the KCL does to a child that hangs, the fork server
-kills the child. It ignores SIGTERM and SIGINT as the child does.
+Run as ``python -I -S fork_client.py DIRECTORY``: it imports only what is compiled into the
+interpreter, and so needs a few hundred KB of memory of its own. It passes its pipes to the fork
+server in DIRECTORY and waits. The forked child speaks to the daemon over these pipes. This process
+represents the child to the daemon: it exits with the child's status; and when the daemon kills it,
+as the KCL does to a child that hangs, the fork server kills the child. Like the child it ignores
+SIGTERM and SIGINT.
 """
 
 import _signal  # type: ignore[import-not-found]

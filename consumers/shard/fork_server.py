@@ -1,16 +1,16 @@
 """The fork server: one process that has imported everything, and forks each shard's child.
 
 What a child imports is most of its memory, and the same for every shard; forked, it is shared.
-The KCL daemon starts a :mod:`consumers.shard.fork_client` where it would start a child; that
-passes its pipes here over a socket, and from then on
+The KCL daemon starts a :mod:`consumers.shard.fork_client` where it would start a child. The client
+passes its pipes to this process over a socket. From then on:
 
-* when the child ends, the launcher is told its exit status and leaves with it;
-* when the launcher is gone, the child is killed;
-* when the fork server is gone, so are its children (the kernel sees to it) and the launchers;
-* when the daemon is gone, the child leaves by itself, see :mod:`consumers.shard.child`.
+* when the child ends, the client receives its exit status and exits with it;
+* when the client ends, the fork server kills the child;
+* when the fork server ends, the kernel ends its children, and the clients exit;
+* when the daemon ends, the child exits by itself, see :mod:`consumers.shard.child`.
 
-Before a fork there is no thread here and no connection. The AWS clients are made here and never
-used here, so their connections are each child's own.
+The fork server has no thread and no connection when it forks. It makes the AWS clients and does not
+use them, so each child opens connections of its own.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ _PIPES: Final = 3
 
 
 class ForkServer:
-    """Forks children for launchers, and keeps each pair together."""
+    """Forks a child for each fork client, and ends each of the two when the other ends."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._poll = select.poll()
         self._poll.register(listener, select.POLLIN)
-        self._launchers: dict[int, socket.socket] = {}
-        self._pids: dict[int, int] = {}  # of the child, by its launcher's connection
-        self._children: dict[int, int] = {}  # the launcher's connection, by the child's pidfd
+        self._clients: dict[int, socket.socket] = {}
+        self._pids: dict[int, int] = {}  # of the child, by its client's connection
+        self._children: dict[int, int] = {}  # the client's connection, by the child's pidfd
 
     def run(self) -> None:
         """Serve until this process is ended."""
@@ -57,26 +57,26 @@ class ForkServer:
                     self._accept()
                 elif fd in self._children:
                     self._reap(fd)
-                elif fd in self._launchers:
-                    self._hear(fd)
+                elif fd in self._clients:
+                    self._on_client(fd)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()
-        self._launchers[connection.fileno()] = connection
+        self._clients[connection.fileno()] = connection
         self._poll.register(connection, select.POLLIN)
 
-    def _hear(self, fd: int) -> None:
-        """A launcher sends its pipes once, and then nothing until it is gone."""
+    def _on_client(self, fd: int) -> None:
+        """A client sends its pipes once; its connection is readable again when it has ended."""
         try:
-            said, pipes, _, _ = socket.recv_fds(self._launchers[fd], 1, _PIPES)
+            sent, pipes, _, _ = socket.recv_fds(self._clients[fd], 1, _PIPES)
         except OSError:
-            said, pipes = b"", []
-        if said and len(pipes) == _PIPES and fd not in self._pids:
+            sent, pipes = b"", []
+        if sent and len(pipes) == _PIPES and fd not in self._pids:
             self._fork(fd, pipes)
         elif fd in self._pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pids[fd], signal.SIGKILL)
-            self._poll.unregister(fd)  # the rest follows when the child is reaped
+            self._poll.unregister(fd)  # closed when the child is reaped
         else:
             self._forget(fd)
         for pipe in pipes:
@@ -86,7 +86,7 @@ class ForkServer:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become_child(parent, pipes, [self._listener, *self._launchers.values()])
+            _become_child(parent, pipes, [self._listener, *self._clients.values()])
         self._pids[fd] = pid
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = fd
@@ -99,17 +99,17 @@ class ForkServer:
         _, status = os.waitpid(self._pids.pop(fd), 0)
         code = os.waitstatus_to_exitcode(status)
         with contextlib.suppress(OSError):
-            self._launchers[fd].send(bytes([code if code >= 0 else 128 - code]))
+            self._clients[fd].send(bytes([code if code >= 0 else 128 - code]))
         self._forget(fd)
 
     def _forget(self, fd: int) -> None:
         with contextlib.suppress(KeyError):
             self._poll.unregister(fd)
-        self._launchers.pop(fd).close()
+        self._clients.pop(fd).close()
 
 
 def _become_child(parent: int, pipes: list[int], sockets: list[socket.socket]) -> None:
-    """Run a shard's child in this process, over the launcher's pipes; never returns."""
+    """Run a shard's child in this process, over the client's pipes; never returns."""
     code = 1
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -122,14 +122,14 @@ def _become_child(parent: int, pipes: list[int], sockets: list[socket.socket]) -
             one.close()
         code = child.main()
         sys.stderr.flush()
-    except BaseException:  # noqa: BLE001  # as an interpreter would at its end
+    except BaseException:  # noqa: BLE001  # print it, as the interpreter does at its end
         traceback.print_exc()
     finally:
         os._exit(code)
 
 
 def listen(directory: Path) -> socket.socket:
-    """A socket in the directory, for this user alone."""
+    """A listening socket in the directory, which only this user may connect to."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     here = os.open(".", os.O_RDONLY)
     mask = os.umask(0o177)
@@ -146,17 +146,17 @@ def listen(directory: Path) -> socket.socket:
 
 
 def main(directory: str) -> None:
-    """Import, make what every child needs, freeze and serve."""
+    """Import, make what every child needs, exclude it from garbage collection, and serve."""
     clients.rehearse(clients.open_clients(from_environment()))
     _rehearse_archive()
     listener = listen(Path(directory))
     gc.collect()
-    gc.freeze()  # no collection shall touch, and so copy, what the children share
+    gc.freeze()  # a collection would write to, and so copy, shared pages
     ForkServer(listener).run()
 
 
 def _rehearse_archive() -> None:
-    """Encode a row once, for what Arrow sets up at the first; it starts no thread for that."""
+    """Encode one row, because Arrow initialises itself at the first; it starts no thread."""
     file = SegmentFile("")
     file.add([Taken(None, 0, 0, "0", 0, b"", "malformed")])
     file.close()

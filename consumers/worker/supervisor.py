@@ -1,4 +1,4 @@
-"""``penstock consume``: run the KCL daemon, restart it when it dies, and serve its status.
+"""``penstock consume``: run the KCL daemon and restart it when it dies.
 
 A child that dies makes the daemon leave, and with it every shard on this host stops. So the
 daemon is restarted, at once after a long life, ever later after short ones.
@@ -6,36 +6,27 @@ daemon is restarted, at once after a long life, ever later after short ones.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import socket
 import subprocess
 import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.config import child_config, to_environment
 from consumers.kcl import daemon
 from consumers.shard import report as stats
-from consumers.worker.prometheus import prometheus
+from consumers.worker.launch import child_command
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.status import WorkerStatus
 from ingest.settings import Settings
 
 RESTART_DELAYS_S: Final = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LONG_LIFE_S: Final = 60.0
-ARROW: Final = {
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others keep what they no longer use
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # no thread may run before a fork
-}
-"""Environment of a process that imports Arrow."""
 STOP_MARGIN_S: Final = 10.0
 
 
@@ -87,7 +78,7 @@ class Worker:
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
         fork_server = self._start_fork_server()
         file = self._directory / "kcl.properties"
-        values = daemon.properties(self._settings, self.worker_id, fork_server)
+        values = daemon.properties(self._settings, self.worker_id, child_command(fork_server))
         file.write_text(daemon.properties_text(values))
         self._process = spawn(
             daemon.command(file, self._settings),
@@ -170,68 +161,3 @@ class Worker:
                 else:
                     self._log.write(line)
                     self._log.flush()
-
-
-class StatusServer:
-    """``/status`` (JSON), ``/metrics`` (Prometheus) and ``/healthz`` on loopback."""
-
-    def __init__(self, status: WorkerStatus, port: int) -> None:
-        """:raises OSError: when the port is busy."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(status))
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> StatusServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
-
-
-def _handler(status: WorkerStatus) -> type[BaseHTTPRequestHandler]:
-    def page(path: str) -> tuple[str, str] | None:
-        if path == "/status":
-            return "application/json", json.dumps(status.snapshot())
-        if path == "/metrics":
-            return "text/plain; version=0.0.4", prometheus(status.snapshot())
-        return ("text/plain", "ok\n") if path == "/healthz" else None
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = page(self.path)
-            self.send_response(200 if found else 404)
-            kind, text = found or ("text/plain", "try /status, /metrics or /healthz\n")
-            body = text.encode()
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with contextlib.suppress(BrokenPipeError):
-                self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """No access log: a scrape a second would drown what matters."""
-
-    return Handler
-
-
-def daemon_environment(
-    settings: Settings, credentials: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The daemon's environment: this process's own, with the region and endpoint resolved.
-
-    When ``credentials`` are given, no other AWS setting of this process reaches the daemon.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if credentials is None or not name.startswith("AWS_")
-    }
-    kept |= {"AWS_REGION": settings.region, **ARROW}
-    kept |= {"PYTHONDONTWRITEBYTECODE": "1"} if sys.dont_write_bytecode else {}
-    if settings.endpoint_url:
-        kept["AWS_ENDPOINT_URL"] = settings.endpoint_url
-    return {**kept, **(credentials or {})}

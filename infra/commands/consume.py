@@ -17,8 +17,10 @@ import rich_click as click
 from botocore.exceptions import ClientError
 
 from consumers.kcl.leases import create_leases, release
+from consumers.worker.launch import daemon_environment
+from consumers.worker.status_server import StatusServer
 from consumers.worker.status_table import reporting
-from consumers.worker.supervisor import StatusServer, Worker, daemon_environment
+from consumers.worker.supervisor import Worker
 from infra.aws.credentials import serve_credentials
 from infra.commands.options import aws_option
 from infra.console import UserError, say

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from consumers.kcl.leases import create_leases, release
+from consumers.worker.launch import daemon_environment
+from consumers.worker.status_server import StatusServer
 from consumers.worker.status_table import reporting
-from consumers.worker.supervisor import StatusServer, Worker, daemon_environment
+from consumers.worker.supervisor import Worker
 from infra.aws.cloudformation import deploy, ensure_ttl
 from infra.aws.credentials import serve_credentials
 from infra.console import Stages, UserError

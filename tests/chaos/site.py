@@ -22,7 +22,8 @@ from typing import Any, Final, TypeVar
 from consumers.failpoints import VARIABLE, Point
 from consumers.kcl.leases import create_leases, release
 from consumers.kcl.position import position
-from consumers.worker.supervisor import Worker, daemon_environment
+from consumers.worker.launch import daemon_environment
+from consumers.worker.supervisor import Worker
 from devices.batch import Outgoing
 from devices.identity import Identity
 from devices.mqtt.client import TelemetryClient

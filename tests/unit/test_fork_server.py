@@ -1,4 +1,4 @@
-"""Launcher, fork_server and child live and die together, whoever of them goes first."""
+"""Fork client, fork server and child live and die together, whoever of them goes first."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from consumers.config import child_config, to_environment
-from consumers.kcl.daemon import child_command
-from consumers.worker.supervisor import ARROW
+from consumers.worker.launch import ARROW, child_command
 from ingest.settings import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fork server is for Linux")
@@ -58,7 +57,7 @@ def fork_server(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def launcher(fork_server: object, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def fork_client(fork_server: object, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         child_command(tmp_path),
         stdin=subprocess.PIPE,
@@ -70,92 +69,92 @@ def launcher(fork_server: object, tmp_path: Path) -> Iterator[subprocess.Popen[b
         process.kill()
 
 
-def initialized(launcher: subprocess.Popen[bytes]) -> None:
-    assert launcher.stdin is not None
-    assert launcher.stdout is not None
-    launcher.stdin.write(INITIALIZE)
-    launcher.stdin.flush()
-    assert b"initialize" in launcher.stdout.readline() + launcher.stdout.readline()
+def initialized(fork_client: subprocess.Popen[bytes]) -> None:
+    assert fork_client.stdin is not None
+    assert fork_client.stdout is not None
+    fork_client.stdin.write(INITIALIZE)
+    fork_client.stdin.flush()
+    assert b"initialize" in fork_client.stdout.readline() + fork_client.stdout.readline()
 
 
 Process = subprocess.Popen[bytes]
 
 
-def test_the_child_speaks_over_the_launcher_s_pipes_and_ends_with_the_daemon(
-    fork_server: Process, launcher: Process
+def test_the_child_speaks_over_the_fork_client_s_pipes_and_ends_with_the_daemon(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     (child,) = children(fork_server.pid)
-    launcher.terminate()  # ignored, as by a child of its own
-    assert launcher.stdin is not None
-    launcher.stdin.close()
-    assert launcher.wait(20) == 0
+    fork_client.terminate()  # ignored, as by a child of its own
+    assert fork_client.stdin is not None
+    fork_client.stdin.close()
+    assert fork_client.wait(20) == 0
     until(lambda: is_gone(child))
 
 
-def test_the_launcher_leaves_with_the_child_s_exit_status(
-    fork_server: Process, launcher: Process
+def test_the_fork_client_leaves_with_the_child_s_exit_status(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    assert launcher.stdin is not None
-    launcher.stdin.write(b"not the protocol\n")
-    launcher.stdin.flush()
-    assert launcher.wait(20) == 1
+    assert fork_client.stdin is not None
+    fork_client.stdin.write(b"not the protocol\n")
+    fork_client.stdin.flush()
+    assert fork_client.wait(20) == 1
 
 
-def test_a_child_that_is_killed_takes_its_launcher_with_it(
-    fork_server: Process, launcher: Process
+def test_a_child_that_is_killed_takes_its_fork_client_with_it(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     os.kill(children(fork_server.pid)[0], signal.SIGKILL)
-    assert launcher.wait(20) == 128 + signal.SIGKILL
+    assert fork_client.wait(20) == 128 + signal.SIGKILL
 
 
-def test_a_launcher_that_is_killed_takes_its_child_with_it(
-    fork_server: Process, launcher: Process
+def test_a_fork_client_that_is_killed_takes_its_child_with_it(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     (child,) = children(fork_server.pid)
     os.kill(child, signal.SIGSTOP)  # a child that hangs
-    launcher.kill()
+    fork_client.kill()
     until(lambda: is_gone(child))
     until(lambda: children(fork_server.pid) == [])
 
 
-def test_a_fork_server_that_is_killed_takes_children_and_launchers_with_it(
-    fork_server: Process, launcher: Process
+def test_a_fork_server_that_is_killed_takes_children_and_fork_clients_with_it(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     (child,) = children(fork_server.pid)
     fork_server.kill()
-    assert launcher.wait(20) == 1
+    assert fork_client.wait(20) == 1
     until(lambda: is_gone(child))
 
 
-def test_one_child_s_end_is_no_other_s(
-    fork_server: Process, launcher: Process, tmp_path: Path
+def test_the_end_of_one_child_leaves_the_others_running(
+    fork_server: Process, fork_client: Process, tmp_path: Path
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     other = subprocess.Popen(child_command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with other:
         initialized(other)
         assert len(children(fork_server.pid)) == 2
         other.kill()
         until(lambda: len(children(fork_server.pid)) == 1)
-    assert launcher.poll() is None
-    assert launcher.stdin is not None
-    launcher.stdin.write(INITIALIZE)
-    launcher.stdin.flush()
-    assert launcher.stdout is not None
-    assert b"initialize" in launcher.stdout.readline() + launcher.stdout.readline()
+    assert fork_client.poll() is None
+    assert fork_client.stdin is not None
+    fork_client.stdin.write(INITIALIZE)
+    fork_client.stdin.flush()
+    assert fork_client.stdout is not None
+    assert b"initialize" in fork_client.stdout.readline() + fork_client.stdout.readline()
 
 
-def test_nothing_that_a_fork_would_break_is_there_before_one(
-    fork_server: Process, launcher: Process
+def test_the_fork_server_has_no_thread_and_no_connection_before_it_forks(
+    fork_server: Process, fork_client: Process
 ) -> None:
-    initialized(launcher)
+    initialized(fork_client)
     assert len(list(Path(f"/proc/{fork_server.pid}/task").iterdir())) == 1
     kinds = [str(fd.readlink()) for fd in Path(f"/proc/{fork_server.pid}/fd").iterdir()]
-    assert sum(kind.startswith("socket:") for kind in kinds) == 2  # listener and launcher
+    assert sum(kind.startswith("socket:") for kind in kinds) == 2  # listener and fork_client
 
 
 def test_only_this_user_reaches_the_fork_server(fork_server: Process, tmp_path: Path) -> None:

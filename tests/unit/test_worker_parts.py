@@ -22,21 +22,22 @@ from consumers.kcl import daemon
 from consumers.kcl.leases import lease_rows, release
 from consumers.shard.histogram import Histogram
 from consumers.shard.report import LogLine, ShardReport, ShardStats, parse
+from consumers.worker.launch import child_command, daemon_environment
 from consumers.worker.prometheus import prometheus
 from consumers.worker.status import WorkerStatus
-from consumers.worker.supervisor import StatusServer, daemon_environment
+from consumers.worker.status_server import StatusServer
 from ingest.settings import Settings
 
 
 def test_polling_and_fan_out_differ_by_the_one_property_that_would_force_polling() -> None:
-    polling = daemon.properties(Settings(), "w")
-    fanout = daemon.properties(Settings(retrieval="fanout"), "w")
+    polling = daemon.properties(Settings(), "w", ["child"])
+    fanout = daemon.properties(Settings(retrieval="fanout"), "w", ["child"])
     assert polling.keys() - fanout.keys() == {"idleTimeBetweenReadsInMillis"}
     assert (polling["retrievalMode"], fanout["retrievalMode"]) == ("POLLING", "FANOUT")
 
 
 def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
-    values = daemon.properties(Settings(child_timeout_s=77), "me")
+    values = daemon.properties(Settings(child_timeout_s=77), "me", child_command(None))
     assert values["callProcessRecordsEvenForEmptyRecordList"] == "true"
     assert values["timeoutInSeconds"] == "77"
     assert values["isGracefulLeaseHandoffEnabled"] == "false"
@@ -45,8 +46,8 @@ def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
 
 
 def test_endpoints_are_named_only_where_there_is_one() -> None:
-    assert "kinesisEndpoint" not in daemon.properties(Settings(), "w")
-    local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), "w")
+    assert "kinesisEndpoint" not in daemon.properties(Settings(), "w", ["child"])
+    local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), "w", ["child"])
     assert local["kinesisEndpoint"] == local["dynamoDBEndpoint"] == "http://127.0.0.1:1"
 
 
