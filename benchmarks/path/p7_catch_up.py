@@ -106,7 +106,7 @@ class _Bench:
         folder.mkdir()
         with (folder / "worker.log").open("ab") as log, Worker(
             settings, self._target.account, directory=folder, environment=self._environment,
-            log=log, say=lambda _: None, release=lambda _: None,
+            output=log, release=lambda _: None,
         ) as worker:  # fmt: skip
             emulator = tree_cpu_s(self._emulator.pid)
             seconds = self._follow(settings, lambda: children_of(worker.pid), lambda: True)

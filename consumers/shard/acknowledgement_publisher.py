@@ -42,13 +42,13 @@ class Publisher:
     def __init__(
         self,
         client: Publishes,
-        complain: Callable[[str], None],
+        on_dropped: Callable[[str], None],
         *,
         room: int = ROOM,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
-        self._complain = complain
+        self._on_dropped = on_dropped
         self._room = room
         self._sleep = sleep
         self._lock = threading.Condition()
@@ -83,7 +83,7 @@ class Publisher:
                 first, self._failing = bool(fault) and not self._failing, bool(fault)
                 self._lock.notify_all()
             if first:
-                self._complain(f"acknowledgements are dropped, devices will send again: {fault}")
+                self._on_dropped(f"acknowledgements are dropped, devices will send again: {fault}")
 
     def _next(self) -> Acknowledgement | None:
         with self._lock:

@@ -10,6 +10,7 @@ gone has lost its leases. SIGTERM and SIGINT are ignored; the daemon says when t
 from __future__ import annotations
 
 import io
+import logging
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO, Final
 
 from consumers import failpoints
@@ -32,8 +34,11 @@ from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import Action, ProtocolError, checkpoint_line, parse, status_line
+from consumers.logs import ROOT
 from consumers.shard.processor import ShardProcessor
-from consumers.shard.report import ShardStats
+from consumers.shard.report import LogHandler, ShardStats
+
+log: Final = logging.getLogger(__name__)
 
 _RETRIED: Final = frozenset({"ThrottlingException", "KinesisClientLibDependencyException"})
 _LOST: Final = frozenset({"ShutdownException"})
@@ -111,14 +116,17 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
     else:
         raise ProtocolError(f"unknown action {action.action!r}")
     stats.report.lease_lost = processor.lease_lost
-    stats.tell(time.monotonic(), force=action.action != "processRecords")
+    stats.send_due(time.monotonic(), force=action.action != "processRecords")
 
 
-def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProcessor, ShardStats]]:
+def _opener(
+    config: ChildConfig, pipe: Pipe, handler: LogHandler
+) -> Callable[[str], tuple[ShardProcessor, ShardStats]]:
     clients = open_clients(config)
     lateness = LatenessPolicy(config.tiers, config.clock_ahead_s)
 
     def open_shard(shard: str) -> tuple[ShardProcessor, ShardStats]:
+        handler.shard = shard
         stats = ShardStats(shard, _now_ms)
         hot = HotStore(
             DynamoStore(clients.dynamodb),
@@ -139,9 +147,7 @@ def _opener(config: ChildConfig, pipe: Pipe) -> Callable[[str], tuple[ShardProce
         if clients.iot_data is not None:
             from consumers.shard.acknowledgement_publisher import Acknowledger, Publisher
 
-            acknowledger = Acknowledger(
-                Publisher(clients.iot_data, lambda fault: stats.log("warning", fault))
-            )
+            acknowledger = Acknowledger(Publisher(clients.iot_data, partial(log.warning, "%s")))
             stats.acknowledgements = lambda: acknowledger.counts
         processor = ShardProcessor(
             hot=hot,
@@ -180,12 +186,15 @@ def main() -> int:
     except KeyError:
         print("this process is started by penstock consume, one for each shard", file=sys.stderr)
         return 2
+    handler = LogHandler()
+    logging.getLogger(ROOT).addHandler(handler)
+    logging.getLogger(ROOT).setLevel(logging.INFO)
     threading.Thread(target=_leave_with_daemon, daemon=True).start()
     pipe = Pipe(sys.stdin.buffer, channel)
     try:
-        serve(pipe, _opener(config, pipe))
+        serve(pipe, _opener(config, pipe, handler))
     except (StoreError, GaveUpError, ProtocolError) as error:
-        ShardStats("", _now_ms).log("fatal", str(error))
+        log.critical("%s", error)
         return 1
     return 0
 

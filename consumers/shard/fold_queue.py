@@ -10,6 +10,7 @@ notice that it does not apply.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -21,6 +22,8 @@ from consumers.hot.windows import MAX_MAGNITUDE
 from consumers.record import Taken
 from consumers.shard.report import ShardStats
 from ingest.message import Message, decode_raw
+
+log: Final = logging.getLogger(__name__)
 
 FULL: Final = 8 << 20
 """Bytes of memory, about, in which records wait at most."""
@@ -139,8 +142,8 @@ class Intake:
             if accepted:
                 self._hot.fold(device, accepted, received_at)
             record.dispositions = [disposition for _, disposition in judged]
-        except Exception as error:  # noqa: BLE001
-            self._stats.internal_error(device, error)
+        except Exception:
+            log.exception("a message of %s is archived as internal_error", device)
             record.dispositions = ["internal_error"] * record.readings
         for disposition in record.dispositions:
             self._stats.count(disposition)

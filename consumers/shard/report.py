@@ -6,8 +6,10 @@ a batch that is processed again after a crash counts again.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -60,11 +62,13 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
 
 
 class LogLine(Struct, tag_field="penstock", tag="log"):
-    """One line for the operator."""
+    """A log line of a child; ``level`` is the name that :mod:`logging` has for it, in lower case,
+    and ``error`` the traceback of an exception."""
 
     level: str
     shard: str
     message: str
+    error: str = ""
 
 
 Line = ShardReport | LogLine
@@ -128,15 +132,7 @@ class ShardStats:
         self.report.committed_at = self._now_ms()
         self.report.committed_key = key
 
-    def internal_error(self, device: str, error: Exception) -> None:
-        """A record raised where nothing should; it is archived, and this says why."""
-        self.log("error", f"a message of {device} is archived as internal_error: {error!r}")
-
-    def log(self, level: str, message: str) -> None:
-        """Say one line to the operator."""
-        self._send(LogLine(level=level, shard=self.report.shard, message=message))
-
-    def tell(self, now: float, *, force: bool = False) -> None:
+    def send_due(self, now: float, *, force: bool = False) -> None:
         """Report, at most once a second unless forced; ``now`` is monotonic (s)."""
         if force or now - self._reported_at >= REPORT_S:
             self._reported_at = now
@@ -150,3 +146,25 @@ class ShardStats:
     def _send(self, line: Line) -> None:
         self._write(_encode(line) + b"\n")
         sys.stderr.flush()
+
+
+class LogHandler(logging.Handler):
+    """Sends a child's log records to its supervisor, as :class:`LogLine`. ``shard`` is set when
+    the child knows its shard."""
+
+    def __init__(self, write: Callable[[bytes], object] = sys.stderr.buffer.write) -> None:
+        super().__init__(logging.INFO)
+        self._write_line = write
+        self.shard = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message, error = record.getMessage(), ""
+            if record.exc_info and record.exc_info[1] is not None:
+                message = f"{message}: {record.exc_info[1]!r}"
+                error = "".join(traceback.format_exception(record.exc_info[1]))
+            line = LogLine(record.levelname.lower(), self.shard, message, error)
+            self._write_line(_encode(line) + b"\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001  # as every handler of logging does
+            self.handleError(record)

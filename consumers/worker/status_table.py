@@ -7,17 +7,20 @@ It may be late or missing; nothing that decides anything reads it.
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.worker.status import WorkerStatus
+
+log: Final = logging.getLogger(__name__)
 
 REPORT_S: Final = 5.0
 LIFE_S: Final = 3600
@@ -56,7 +59,6 @@ def reporting(
     client: Puts,
     table: str,
     status: WorkerStatus,
-    say: Callable[[str], None],
     every_s: float = REPORT_S,
 ) -> Iterator[None]:
     """Report while the body runs, and once more at its end."""
@@ -79,7 +81,7 @@ def reporting(
                 failing = False
             except (BotoCoreError, ClientError) as error:
                 if not failing:
-                    say(f"the worker's status is not written: {error}")
+                    log.warning("the worker's status is not written: %s", error)
                 failing = True
 
     thread = threading.Thread(target=tell, daemon=True)

@@ -6,6 +6,7 @@ daemon is restarted, at once after a long life, ever later after short ones.
 
 from __future__ import annotations
 
+import logging
 import socket
 import subprocess
 import sys
@@ -19,11 +20,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.config import child_config, to_environment
 from consumers.kcl import daemon
+from consumers.logs import SHARDS
 from consumers.shard import report as stats
 from consumers.worker.launch import child_command
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.status import WorkerStatus
 from ingest.settings import Settings
+
+log: Final = logging.getLogger(__name__)
 
 RESTART_DELAYS_S: Final = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LONG_LIFE_S: Final = 60.0
@@ -40,19 +44,17 @@ class Worker:
         *,
         directory: Path,
         environment: Mapping[str, str],
-        log: IO[bytes],
-        say: Callable[[str], None],
+        output: IO[bytes],
         release: Callable[[str], object],
     ) -> None:
         """All files of the worker are in ``directory``, which exists and is the caller's to
         remove. ``environment`` is the daemon's whole environment, credentials included; its own
-        log lines go to ``log``, and what an operator must know to ``say``. ``release`` gives
-        back what a dead daemon of this worker id held (:func:`consumers.kcl.leases.release`)."""
+        output goes to ``output``. ``release`` gives back what a dead daemon of this worker id held
+        (:func:`consumers.kcl.leases.release`)."""
         self.status = WorkerStatus()
         self._settings = settings
         self._environment = {**environment, **to_environment(child_config(settings, account))}
-        self._log = log
-        self._say = say
+        self._output = output
         self._release = release
         self._directory = directory.absolute()
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +85,7 @@ class Worker:
         self._process = spawn(
             daemon.command(file, self._settings),
             env=self._environment,
-            stdout=self._log,
+            stdout=self._output,
             stderr=subprocess.PIPE,
         )
         self.pid = self._process.pid
@@ -99,8 +101,8 @@ class Worker:
         self._fork_server = spawn(
             [sys.executable, "-m", "consumers.shard.fork_server", str(self._directory)],
             env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=self._output,
+            stderr=self._output,
         )
         self.fork_server_pid = self._fork_server.pid
         return self._directory
@@ -124,7 +126,7 @@ class Worker:
                 continue
             short_lives = 0 if clock() - started > LONG_LIFE_S else short_lives + 1
             delay = RESTART_DELAYS_S[min(short_lives, len(RESTART_DELAYS_S) - 1)]
-            self._say(f"the KCL daemon left with exit code {code}; starting it again")
+            self._log.warning("the KCL daemon left with exit code %s; starting it again", code)
             if stopping.wait(delay):
                 return
             self._reap()
@@ -147,7 +149,7 @@ class Worker:
         try:
             self._release(self.worker_id)
         except (BotoCoreError, ClientError) as error:
-            self._say(f"the dead daemon's leases stay until they expire: {error}")
+            self._log.warning("the dead daemon's leases stay until they expire: %s", error)
 
     def _read(self, source: IO[bytes]) -> None:
         with source:
@@ -157,7 +159,16 @@ class Worker:
                     self.status.report(parsed)
                 elif isinstance(parsed, stats.LogLine):
                     self.status.log(parsed)
-                    self._say(f"{parsed.shard or 'child'}: {parsed.message}")
+                    self._log_of_shard(parsed)
                 else:
-                    self._log.write(line)
-                    self._log.flush()
+                    self._output.write(line)
+                    self._output.flush()
+
+    def _log_of_shard(self, line: stats.LogLine) -> None:
+        level = logging.getLevelNamesMapping().get(line.level.upper(), logging.ERROR)
+        extra = {"worker": self.worker_id, "shard": line.shard or "child", "error": line.error}
+        logging.getLogger(SHARDS).log(level, "%s", line.message, extra=extra)
+
+    @property
+    def _log(self) -> logging.LoggerAdapter[logging.Logger]:
+        return logging.LoggerAdapter(log, {"worker": self.worker_id})

@@ -10,22 +10,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from consumers.kcl.leases import create_leases, release
-from consumers.worker.launch import daemon_environment
+from consumers.kcl.leases import create_leases
+from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
-from consumers.worker.status_table import reporting
 from consumers.worker.supervisor import Worker
-from infra.aws.credentials import serve_credentials
 from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.runfile import HOME
 from infra.target import Target, find_target
+from infra.worker import worker_of
 
 
 @click.command()
@@ -39,31 +37,10 @@ def consume(aws: bool) -> None:
     target = find_target(aws=aws)
     _check_stream(target)
     with ExitStack() as stack:
-        credentials = None
-        if "worker" in target.roles:
-            credentials = stack.enter_context(
-                serve_credentials(lambda: target.assume_with_expiry("worker"))
-            )
+        stack.enter_context(logging_to(sys.stderr.buffer))
+        directory = stack.enter_context(_directory())
         worker = stack.enter_context(
-            Worker(
-                target.settings,
-                target.account,
-                directory=stack.enter_context(_directory()),
-                environment=daemon_environment(target.settings, credentials),
-                log=sys.stderr.buffer,
-                say=say,
-                release=partial(
-                    release, target.client("dynamodb", "worker"), target.settings.application
-                ),
-            )
-        )
-        stack.enter_context(
-            reporting(
-                target.client("dynamodb", "worker"),
-                target.settings.status_table,
-                worker.status,
-                say,
-            )
+            worker_of(target, directory=directory, output=sys.stderr.buffer)
         )
         server = stack.enter_context(_status_server(target, worker))
         say(

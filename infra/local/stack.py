@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
 from consumers.kcl.leases import create_leases, release
-from consumers.worker.launch import daemon_environment
+from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
-from consumers.worker.status_table import reporting
 from consumers.worker.supervisor import Worker
 from infra.aws.cloudformation import deploy, ensure_ttl
-from infra.aws.credentials import serve_credentials
 from infra.console import Stages, UserError
 from infra.emulator.process import Emulator, EmulatorError
 from infra.target import Target
+from infra.worker import supervised, worker_of
 from ingest.settings import Settings, SettingsError, load
 from ingest.tiers import LOCAL_TIERS
 from simulator.signals import UNITS
@@ -68,7 +65,6 @@ class LocalStack:
         self._stages = stages
         self._say = say
         self._exit = ExitStack()
-        self._stopping = threading.Event()
         self.target: Target
         self.worker: Worker
         self.status_url = ""
@@ -157,38 +153,17 @@ class LocalStack:
             release(dynamodb, settings.application)
 
     def _start_worker(self) -> None:
-        target = self.target
         log = self._exit.enter_context(self._open_log())
-        credentials = self._exit.enter_context(
-            serve_credentials(lambda: target.assume_with_expiry("worker"))
-        )
-        environment = daemon_environment(target.settings, credentials)
+        self._exit.enter_context(logging_to(log, self._say))
         self.worker = self._exit.enter_context(
-            Worker(
-                target.settings,
-                target.account,
+            worker_of(
+                self.target,
                 directory=self._options.directory,
-                environment=environment,
-                log=log,
-                say=self._say,
-                release=partial(
-                    release, target.client("dynamodb", "worker"), target.settings.application
-                ),
+                output=log,
+                report_s=REPORT_S,
             )
         )
-        keeper = threading.Thread(target=self.worker.run, args=(self._stopping, time.monotonic))
-        keeper.start()
-        self._exit.callback(keeper.join)
-        self._exit.callback(self._stopping.set)
-        self._exit.enter_context(
-            reporting(
-                target.client("dynamodb", "worker"),
-                target.settings.status_table,
-                self.worker.status,
-                self._say,
-                REPORT_S,
-            )
-        )
+        self._exit.enter_context(supervised(self.worker))
         server = self._serve_status()
         self.status_url = f"http://127.0.0.1:{server.port}"
 

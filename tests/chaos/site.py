@@ -15,24 +15,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from consumers.failpoints import VARIABLE, Point
-from consumers.kcl.leases import create_leases, release
+from consumers.kcl.leases import create_leases
 from consumers.kcl.position import position
-from consumers.worker.launch import daemon_environment
-from consumers.worker.supervisor import Worker
+from consumers.logs import logging_to
 from devices.batch import Outgoing
 from devices.identity import Identity
 from devices.mqtt.client import TelemetryClient
 from devices.provisioning.registry import Clients, create_fleet
 from infra.aws.cloudformation import deploy, ensure_ttl
-from infra.aws.credentials import serve_credentials
 from infra.emulator.process import Emulator
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
+from infra.worker import supervised, worker_of
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings
@@ -96,9 +95,7 @@ class Site:
         self.proxy = self._exit.enter_context(Proxy(self.emulator.endpoint_url))
         self.proxy.on_call = self._watch
         (self.folder / "failpoints").mkdir(exist_ok=True)
-        self._credentials = self._exit.enter_context(
-            serve_credentials(lambda: self.target.assume_with_expiry("worker"))
-        )
+        self._exit.enter_context(logging_to(on_message=self.said.append))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -167,11 +164,8 @@ class Site:
         return worker
 
     def environment(self) -> dict[str, str]:
-        """What a daemon is started with."""
-        return {
-            **daemon_environment(self.worker_settings, self._credentials),
-            VARIABLE: str(self.folder / "failpoints"),
-        }
+        """What a daemon gets beside what every daemon gets."""
+        return {VARIABLE: str(self.folder / "failpoints")}
 
     @property
     def worker_settings(self) -> Settings:
@@ -424,21 +418,14 @@ class RunningWorker:
     def __init__(self, site: Site, folder: Path) -> None:
         folder.mkdir(parents=True)
         self._exit = ExitStack()
-        self._stopping = threading.Event()
         log = self._exit.enter_context((folder / "worker.log").open("ab"))
         self.worker = self._exit.enter_context(
-            Worker(
-                site.worker_settings, site.target.account, directory=folder,
-                environment=site.environment(), log=log, say=site.said.append,
-                release=partial(
-                    release, site.target.client("dynamodb", "worker"), site.settings.application
-                ),
+            worker_of(
+                site.target, directory=folder, output=log, settings=site.worker_settings,
+                environment=site.environment(), report_s=1.0,
             )
         )  # fmt: skip
-        keeper = threading.Thread(target=self.worker.run, args=(self._stopping, time.monotonic))
-        keeper.start()
-        self._exit.callback(keeper.join)
-        self._exit.callback(self._stopping.set)
+        self._exit.enter_context(supervised(self.worker))
 
     @property
     def daemon(self) -> int:

@@ -200,8 +200,8 @@ LOST = EndpointConnectionError(endpoint_url="https://x")
 ONE = Acknowledgement("ack/penstock/a", b"{}")
 
 
-def publisher(broker: Broker, complaints: list[str], **more: Any) -> Publisher:
-    return Publisher(broker, complaints.append, sleep=lambda _: None, **more)
+def publisher(broker: Broker, dropped: list[str], **more: Any) -> Publisher:
+    return Publisher(broker, dropped.append, sleep=lambda _: None, **more)
 
 
 def test_an_acknowledgement_is_tried_again_and_then_dropped_and_counted() -> None:

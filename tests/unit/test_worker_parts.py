@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import random
 import subprocess
 import threading
@@ -20,8 +21,9 @@ from hypothesis import strategies as st
 from consumers.hot.runs import run_of_one
 from consumers.kcl import daemon
 from consumers.kcl.leases import lease_rows, release
+from consumers.logs import logging_to
 from consumers.shard.histogram import Histogram
-from consumers.shard.report import LogLine, ShardReport, ShardStats, parse
+from consumers.shard.report import LogHandler, LogLine, ShardReport, ShardStats, parse
 from consumers.worker.launch import child_command, daemon_environment
 from consumers.worker.prometheus import prometheus
 from consumers.worker.status import WorkerStatus
@@ -176,16 +178,18 @@ def test_a_child_reports_in_lines_that_its_worker_reads() -> None:
     child.count("malformed")
     child.durable([run_of_one("b", 0, 1_500, {})])
     child.committed("key")
-    child.tell(10.0)
-    child.tell(10.5)  # too soon
-    child.tell(10.6, force=True)
-    child.log("error", "something")
+    child.send_due(10.0)
+    child.send_due(10.5)  # too soon
+    child.send_due(10.6, force=True)
+    handler = LogHandler(lines.append)
+    handler.shard = "s-0"
+    handler.emit(logging.LogRecord("x", logging.ERROR, "", 0, "some%s", ("thing",), None))
     assert len(lines) == 3
     report = parse(lines[1].strip())
     assert isinstance(report, ShardReport)
     assert report.dispositions == {"ok": 1, "malformed": 1}
     assert (report.durable, report.first_durable_at, report.commits) == (1, 2_000, 1)
-    assert isinstance(parse(lines[2].strip()), LogLine)
+    assert parse(lines[2].strip()) == LogLine("error", "s-0", "something")
     for other in (b"", b"warning", b'{"penstock":"?"}', b'{"penstock":'):
         assert parse(other) is None
 
@@ -258,8 +262,7 @@ class FakeDaemon:
             "000000000000",
             directory=Path(),
             environment={},
-            log=io.BytesIO(),
-            say=self.said.append,
+            output=io.BytesIO(),
             release=self.released.append,
         )
         self.left = exits
@@ -282,7 +285,8 @@ class FakeDaemon:
 def test_a_daemon_that_leaves_is_started_again_after_its_leases_were_given_back() -> None:
     fake = FakeDaemon(exits=2)
     fake.worker.worker_id = "first"
-    fake.worker.run(fake.stopping, lambda: 0.0)
+    with logging_to(on_message=fake.said.append):
+        fake.worker.run(fake.stopping, lambda: 0.0)
     assert fake.released == ["first", "worker-0"]
     assert fake.started == ["worker-0", "worker-1"]
     assert fake.worker.status.restarts == 2

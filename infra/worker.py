@@ -1,0 +1,74 @@
+"""A worker of a deployment with all that belongs to it: its role's credentials, its daemon, its
+report in the status table. Used by ``consume``, by the local stack and by the fault suite."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from consumers.kcl.leases import release
+from consumers.worker.launch import daemon_environment
+from consumers.worker.status_table import REPORT_S, reporting
+from consumers.worker.supervisor import Worker
+from infra.aws.credentials import serve_credentials
+from infra.target import Target
+from ingest.settings import Settings
+
+ROLE = "worker"
+
+
+@contextmanager
+def worker_of(
+    target: Target,
+    *,
+    directory: Path,
+    output: IO[bytes],
+    settings: Settings | None = None,
+    environment: Mapping[str, str] | None = None,
+    report_s: float = REPORT_S,
+) -> Iterator[Worker]:
+    """Start a worker, and stop it in order when the context ends. Use it from the main thread.
+
+    ``directory`` holds the worker's files; it exists, and is the caller's to remove. The daemon's
+    own output goes to ``output``. ``settings`` are those of the target unless given: the fault
+    suite sends the daemon through a proxy. ``environment`` is added to the daemon's. The status
+    table gets a report every ``report_s`` seconds.
+    """
+    settings = settings or target.settings
+    with ExitStack() as stack:
+        credentials = None
+        if ROLE in target.roles:
+            credentials = stack.enter_context(
+                serve_credentials(lambda: target.assume_with_expiry(ROLE))
+            )
+        dynamodb = target.client("dynamodb", ROLE)
+        worker = stack.enter_context(
+            Worker(
+                settings,
+                target.account,
+                directory=directory,
+                environment={**daemon_environment(settings, credentials), **(environment or {})},
+                output=output,
+                release=partial(release, dynamodb, settings.application),
+            )
+        )
+        stack.enter_context(reporting(dynamodb, settings.status_table, worker.status, report_s))
+        yield worker
+
+
+@contextmanager
+def supervised(worker: Worker) -> Iterator[None]:
+    """Restart the worker's daemon when it dies, from a thread, while the context lasts."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stopping, time.monotonic))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
