@@ -1,13 +1,14 @@
-"""A record as a shard's worker took it: opened at once, read when it is folded, archived last.
+"""A record of the stream as a shard's process holds it, from its arrival until it is archived.
 
 The payload stays the bytes that it came as. A decoded message takes four times the memory, and
-by the time that its readings are folded it would have left the processor's caches; decoding it
-where it is used, once to fold and once to archive, is quicker than keeping it.
+has left the processor's caches by the time that it is needed again; so it is decoded twice, once to
+be folded and once to be archived, which is quicker than keeping it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,15 +17,19 @@ from consumers.kcl.position import Position, position
 from consumers.kcl.protocol import StreamRecord
 from ingest.record import Envelope, decode_record
 
+NOT_FOLDED: Final = -1
+"""``ShardRecord.readings`` of a record that waits to be folded."""
 
-class Taken(Struct, gc=False):
-    """One record of the stream.
 
-    ``payload`` is what the device sent, or the record's data where no rule wrote it.
-    ``readings`` and the dispositions are final when the record has been folded, see
-    :class:`consumers.shard.fold_queue.Intake`; no readings means that none can be read, and that
-    the archive has one row for the record, else one a reading. ``disposition`` is that of all rows,
-    unless ``dispositions`` has one for each. Times are ms.
+class ShardRecord(Struct, gc=False):
+    """One record. ``payload`` is what the device sent, or the record's data where no rule wrote it;
+    ``device`` is ``None`` then. Times are ms since the epoch.
+
+    The fold queue and the archive share the record. It is *final* when the fold queue has folded
+    it: from then on ``readings`` (how many its message has, 0 when it holds no message) is not
+    :data:`NOT_FOLDED` and nothing of the record changes any more. The archive encodes final records
+    only, and refuses others: one row a reading, or one row for a record without readings.
+    ``disposition`` is that of all rows unless ``dispositions`` has one for each.
     """
 
     device: str | None
@@ -35,7 +40,7 @@ class Taken(Struct, gc=False):
     payload: bytes
     disposition: Disposition = OK
     dispositions: Sequence[Disposition] | None = None
-    readings: int = 0
+    readings: int = NOT_FOLDED
 
     @property
     def position(self) -> Position:
@@ -43,11 +48,17 @@ class Taken(Struct, gc=False):
         return position(self.sequence_number, self.sub_sequence)
 
 
-def take(record: StreamRecord) -> Taken:
-    """Open a record, whatever it holds. Without a ``device`` it is none of the topic rule's."""
+class NotFinalError(Exception):
+    """A record reached the archive before it was folded: a defect of the worker. Its rows would be
+    archived with dispositions that are not decided yet."""
+
+
+def open_record(record: StreamRecord) -> ShardRecord:
+    """Read the envelope that the topic rule wrote. Never raises: a record that no rule wrote is
+    final at once, without a device."""
     envelope = decode_record(record.data)
     if isinstance(envelope, Envelope):
-        return Taken(
+        return ShardRecord(
             envelope.device_id,
             envelope.received_at,
             record.approximate_arrival_timestamp,
@@ -55,7 +66,7 @@ def take(record: StreamRecord) -> Taken:
             record.sub_sequence_number or 0,
             envelope.payload,
         )
-    return Taken(
+    return ShardRecord(
         None,
         0,
         record.approximate_arrival_timestamp,
@@ -63,4 +74,6 @@ def take(record: StreamRecord) -> Taken:
         record.sub_sequence_number or 0,
         record.data,
         envelope.reason,
+        None,
+        0,
     )

@@ -18,7 +18,7 @@ from consumers.archive.commit import GROUP_ROWS
 from consumers.archive.open_segment import OpenSegment
 from consumers.archive.parquet import SCHEMA, SegmentFile
 from consumers.kcl.protocol import parse
-from consumers.record import Taken, take
+from consumers.record import ShardRecord, open_record
 from ingest.message import Message, decode
 
 DEVICES = 500
@@ -30,14 +30,14 @@ def main(who: str, readings: int) -> dict[str, float]:
     segment = OpenSegment(lambda: SegmentFile(ours.SHARD), GROUP_ROWS)
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(traffic.lines(DEVICES, readings // DEVICES, 1)):
-        records = [take(record) for record in parse(one).records]
+        records = [open_record(record) for record in parse(one).records]
         for record in records:
             record.readings = 1
         started = time.process_time()
         if who == "ours":
             for record in records:
                 segment.append(record, len(record.payload), 0.0)
-            segment.spool()
+            segment.encode_rows()
         else:
             rows += [row for record in records for row in _rows(record)]
         spent += time.process_time() - started
@@ -50,7 +50,7 @@ def main(who: str, readings: int) -> dict[str, float]:
     return {"seconds": spent, "bytes": size / readings, "megabytes": highest - before}
 
 
-def _rows(record: Taken) -> Iterator[dict[str, Any]]:
+def _rows(record: ShardRecord) -> Iterator[dict[str, Any]]:
     message = decode(record.payload)
     assert isinstance(message, Message)
     for i, reading in enumerate(message.readings):

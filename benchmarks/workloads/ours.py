@@ -13,8 +13,8 @@ from consumers.hot.optimistic import Key, Outcome, Statement, Stored
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import parse
-from consumers.record import take
-from consumers.shard.fold_queue import Intake
+from consumers.record import open_record
+from consumers.shard.fold_queue import FoldQueue
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import ShardStats
 from ingest.tiers import DEFAULT_TIERS
@@ -82,13 +82,13 @@ def judge() -> LatenessPolicy:
 def fold(lines: Sequence[bytes], hot: HotStore | None = None) -> HotStore:
     """Protocol lines in, folded windows with their id sets out: parse, validate, lateness, fold."""
     hot = hot or hot_store()
-    intake = Intake(hot, judge(), stats())
+    queue = FoldQueue(hot, judge(), stats())
     for one in lines:
         for record in parse(one).records:
-            intake.add(take(record))
-        if intake.is_full:
-            intake.fold()
-    intake.fold()
+            queue.add(open_record(record))
+        if queue.is_full:
+            queue.fold()
+    queue.fold()
     return hot
 
 

@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from consumers import failpoints
 from consumers.archive import segment_key as segments
-from consumers.archive.open_segment import OpenSegment, Spool
+from consumers.archive.open_segment import OpenSegment, SegmentBuffer
 from consumers.aws.backoff import Backoff
 from consumers.kcl.position import Position
-from consumers.record import Taken
+from consumers.record import ShardRecord
 
 
 class Put(enum.Enum):
@@ -71,7 +71,7 @@ class Archive:
         store: ObjectStore,
         shard: str,
         limits: Limits,
-        new_spool: Callable[[], Spool],
+        new_buffer: Callable[[], SegmentBuffer],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         self._store = store
@@ -80,7 +80,7 @@ class Archive:
         self._backoff = backoff
         self._aligned = False
         self._in_committed = False
-        self.segment = OpenSegment(new_spool, limits.group_rows)
+        self.segment = OpenSegment(new_buffer, limits.group_rows)
         self.committed: Position | None = None
         self.objects = 0
         self.adopted = 0
@@ -90,17 +90,17 @@ class Archive:
         """Whether the open segment may take a record that arrived then; commit first if not."""
         return self.segment.takes(arrived_at)
 
-    def append(self, record: Taken, size: int, now: float) -> None:
-        """Take a record, later than those before it, unless the archive has it."""
+    def append(self, record: ShardRecord, size: int, now: float) -> None:
+        """Add a record, later than those before it. One that the archive has already is ignored."""
         if self._in_committed and self.committed is not None:
             if record.position <= self.committed:
                 return
             self._in_committed = False
         self.segment.append(record, size, now)
 
-    def spool(self) -> None:
-        """Let go of rows in memory, if they are many. All that were taken must be final."""
-        self.segment.spool()
+    def encode_rows(self) -> None:
+        """Encode the records in memory, if they are many. All that were appended must be final."""
+        self.segment.encode_rows()
 
     def is_due(self, now: float) -> bool:
         """Whether the open segment is full or old enough to be committed."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from consumers.disposition import OK
 from consumers.kcl.position import Position, position
-from consumers.record import Taken
+from consumers.record import NOT_FOLDED, NotFinalError, ShardRecord
 from ingest.message import Message, Reading, decode_raw
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")
@@ -59,8 +59,8 @@ _FORMAT: Final = {
 
 
 class SegmentFile:
-    """:class:`consumers.archive.open_segment.Spool` as Parquet (zstd, dictionaries where values
-    repeat) in an unnamed temporary file, which only this process can open."""
+    """A :class:`~consumers.archive.open_segment.SegmentBuffer` as Parquet (zstd, dictionaries where
+    values repeat) in an unnamed temporary file, which only this process can open."""
 
     def __init__(self, shard: str) -> None:
         self._shard = shard
@@ -70,20 +70,20 @@ class SegmentFile:
         self.first: Position | None = None
         self.last: Position | None = None
 
-    def add(self, records: Sequence[Taken]) -> None:
-        """See :class:`~consumers.archive.open_segment.Spool`; the records are one row group."""
+    def add(self, records: Sequence[ShardRecord]) -> None:
+        """As :class:`~consumers.archive.open_segment.SegmentBuffer`: one row group."""
         self._write(batch(records, self._shard))
         self.records += len(records)
         self.first = self.first or records[0].position
         self.last = records[-1].position
 
     def finish(self) -> BinaryIO:
-        """See :class:`~consumers.archive.open_segment.Spool`."""
+        """As :class:`~consumers.archive.open_segment.SegmentBuffer`."""
         self._writer.close()
         return self._file
 
     def after(self, last: Position) -> SegmentFile:
-        """See :class:`~consumers.archive.open_segment.Spool`."""
+        """As :class:`~consumers.archive.open_segment.SegmentBuffer`."""
         rest = SegmentFile(self._shard)
         with pq.ParquetFile(self.finish()) as file:
             for group in range(file.num_row_groups):
@@ -92,17 +92,17 @@ class SegmentFile:
         return rest
 
     def close(self) -> None:
-        """See :class:`~consumers.archive.open_segment.Spool`."""
+        """As :class:`~consumers.archive.open_segment.SegmentBuffer`."""
         self._writer.close()
         self._file.close()
 
     def _add_after(self, last: Position, table: Any) -> None:
         columns = (table["sequence_number"].to_pylist(), table["sub_sequence"].to_pylist())
-        places = [position(sequence, sub) for sequence, sub in zip(*columns, strict=True)]
-        kept = [at > last for at in places]
+        positions = [position(sequence, sub) for sequence, sub in zip(*columns, strict=True)]
+        kept = [at > last for at in positions]
         if any(kept):
             self._write(table.filter(pa.array(kept)).combine_chunks().to_batches()[0])
-            ours = [at for at in places if at > last]
+            ours = [at for at in positions if at > last]
             self.records += len(set(ours))
             self.first = self.first or ours[0]
             self.last = ours[-1]
@@ -112,7 +112,7 @@ class SegmentFile:
         self.rows += rows.num_rows
 
 
-def batch(records: Sequence[Taken], shard: str) -> Any:
+def batch(records: Sequence[ShardRecord], shard: str) -> Any:
     """The rows of records, as an Arrow record batch.
 
     What belongs to the record is one array of records, repeated by Arrow for each reading.
@@ -121,13 +121,13 @@ def batch(records: Sequence[Taken], shard: str) -> Any:
     readings = [reading for message in messages for reading in message.readings]
     counts = [len(message.readings) for message in messages]
     rows = len(readings)
-    places = None
+    record_of_row = None
     if rows > len(records):
-        places = pa.array([*chain.from_iterable(map(repeat, range(len(records)), counts))])
+        record_of_row = pa.array([*chain.from_iterable(map(repeat, range(len(records)), counts))])
 
     def of_records(values: Sequence[Any], kind: Any) -> Any:
         array = pa.array(values, kind)
-        return array if places is None else array.take(places)
+        return array if record_of_row is None else array.take(record_of_row)
 
     dispositions, raw = _dispositions(records, counts, rows)
     columns = {
@@ -154,10 +154,15 @@ _UNREADABLE: Final = Message(0, "", 0, [Reading(None, None)])  # type: ignore[ar
 """Stands for the message of a record that holds none: one row, without anything of a reading."""
 
 
-def _message(record: Taken) -> Message:
-    message = decode_raw(record.payload) if record.readings else _UNREADABLE
-    assert isinstance(message, Message), "a record that has readings holds a message"
-    return message
+def _message(record: ShardRecord) -> Message:
+    """:raises NotFinalError: when the record was not folded."""
+    if record.readings > 0:
+        message = decode_raw(record.payload)
+        assert isinstance(message, Message), "a record that has readings holds a message"
+        return message
+    if record.readings == NOT_FOLDED:
+        raise NotFinalError(f"record {record.sequence_number} was not folded")
+    return _UNREADABLE
 
 
 def _numbers(message: Message, count: int) -> Iterable[int | None]:
@@ -168,7 +173,9 @@ def _indices(message: Message, count: int) -> Iterable[int | None]:
     return (None,) if message is _UNREADABLE else range(count)
 
 
-def _dispositions(records: Sequence[Taken], counts: Sequence[int], rows: int) -> tuple[Any, Any]:
+def _dispositions(
+    records: Sequence[ShardRecord], counts: Sequence[int], rows: int
+) -> tuple[Any, Any]:
     """The columns ``disposition`` and ``raw``."""
     if all(record.disposition == OK and record.dispositions is None for record in records):
         return pa.repeat(OK, rows), pa.nulls(rows, pa.binary())

@@ -1,8 +1,8 @@
-"""The edge of durable acknowledgements: publishes them by the IoT data plane (HTTPS, QoS 1).
+"""Publishes durable acknowledgements through the IoT data plane (HTTPS, QoS 1).
 
-Threads do it, so a slow broker never holds up a shard. An acknowledgement that cannot be delivered
-within a few attempts, or finds no room among those that wait, is counted and dropped: its device
-sends the readings again after a while, and is acknowledged then.
+Background threads publish, so that a slow broker does not delay the shard. An acknowledgement that
+cannot be published within :data:`ATTEMPTS`, or that finds :data:`ROOM` others waiting, is counted
+and dropped: its device sends the readings again after a while, and is acknowledged then.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.shard.acknowledgements import Acknowledgement, Taken
+from consumers.shard.acknowledgements import Acknowledgement, UnacknowledgedIds
 
 THREADS: Final = 4
 ROOM: Final = 20_000
 """Acknowledgements that wait at most."""
 ATTEMPTS: Final = 3
-SETTLE_S: Final = 2.0
+DRAIN_S: Final = 2.0
 _IDLE_S: Final = 5.0
 _FINAL: Final = frozenset({"AccessDeniedException", "AccessDenied", "ForbiddenException",
                            "UnauthorizedException", "InvalidRequestException"})  # fmt: skip
@@ -58,18 +58,19 @@ class Publisher:
         self.published = self.dropped = 0
 
     def offer(self, messages: Sequence[Acknowledgement]) -> None:
-        """Publish these soon; what finds no room is dropped."""
+        """Queue messages to be published; those that find no room are dropped."""
         with self._lock:
-            taken = messages[: max(0, self._room - len(self._waiting))]
-            self.dropped += len(messages) - len(taken)
-            self._waiting.extend(taken)
+            fitting = messages[: max(0, self._room - len(self._waiting))]
+            self.dropped += len(messages) - len(fitting)
+            self._waiting.extend(fitting)
             for _ in range(min(len(self._waiting), THREADS - self._threads)):
                 self._threads += 1
                 threading.Thread(target=self._work, daemon=True).start()
             self._lock.notify_all()
 
-    def settle(self, seconds: float) -> bool:
-        """Wait for what was offered; ``False`` when some of it still waits."""
+    def drain(self, seconds: float) -> bool:
+        """Wait until all that was offered is published or dropped; ``False`` when some still
+        waits after ``seconds``."""
         with self._lock:
             return self._lock.wait_for(lambda: not self._waiting and not self._working, seconds)
 
@@ -110,21 +111,21 @@ class Publisher:
         return fault
 
 
-class Acknowledger:
-    """:class:`consumers.shard.processor.Acknowledger` of one shard."""
+class ShardAcknowledger:
+    """The :class:`consumers.shard.processor.Acknowledger` of one shard."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._taken = Taken()
-        self.add = self._taken.add
+        self._unacknowledged = UnacknowledgedIds()
+        self.add = self._unacknowledged.add
 
-    def durable(self) -> None:
-        """See :class:`consumers.shard.processor.Acknowledger`."""
-        self._publisher.offer(self._taken.all())
+    def on_durable(self) -> None:
+        """As :class:`consumers.shard.processor.Acknowledger`."""
+        self._publisher.offer(self._unacknowledged.pop_all())
 
-    def settle(self) -> None:
-        """See :class:`consumers.shard.processor.Acknowledger`."""
-        self._publisher.settle(SETTLE_S)
+    def drain(self) -> None:
+        """As :class:`consumers.shard.processor.Acknowledger`."""
+        self._publisher.drain(DRAIN_S)
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -1,10 +1,7 @@
-"""Durable acknowledgements: which readings of which devices are in both stores. Pure.
+"""The readings of a shard that are to be acknowledged to their devices. Pure.
 
-Imported only where acknowledgements are on. Every reading that has an identity counts, accepted or
-not: a late one is in the archive for good, so its device need not keep it.
-
-Ids are told as exact ranges and never as a highest number: of what did not arrive, or arrived in a
-shard that is behind, nothing is said.
+Imported only where acknowledgements are on. Every reading with an identity is acknowledged,
+whatever its disposition: a late one is in the archive, so its device need not keep it.
 """
 
 from __future__ import annotations
@@ -28,21 +25,21 @@ class Acknowledgement(NamedTuple):
     payload: bytes
 
 
-class Taken:
-    """Ids of one shard's readings that were taken and not acknowledged, by device."""
+class UnacknowledgedIds:
+    """Ids of one shard's readings that were read and are not acknowledged yet, by device."""
 
     def __init__(self) -> None:
         self._devices: dict[str, IdSet] = {}
 
     def add(self, device: str, boot: str, seq: int, readings: int) -> None:
-        """A message was taken: so many readings of a boot, from ``seq`` on."""
+        """A message was read: ``readings`` readings of a boot, from ``seq`` on."""
         ids = self._devices.get(device)
         if ids is None:
             ids = self._devices[device] = IdSet()
         ids.add(boot, seq, seq + readings)
 
-    def all(self) -> Sequence[Acknowledgement]:
-        """The messages that acknowledge everything taken, which is forgotten with that."""
+    def pop_all(self) -> Sequence[Acknowledgement]:
+        """The messages that acknowledge every id, which are forgotten with that."""
         devices, self._devices = self._devices, {}
         return [
             Acknowledgement(acknowledgement_topic(device), msgspec.json.encode({"boots": boots}))

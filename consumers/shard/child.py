@@ -145,9 +145,11 @@ def _opener(
         )
         acknowledger = None
         if clients.iot_data is not None:
-            from consumers.shard.acknowledgement_publisher import Acknowledger, Publisher
+            from consumers.shard.acknowledgement_publisher import Publisher, ShardAcknowledger
 
-            acknowledger = Acknowledger(Publisher(clients.iot_data, partial(log.warning, "%s")))
+            acknowledger = ShardAcknowledger(
+                Publisher(clients.iot_data, partial(log.warning, "%s"))
+            )
             stats.acknowledgements = lambda: acknowledger.counts
         processor = ShardProcessor(
             hot=hot,

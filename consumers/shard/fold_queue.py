@@ -1,11 +1,12 @@
-"""Records that were taken and wait to be folded: what turns readings into runs.
+"""The fold queue: records of a shard that wait to be folded, by device.
 
-A reading alone costs as much to fold as a hundred that follow each other, so a device's records
-are gathered for a moment, at most until the next flush or until :data:`FULL`, and their readings
-are folded as runs. Where anything about them is out of the ordinary (late, early or out of
-range, a window with little room, a fold that raises) they are folded again reading by reading,
-which decides each one's disposition; so the ordinary path needs no exactness of its own but to
-notice that it does not apply.
+To fold one reading costs as much as to fold a hundred that follow each other. So a device's records
+wait, at most until the next flush or until :data:`FULL` bytes wait, and their readings are folded
+as runs.
+
+That is the fast path. It changes nothing and falls back to the slow path, reading by reading, when
+any reading is late, early or out of range, when a window has little room, or when the fold raises.
+The slow path decides the disposition of each reading.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.runs import Run, Stretch, run_of_one, runs_of
 from consumers.hot.store import HotStore, Placed, has_room_for_all, has_room_for_one
 from consumers.hot.windows import MAX_MAGNITUDE
-from consumers.record import Taken
+from consumers.record import ShardRecord
 from consumers.shard.report import ShardStats
 from ingest.message import Message, decode_raw
 
@@ -31,26 +32,26 @@ FULL: Final = 8 << 20
 _RECORD_BYTES: Final = 300  # beside its payload
 
 
-class Intake:
-    """What one shard has taken and not folded yet."""
+class FoldQueue:
+    """The records of one shard that are not folded yet."""
 
     def __init__(
         self,
         hot: HotStore,
         lateness: LatenessPolicy,
         stats: ShardStats,
-        note: Callable[[str, str, int, int], None] | None = None,
+        on_message: Callable[[str, str, int, int], None] | None = None,
     ) -> None:
-        """``note`` hears of each message that was read: device, boot, ``seq``, readings."""
-        self._note = note
+        """``on_message`` is called with each decoded message: device, boot, ``seq``, readings."""
+        self._on_message = on_message
         self._hot = hot
         self._lateness = lateness
         self._stats = stats
-        self._waiting: dict[str, list[Taken]] = {}
+        self._waiting: dict[str, list[ShardRecord]] = {}
         self._bytes = 0
 
-    def add(self, record: Taken) -> None:
-        """Let a record wait. One that no rule wrote has its disposition already."""
+    def add(self, record: ShardRecord) -> None:
+        """Let a record wait. One without a device is final already and is only counted."""
         device = record.device
         if device is None:
             self._reject(record)
@@ -63,25 +64,25 @@ class Intake:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to fold, for the sake of memory."""
+        """Whether to fold now, because as much waits as may be held in memory."""
         return self._bytes >= FULL
 
     def fold(self) -> None:
-        """Fold all that waits. Afterwards all that was taken is final."""
+        """Fold every waiting record. Afterwards all records that were added are final."""
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         for device, records in waiting.items():
             messages = self._read(records)
-            if self._note is not None:
+            if self._on_message is not None:
                 for message in messages:
                     if message is not None:
-                        self._note(device, message.boot, message.seq, len(message.readings))
+                        self._on_message(device, message.boot, message.seq, len(message.readings))
             if messages and not self._folded_as_runs(device, records, messages):
                 for record, message in zip(records, messages, strict=True):
                     if message is not None:
                         self._fold_record(device, record, message)
 
-    def _read(self, records: Sequence[Taken]) -> Sequence[Message | None]:
-        """A device's messages; ``None`` for a record that holds none, which is final then."""
+    def _read(self, records: Sequence[ShardRecord]) -> Sequence[Message | None]:
+        """A device's messages; ``None`` for a record that holds none, which becomes final here."""
         messages: list[Message | None] = []
         append = messages.append
         for record in records:
@@ -91,16 +92,17 @@ class Intake:
                 append(message)
             else:
                 record.disposition = message.reason
+                record.readings = 0
                 self._reject(record)
                 append(None)
         return messages
 
-    def _reject(self, record: Taken) -> None:
+    def _reject(self, record: ShardRecord) -> None:
         self._stats.count(record.disposition)
         self._stats.reject(record.device, record.disposition, record.payload, record.arrived_at)
 
     def _folded_as_runs(
-        self, device: str, records: Sequence[Taken], messages: Sequence[Message | None]
+        self, device: str, records: Sequence[ShardRecord], messages: Sequence[Message | None]
     ) -> bool:
         """Fold a device's readings if all of them are acceptable, else change nothing."""
         try:
@@ -124,16 +126,16 @@ class Intake:
             if not has_room_for_all(placed):
                 return False
             self._hot.fold(device, placed, max(received))
-        except Exception:  # noqa: BLE001  # it will come again, with the record that it is of
+        except Exception:  # noqa: BLE001  # the slow path meets it again, with its record
             return False
         self._stats.count(OK, sum([run.end - run.seq for run in runs]))
         return True
 
-    def _fold_record(self, device: str, record: Taken, message: Message) -> None:
-        """Fold a record's acceptable readings, and say what becomes of each.
+    def _fold_record(self, device: str, record: ShardRecord, message: Message) -> None:
+        """Fold a record's acceptable readings, and decide the disposition of each.
 
-        An exception that nobody foresaw is narrowed to its record: one poison message must
-        not stop a fleet. The stores are not touched here, so it can only be the data.
+        An unexpected exception is confined to its record, so that one poison message does not stop
+        a fleet. No store is called here, so only the data can have caused it.
         """
         received_at = record.received_at
         try:
@@ -161,7 +163,7 @@ class Intake:
 
 
 def _stretches(messages: Sequence[Message | None]) -> Sequence[Stretch]:
-    """A device's readings, put together where one message goes on where the last one ended."""
+    """A device's readings, joined where a message continues the sequence of the one before."""
     stretches: list[Stretch] = []
     boot, end = "", -1
     ts: list[int] = []

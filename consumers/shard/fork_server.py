@@ -30,7 +30,7 @@ from typing import Final
 from consumers.archive.parquet import SegmentFile
 from consumers.aws import clients
 from consumers.config import from_environment
-from consumers.record import Taken
+from consumers.record import ShardRecord
 from consumers.shard import child
 from consumers.shard.fork_client import SOCKET
 
@@ -158,7 +158,7 @@ def main(directory: str) -> None:
 def _rehearse_archive() -> None:
     """Encode one row, because Arrow initialises itself at the first; it starts no thread."""
     file = SegmentFile("")
-    file.add([Taken(None, 0, 0, "0", 0, b"", "malformed")])
+    file.add([ShardRecord(None, 0, 0, "0", 0, b"", "malformed", None, 0)])
     file.close()
 
 

@@ -1,4 +1,4 @@
-"""One shard's work: take, fold, archive, and the order in which things become durable.
+"""One shard's work: receive, fold, archive, and the order in which records become durable.
 
 The commit order, which is the whole guarantee (invariant K):
 
@@ -8,8 +8,8 @@ The commit order, which is the whole guarantee (invariant K):
 
 What was committed may then be acknowledged to its devices; see :class:`Acknowledger`.
 
-A crash anywhere repeats from the last checkpoint. Step 1 repeated finds the ids in the items,
-step 2 repeated finds the object, step 3 repeated moves nothing.
+After a crash the work repeats from the last checkpoint. Repeated, step 1 finds the ids in the
+items, step 2 finds the object, and step 3 moves nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
-from consumers.record import take
-from consumers.shard.fold_queue import Intake
+from consumers.record import open_record
+from consumers.shard.fold_queue import FoldQueue
 from consumers.shard.report import ShardStats
 
 SLICE: Final = 500
-"""Records worked on between two looks at the clock."""
+"""Records that are processed between two readings of the clock."""
 
 
 class Checkpointer(Protocol):
@@ -38,26 +38,26 @@ class Checkpointer(Protocol):
         """Move the shard's checkpoint; ``None`` is the end of a closed shard.
 
         ``False`` when the lease is lost: another worker has the shard and nothing more is
-        ours to do. Raises for every other refusal.
+        ours to do. Raises for any other refusal.
         """
 
 
 class Acknowledger(Protocol):
-    """Tells devices which of their readings are in both stores for good. Neither call raises, and
-    none of them waits for a broker but :meth:`settle`."""
+    """Tells devices which of their readings are durable in both stores. No call raises, and only
+    :meth:`drain` waits for a broker."""
 
     def add(self, device: str, boot: str, seq: int, readings: int) -> None:
-        """A message was read: so many readings of a boot, from ``seq`` on."""
+        """A message was read: ``readings`` readings of a boot, from ``seq`` on."""
 
-    def durable(self) -> None:
-        """All that was added is durable in the hot store and in the archive."""
+    def on_durable(self) -> None:
+        """Every id added so far is durable in the hot store and in the archive."""
 
-    def settle(self) -> None:
-        """The process may end after this: wait a moment for what is being told."""
+    def drain(self) -> None:
+        """The process may end after this: wait a moment for pending acknowledgements."""
 
 
 class ShardProcessor:
-    """Processes one shard while its lease is ours."""
+    """Processes one shard while this worker holds its lease."""
 
     def __init__(
         self,
@@ -76,20 +76,22 @@ class ShardProcessor:
         self._checkpointer = checkpointer
         self._stats = stats
         self._clock = clock
-        self._intake = Intake(hot, lateness, stats, acknowledger.add if acknowledger else None)
+        self._fold_queue = FoldQueue(
+            hot, lateness, stats, acknowledger.add if acknowledger else None
+        )
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self.lease_lost = False
 
     def process(self, records: Sequence[StreamRecord]) -> None:
-        """Take a batch, empty ones included: an idle shard flushes and commits too.
+        """Process a batch. It may be empty: an idle shard flushes and commits too.
 
         :raises StoreError, GaveUpError: when a store refuses for good; the process must end.
         """
         for start in range(0, max(len(records), 1), SLICE):
             now = self._clock()
             for record in records[start : start + SLICE]:
-                self._take(record, now)
+                self._receive(record, now)
             if self.lease_lost:
                 return
             now = self._clock()
@@ -98,44 +100,44 @@ class ShardProcessor:
             elif self._hot.is_due(now):
                 self._fold()
                 self._hot.flush_due(now)
-            elif self._intake.is_full:
+            elif self._fold_queue.is_full:
                 self._fold()
 
     def _fold(self) -> None:
-        """Fold what waits; then its rows are final, and need not stay in memory."""
-        self._intake.fold()
-        self._archive.spool()
+        """Fold every waiting record, and encode the rows, which are final then."""
+        self._fold_queue.fold()
+        self._archive.encode_rows()
 
     def commit(self) -> None:
-        """Make everything taken so far durable, in the order above."""
+        """Make every record received so far durable, in the order above."""
         if self.lease_lost:
             return
-        self._intake.fold()
+        self._fold_queue.fold()
         self._hot.flush_all()
         failpoints.hit("hot_flushed")
         reached = self._archive.commit()
         self._checkpoint(reached)
         if self._acknowledger is not None and not self.lease_lost:
-            self._acknowledger.durable()
+            self._acknowledger.on_durable()
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)
 
     def shut_down(self) -> None:
-        """The worker is asked to leave: commit, while the lease is ours."""
+        """The worker shall stop: commit while the lease is held."""
         self.commit()
         if self._acknowledger is not None:
-            self._acknowledger.settle()
+            self._acknowledger.drain()
 
     def end_shard(self) -> None:
-        """The shard is closed and read to its end: commit, and say so to the KCL."""
+        """The shard is closed and read to its end: commit, and checkpoint its end."""
         self.shut_down()
         failpoints.hit("shard_ended")
         if not self.lease_lost:
             self.lease_lost = not self._checkpointer.checkpoint(None)
 
     def _checkpoint(self, reached: Position | None) -> None:
-        """Follow the archive, but never past what the KCL has handed over: another worker's
-        segment can reach further."""
+        """Checkpoint where the archive reaches, unless that is past what this process has
+        received: another worker's segment can reach further."""
         if reached is None or self._newest is None:
             return
         position = min(reached, self._newest.position)
@@ -147,12 +149,12 @@ class ShardProcessor:
             else:
                 self.lease_lost = True
 
-    def _take(self, record: StreamRecord, now: float) -> None:
+    def _receive(self, record: StreamRecord, now: float) -> None:
         if not self._archive.takes(record.approximate_arrival_timestamp):
             self.commit()
         if self.lease_lost:
             return
-        taken = take(record)
-        self._intake.add(taken)
-        self._archive.append(taken, len(record.data), now)
+        opened = open_record(record)
+        self._fold_queue.add(opened)
+        self._archive.append(opened, len(record.data), now)
         self._newest = record

@@ -20,7 +20,7 @@ from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import ShardStats
 from ingest.record import encode_record
 from ingest.tiers import Tier
-from tests.harness.spool import MemorySpool
+from tests.harness.segment_buffer import MemoryBuffer
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 TIERS = (Tier("10s", 1.0, 3600), Tier("1m", 3.0, 86400))
@@ -127,7 +127,7 @@ def open_worker(
     )
     return ShardProcessor(
         hot=fold_wrapper(hot),
-        archive=Archive(s3, shard.name, limits, MemorySpool, backoff),
+        archive=Archive(s3, shard.name, limits, MemoryBuffer, backoff),
         lateness=lateness,
         checkpointer=Lease(shard),
         stats=stats,

@@ -13,12 +13,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.shard.acknowledgement_publisher import ATTEMPTS, Acknowledger, Publisher
-from consumers.shard.acknowledgements import Acknowledgement, Taken, cut
+from consumers.shard.acknowledgement_publisher import ATTEMPTS, Publisher, ShardAcknowledger
+from consumers.shard.acknowledgements import Acknowledgement, UnacknowledgedIds, cut
 from consumers.shard.processor import ShardProcessor
 from devices.acknowledgements import parse
+from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, Shard, open_worker, payload
-from tests.harness.spool import decode_rows
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 BOOTS = st.sampled_from(["boot-one", "boot-two", "boot-three"])
@@ -38,19 +38,19 @@ def ids_of(payloads: Sequence[bytes]) -> set[tuple[str, int]]:
 
 @given(SPANS)
 def test_a_device_reads_what_was_taken_and_nothing_else(spans: Any) -> None:
-    taken = Taken()
+    taken = UnacknowledgedIds()
     for boot, seq, readings in spans:
         taken.add("pump-1", boot, seq, readings)
-    messages = taken.all()
+    messages = taken.pop_all()
     assert {message.topic for message in messages} <= {"ack/penstock/pump-1"}
     expected = {(boot, seq + i) for boot, seq, readings in spans for i in range(readings)}
     assert ids_of([message.payload for message in messages]) == expected
-    assert taken.all() == []
+    assert taken.pop_all() == []
 
 
 @given(SPANS, st.integers(60, 200))
 def test_ranges_are_cut_into_messages_that_fit_and_none_is_lost(spans: Any, limit: int) -> None:
-    taken = Taken()
+    taken = UnacknowledgedIds()
     for boot, seq, readings in spans:
         taken.add("pump-1", boot, seq, readings)
     dump = taken._devices["pump-1"].dump() if spans else {}
@@ -86,17 +86,17 @@ class Told:
 
     def __init__(self, dynamo: MemoryDynamo, s3: MemoryS3) -> None:
         self.stores = dynamo, s3
-        self.taken = Taken()
+        self.taken = UnacknowledgedIds()
         self.add = self.taken.add
         self.ids: set[tuple[str, int]] = set()
 
-    def durable(self) -> None:
-        said = ids_of([message.payload for message in self.taken.all()])
+    def on_durable(self) -> None:
+        said = ids_of([message.payload for message in self.taken.pop_all()])
         assert said <= archived(self.stores[1])
         assert {i for i in said if i in accepted(self.stores[1])} <= hot(self.stores[0])
         self.ids |= said
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Nothing waits here."""
 
 
@@ -127,7 +127,7 @@ def hot(dynamo: MemoryDynamo) -> set[tuple[str, int]]:
 def worker(shard: Shard, dynamo: MemoryDynamo, s3: MemoryS3, told: Told) -> ShardProcessor:
     made = open_worker(shard, dynamo, s3, lambda: 0.0)
     made._acknowledger = told
-    made._intake._note = told.add
+    made._fold_queue._on_message = told.add
     return made
 
 
@@ -153,9 +153,9 @@ def test_every_reading_is_acknowledged_once_it_is_in_both_stores_and_never_befor
     first.process(shard.records[:cut_at])
     if data.draw(st.booleans()):
         first.commit()
-    told.taken = Taken()  # the process is killed: what it had not told is forgotten
+    told.taken = UnacknowledgedIds()  # the process is killed: what it had not told is forgotten
     second = worker(shard, dynamo, s3, told)
-    told.add = second._intake._note = told.taken.add
+    told.add = second._fold_queue._on_message = told.taken.add
     second.process(shard.records[shard.start() :])
     second.shut_down()
     sent = {(boot, seq + i) for boot, seq, _, n in messages for i in range(n)}
@@ -209,9 +209,9 @@ def test_an_acknowledgement_is_tried_again_and_then_dropped_and_counted() -> Non
     broker = Broker(LOST, LOST, *[LOST] * ATTEMPTS)
     ours = publisher(broker, complaints)
     ours.offer([ONE])
-    assert ours.settle(10)
+    assert ours.drain(10)
     ours.offer([ONE])
-    assert ours.settle(10)
+    assert ours.drain(10)
     assert (ours.published, ours.dropped, broker.calls) == (1, 1, 2 * ATTEMPTS)
     assert len(complaints) == 1
 
@@ -222,7 +222,7 @@ def test_a_refusal_for_good_is_not_tried_again_and_said_once() -> None:
     ours = publisher(broker, complaints)
     for _ in range(5):
         ours.offer([ONE])
-        assert ours.settle(10)
+        assert ours.drain(10)
     assert (ours.dropped, broker.calls, len(complaints)) == (5, 5, 1)
 
 
@@ -231,19 +231,19 @@ def test_a_broker_that_hangs_holds_nobody_up_and_what_finds_no_room_is_dropped()
     broker.gate.clear()
     ours = publisher(broker, [], room=10)
     ours.offer([ONE] * 30)
-    assert not ours.settle(0)
+    assert not ours.drain(0)
     broker.gate.set()
-    assert ours.settle(10)
+    assert ours.drain(10)
     assert ours.published + ours.dropped == 30
     assert 10 <= ours.published <= 14
 
 
 def test_a_shard_s_counts_are_its_publisher_s() -> None:
     broker = Broker()
-    ours = Acknowledger(publisher(broker, []))
+    ours = ShardAcknowledger(publisher(broker, []))
     ours.add("pump-1", "boot-one", 0, 5)
-    ours.durable()
-    ours.settle()
+    ours.on_durable()
+    ours.drain()
     assert (broker.published, ours.counts) == (["ack/penstock/pump-1"], (1, 0))
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from consumers.archive.commit import Archive, Limits
-from consumers.record import Taken
+from consumers.record import ShardRecord
 from ingest.message import Message, Reading, encode
+from tests.harness.segment_buffer import MemoryBuffer, decode_rows
 from tests.harness.shard import NOW, backoff
-from tests.harness.spool import MemorySpool, decode_rows
 from tests.harness.stores import MemoryS3
 
 WORKERS = 3
@@ -32,7 +32,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.checkpoint = 0
 
     def _open(self) -> Archive:
-        return Archive(self.s3, "shard", Limits(1000, 1 << 20, 5.0, 3), MemorySpool, backoff)
+        return Archive(self.s3, "shard", Limits(1000, 1 << 20, 5.0, 3), MemoryBuffer, backoff)
 
     @rule(worker=st.integers(0, WORKERS - 1), count=st.integers(1, 6))
     def read(self, worker: int, count: int) -> None:
@@ -42,9 +42,9 @@ class ArchiveMachine(RuleBasedStateMachine):
             if not archive.takes(arrived):
                 archive.commit()
             payload = encode(Message(1, "boot-one", number, [Reading(1, {"level": 1.0})]))
-            record = Taken("d", 1, arrived, str(100 + number), 0, payload, readings=1)
+            record = ShardRecord("d", 1, arrived, str(100 + number), 0, payload, readings=1)
             archive.append(record, 1, 0.0)
-            archive.spool()
+            archive.encode_rows()
         self.at[worker] += count
 
     @rule(

@@ -27,8 +27,8 @@ from consumers.shard.processor import ShardProcessor
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
 from tests.harness import stores
+from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, TIERS, Shard, open_worker, payload
-from tests.harness.spool import decode_rows
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 DEVICES = ("dev-a", "dev-b", "dev-c")
@@ -326,7 +326,7 @@ def _mutant_take_an_unanswered_key_for_a_missing_item(monkeypatch: pytest.Monkey
 def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(self: Any) -> None:
         if not self.lease_lost:
-            self._intake.fold()
+            self._fold_queue.fold()
             self._checkpoint(self._archive.commit())
 
     monkeypatch.setattr(ShardProcessor, "commit", commit)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from devices.batch import Batcher, BatchLimits
 from ingest.message import Content
+from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, Shard, open_worker
-from tests.harness.spool import decode_rows
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 

@@ -10,10 +10,10 @@ import pytest
 from consumers.archive.commit import Archive, Limits, Put
 from consumers.archive.parquet import SCHEMA, SegmentFile
 from consumers.kcl.protocol import StreamRecord
-from consumers.record import Taken, take
+from consumers.record import NotFinalError, ShardRecord, open_record
 from ingest.record import encode_record
+from tests.harness.segment_buffer import Row, decode_rows, rows_of
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload
-from tests.harness.spool import Row, decode_rows, rows_of
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
 
@@ -54,15 +54,15 @@ def _plain(column: Any) -> list[Any]:
     )
 
 
-def settled(count: int) -> list[Taken]:
+def settled(count: int) -> list[ShardRecord]:
     """Records as they are after their fold."""
     shard = Shard()
     shard.records = records(count)
-    given: list[Taken] = []
+    given: list[ShardRecord] = []
     worker = open_worker(shard, MemoryDynamo(), MemoryS3(), lambda: 0.0)
     worker._archive.append = lambda record, size, now: given.append(record)  # type: ignore[method-assign]
     worker.process(shard.records)
-    worker._intake.fold()
+    worker._fold_queue.fold()
     return given
 
 
@@ -105,6 +105,16 @@ class FileS3(MemoryS3):
         return put
 
 
+def test_a_record_that_was_not_folded_is_refused_by_the_archive() -> None:
+    """Its dispositions are not decided yet."""
+    record = open_record(records(1)[0])
+    file = SegmentFile("shard-0")
+    with pytest.raises(NotFinalError, match="was not folded"):
+        file.add([record])
+    assert file.rows == 0
+    file.close()
+
+
 def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
     given = settled(60)
     s3 = FileS3()
@@ -113,7 +123,7 @@ def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
     for number, record in enumerate(given):
         for archive, every in ((one, 7), (two, 11)):
             archive.append(record, 10, 0.0)
-            archive.spool()
+            archive.encode_rows()
             if number % every == every - 1:
                 archive.commit()
     one.commit()
@@ -123,8 +133,12 @@ def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
 
 def test_taking_never_raises_and_keeps_what_was_sent() -> None:
     good = StreamRecord(encode_record(b"{}", "dev-1", NOW), "5", "", None, NOW)
-    assert (take(good).device, take(good).payload, take(good).sub_sequence) == ("dev-1", b"{}", 0)
-    foreign = take(StreamRecord(b"\xff", "6"))
+    assert (
+        open_record(good).device,
+        open_record(good).payload,
+        open_record(good).sub_sequence,
+    ) == ("dev-1", b"{}", 0)
+    foreign = open_record(StreamRecord(b"\xff", "6"))
     assert (foreign.device, foreign.payload, foreign.disposition) == (None, b"\xff", "malformed")
 
 

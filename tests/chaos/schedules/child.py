@@ -30,8 +30,7 @@ from consumers.aws.clients import Clients
 from consumers.hot import store as hot
 from consumers.hot.runs import Run
 from consumers.hot.windows import Window
-from consumers.shard import child
-from consumers.shard import fold_queue as intake
+from consumers.shard import child, fold_queue
 from tests.chaos.schedules.services import Call, Failure
 
 POISON: Final = "poison"
@@ -161,7 +160,7 @@ def _poison_the_fold() -> None:
 
 def _little_memory() -> None:
     """Limits that a shard meets in days, met in a schedule."""
-    intake.FULL = 3000  # type: ignore[misc]
+    fold_queue.FULL = 3000  # type: ignore[misc]
     hot.PENDING_READINGS = 11  # type: ignore[misc]
     hot.OPEN_WINDOWS = 9  # type: ignore[misc]
 

@@ -1,4 +1,4 @@
-"""The ordinary path of the intake decides and folds exactly as reading by reading."""
+"""The ordinary path of the fold queue decides and folds exactly as reading by reading."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.hot.lateness import LatenessPolicy
-from consumers.record import Taken
-from consumers.shard.fold_queue import Intake
+from consumers.record import ShardRecord
+from consumers.shard.fold_queue import FoldQueue
 from consumers.shard.report import ShardStats
 from tests.harness.shard import NOW, TIERS, payload
 from tests.harness.stores import MemoryDynamo
@@ -45,7 +45,7 @@ def traffic(draw: st.DrawFn) -> list[tuple[str, bytes]]:
 
 
 class Shard:
-    """An intake over a hot store of its own; ``one_by_one`` refuses the ordinary path."""
+    """A fold queue over a hot store of its own; ``one_by_one`` refuses the ordinary path."""
 
     def __init__(self, *, one_by_one: bool) -> None:
         from consumers.hot.store import HotStore
@@ -60,18 +60,18 @@ class Shard:
             now_ms=lambda: NOW,
             durable=lambda _: None,
         )
-        self.intake = Intake(self.hot, LatenessPolicy(TIERS, 600), self.stats)
+        self.queue = FoldQueue(self.hot, LatenessPolicy(TIERS, 600), self.stats)
         if one_by_one:
-            self.intake._folded_as_runs = lambda *_: False  # type: ignore[method-assign]
+            self.queue._folded_as_runs = lambda *_: False  # type: ignore[method-assign]
 
     def fold(self, messages: list[tuple[str, bytes]], every: int) -> list[Any]:
         taken = []
         for number, (device, data) in enumerate(messages):
-            taken.append(Taken(device, NOW, NOW, str(number), 0, data))
-            self.intake.add(taken[-1])
+            taken.append(ShardRecord(device, NOW, NOW, str(number), 0, data))
+            self.queue.add(taken[-1])
             if number % every == every - 1:
-                self.intake.fold()
-        self.intake.fold()
+                self.queue.fold()
+        self.queue.fold()
         return [record.dispositions or [record.disposition] * (record.readings or 1)
                 for record in taken]  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from consumers.disposition import OK
 from consumers.kcl.position import Position, position
-from consumers.record import Taken
+from consumers.record import ShardRecord
 from ingest.message import Message, decode
 
 
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     raw: bytes | None
 
 
-def rows_of(record: Taken) -> Iterator[Row]:
+def rows_of(record: ShardRecord) -> Iterator[Row]:
     """What the archive must hold of a record."""
     received_at = None if record.device is None else record.received_at
     about = (received_at, record.arrived_at, record.sequence_number, record.sub_sequence)
@@ -39,7 +39,7 @@ def rows_of(record: Taken) -> Iterator[Row]:
         yield Row(record.device, None, None, None, None, *about, None, record.disposition,
                   record.payload)  # fmt: skip
         return
-    assert record.readings == len(message.readings)
+    assert record.readings == len(message.readings), "the record was not folded"
     for index, reading in enumerate(message.readings):
         disposition = record.dispositions[index] if record.dispositions else OK
         raw = None if disposition == OK else record.payload
@@ -47,21 +47,21 @@ def rows_of(record: Taken) -> Iterator[Row]:
                   *about, index, disposition, raw)  # fmt: skip
 
 
-class MemorySpool:
-    """:class:`consumers.archive.open_segment.Spool`."""
+class MemoryBuffer:
+    """:class:`consumers.archive.open_segment.SegmentBuffer`."""
 
     def __init__(self, rows: Sequence[Row] = ()) -> None:
         self.held: list[Row] = list(rows)
 
-    def add(self, records: Sequence[Taken]) -> None:
+    def add(self, records: Sequence[ShardRecord]) -> None:
         assert records
         self.held += [row for record in records for row in rows_of(record)]
 
     def finish(self) -> BinaryIO:
         return io.BytesIO(pickle.dumps([tuple(row) for row in self.held]))
 
-    def after(self, last: Position) -> MemorySpool:
-        rest = MemorySpool([row for row in self.held if _place(row) > last])
+    def after(self, last: Position) -> MemoryBuffer:
+        rest = MemoryBuffer([row for row in self.held if _place(row) > last])
         assert rest.held
         return rest
 
@@ -90,5 +90,5 @@ def _place(row: Row) -> Position:
 
 
 def decode_rows(body: bytes) -> list[Row]:
-    """The rows of an object that was made from a :class:`MemorySpool`."""
+    """The rows of an object that was made from a :class:`MemoryBuffer`."""
     return [Row(*values) for values in pickle.loads(body)]
