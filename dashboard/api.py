@@ -24,15 +24,15 @@ from dashboard.feed import Feed
 from dashboard.fleet import Snapshot, Wanted
 from dashboard.openapi import document
 from dashboard.queries import BadRequestError
+from ingest.message import METRIC_NAME
 from ingest.tiers import Tier
+from ingest.topic import is_device_id
 
 STATIC: Final = Path(__file__).with_name("static")
 BEAT_S: Final = 10.0
 MAX_WATCHED: Final = 200
 MAX_STREAMS: Final = 200
 MAX_SPAN_WINDOWS: Final = 20_000
-_DEVICE: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}")
-_METRIC: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SECURITY: Final = {
     b"content-security-policy": b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     b"form-action 'none'",
@@ -109,8 +109,8 @@ class Api:
         """One metric as a flat array of points, as Grafana's JSON data sources read it."""
         name, tier, start, end = self._span(request)
         metric = request.query_params.get("metric", "")
-        if not _METRIC.fullmatch(metric):
-            raise BadRequestError(f"metric: a name as {_METRIC.pattern}, not {metric!r:.60}")
+        if not METRIC_NAME.fullmatch(metric):
+            raise BadRequestError(f"metric: a name as {METRIC_NAME.pattern}, not {metric!r:.60}")
         await self._row(request)
         found = await self._all_windows(name, tier, start, end)
         return JSONResponse(
@@ -171,7 +171,7 @@ class Api:
         """Server-sent events: ``summary`` and ``devices``, only what changed; a comment as a
         heartbeat."""
         watched = [one for one in request.query_params.get("watch", "").split(",") if one]
-        if len(watched) > MAX_WATCHED or not all(map(_DEVICE.fullmatch, watched)):
+        if len(watched) > MAX_WATCHED or not all(map(is_device_id, watched)):
             raise BadRequestError(f"watch: up to {MAX_WATCHED} device ids, with commas between")
         if self._streams >= MAX_STREAMS:
             raise HTTPException(503, "too many live streams are open: try again later")
@@ -341,7 +341,7 @@ def _wanted(request: Request) -> Wanted:
 
 def _device(request: Request) -> str:
     name = str(request.path_params["device"])
-    if not _DEVICE.fullmatch(name):
+    if not is_device_id(name):
         raise BadRequestError("device: 1 to 128 of letters, digits, ':', '_' and '-'")
     return name
 

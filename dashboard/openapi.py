@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboard.fleet import MAX_LIMIT, SORTS
 from dashboard.queries import MAX_PAGE
+from ingest.topic import DEVICE_ID
 
 _NUMBER = {"type": "number"}
 _INTEGER = {"type": "integer"}
@@ -106,7 +107,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
             "name": "device",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9:_-]{1,128}$"},
+            "schema": {"type": "string", "pattern": f"^{DEVICE_ID.pattern}$"},
         }
     ]
     page = [

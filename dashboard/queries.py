@@ -12,11 +12,18 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from dashboard import items
-from ingest.roster import BUCKETS, bucket_of
+from ingest import worker_report
+from ingest.hot_tables import (
+    Query,
+    device_key,
+    is_expired,
+    read_device,
+    read_window,
+    roster_queries,
+    windows_query,
+)
 from ingest.tiers import Tier
 
 MAX_PAGE: Final = 1_500
@@ -42,20 +49,14 @@ class BadRequestError(Exception):
 
 def roster(client: Client, table: str, pool: Executor) -> list[dict[str, Any]]:
     """Every device, sixteen buckets at a time, ordered by name."""
-    found = pool.map(lambda bucket: list(_bucket(client, table, bucket)), range(BUCKETS))
+    found = pool.map(lambda query: list(_pages(client, query)), roster_queries(table))
     return sorted((one for part in found for one in part), key=lambda one: str(one["device"]))
 
 
-def _bucket(client: Client, table: str, bucket: int) -> Iterator[dict[str, Any]]:
-    request: dict[str, Any] = {
-        "TableName": table,
-        "KeyConditionExpression": "#b = :b",
-        "ExpressionAttributeNames": {"#b": "bucket"},
-        "ExpressionAttributeValues": {":b": {"S": f"{bucket:02d}"}},
-    }
+def _pages(client: Client, request: Query) -> Iterator[dict[str, Any]]:
     while True:
         answer = client.query(**request)
-        yield from map(items.device, answer["Items"])
+        yield from map(read_device, answer["Items"])
         if "LastEvaluatedKey" not in answer:
             return
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -63,9 +64,8 @@ def _bucket(client: Client, table: str, bucket: int) -> Iterator[dict[str, Any]]
 
 def device(client: Client, table: str, name: str) -> dict[str, Any] | None:
     """One device, or ``None``."""
-    key = {"bucket": {"S": bucket_of(name)}, "device": {"S": name}}
-    item = client.get_item(TableName=table, Key=key).get("Item")
-    return None if item is None else items.device(item)
+    item = client.get_item(TableName=table, Key=device_key(name)).get("Item")
+    return None if item is None else read_device(item)
 
 
 def windows(
@@ -83,23 +83,19 @@ def windows(
     """A device's windows of a tier that begin in ``[start_ms, end_ms]``, oldest first, and a
     cursor when there are more. Expired ones that DynamoDB still has are left out.
 
-    :raises BadRequestError: when the cursor is not one of ours.
+    :raises BadRequestError: when the cursor is not one of ours, or a time is none.
     """
-    request: dict[str, Any] = {
-        "TableName": table,
-        "KeyConditionExpression": "device = :d AND #w BETWEEN :a AND :b",
-        "ExpressionAttributeNames": {"#w": "window"},
-        "ExpressionAttributeValues": {
-            ":d": {"S": name},
-            ":a": {"S": f"{tier.name}#{iso(start_ms)}"},
-            ":b": {"S": f"{tier.name}#{iso(end_ms)}"},
-        },
-        "Limit": min(limit, MAX_PAGE),
-    }
+    try:
+        request = windows_query(table, name, tier.name, start_ms, end_ms)
+    except (ValueError, OverflowError, OSError):
+        raise BadRequestError(
+            f"{start_ms} to {end_ms} are no times in ms since 1970 that a calendar knows"
+        ) from None
+    request["Limit"] = min(limit, MAX_PAGE)
     if cursor is not None:
         request["ExclusiveStartKey"] = {"device": {"S": name}, "window": {"S": _decode(cursor)}}
     answer = client.query(**request)
-    found = [items.window(item) for item in answer["Items"] if int(item["expires_at"]["N"]) > now_s]
+    found = [read_window(item) for item in answer["Items"] if not is_expired(item, now_s)]
     last = answer.get("LastEvaluatedKey")
     return found, _encode(last["window"]["S"]) if last else None
 
@@ -107,18 +103,7 @@ def windows(
 def workers(client: Client, table: str) -> list[dict[str, Any]]:
     """What every worker last said of itself. There are few."""
     found = client.scan(TableName=table)["Items"]
-    return sorted((items.worker(item) for item in found), key=lambda one: str(one["worker"]))
-
-
-def iso(ms: int) -> str:
-    """A time as it is in a window's key.
-
-    :raises BadRequestError: when the calendar does not know it.
-    """
-    try:
-        return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-    except (ValueError, OverflowError, OSError):
-        raise BadRequestError(f"{ms} is no time in ms since 1970 that a calendar knows") from None
+    return sorted(map(worker_report.read, found), key=lambda one: str(one["worker"]))
 
 
 def _encode(key: str) -> str:

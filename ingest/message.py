@@ -31,7 +31,7 @@ MAX_READINGS: Final = 1000
 MAX_METRICS: Final = 64
 MAX_INTEGER: Final = 2**53 - 1
 
-_METRIC_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+METRIC_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _BOOT: Final = re.compile(r"[0-9a-zA-Z-]{8,36}", re.ASCII)
 
 Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
@@ -148,7 +148,7 @@ def schema() -> dict[str, object]:
     definitions = document["$defs"]
     message, reading = definitions["Message"]["properties"], definitions["Reading"]["properties"]
     message["boot"]["pattern"] = f"^{_BOOT.pattern}$"
-    reading["metrics"]["propertyNames"] = {"pattern": f"^{_METRIC_NAME.pattern}$"}
+    reading["metrics"]["propertyNames"] = {"pattern": f"^{METRIC_NAME.pattern}$"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Penstock telemetry, payload v1",
@@ -198,8 +198,8 @@ def _name_fault(readings: list[Reading]) -> str | None:
     """The first name that breaks the pattern; names that do not are remembered."""
     for reading in readings:
         for name in reading.metrics:
-            if not _METRIC_NAME.fullmatch(name):
-                return f"metric name {name[:80]!r} does not match {_METRIC_NAME.pattern}"
+            if not METRIC_NAME.fullmatch(name):
+                return f"metric name {name[:80]!r} does not match {METRIC_NAME.pattern}"
         if len(_known_names) < _KNOWN_LIMIT:
             _known_names.update(reading.metrics)
     return None

@@ -22,16 +22,16 @@ payload can overwrite the identity beside it or be mistaken for a KPL aggregate.
 PARTITION_KEY: Final = "${topic(3)}"
 """One device, one shard: its readings arrive in order while the shard lives."""
 
-_DEVICE_ID: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
+DEVICE_ID: Final = re.compile(r"[A-Za-z0-9:_-]{1,128}", re.ASCII)
 _TELEMETRY: Final = re.compile(
-    rf"(?:\$aws/rules/[a-zA-Z0-9_]+/)?{TOPIC_ROOT}/(?P<device>{_DEVICE_ID.pattern})/telemetry",
+    rf"(?:\$aws/rules/[a-zA-Z0-9_]+/)?{TOPIC_ROOT}/(?P<device>{DEVICE_ID.pattern})/telemetry",
     re.ASCII,
 )
 
 
 def is_device_id(text: str) -> bool:
     """Whether this is an IoT thing name that can be a device id."""
-    return _DEVICE_ID.fullmatch(text) is not None
+    return DEVICE_ID.fullmatch(text) is not None
 
 
 def check_device_id(text: str) -> str:

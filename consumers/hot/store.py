@@ -15,7 +15,8 @@ from consumers.hot.device_state import DeviceState
 from consumers.hot.items import DeviceCodec, WindowCodec
 from consumers.hot.optimistic import OptimisticWriter, Store
 from consumers.hot.runs import Run, Span
-from consumers.hot.windows import MAX_WEIGHT, Window, has_room, window_name
+from consumers.hot.windows import MAX_WEIGHT, Window, has_room
+from ingest.hot_tables import window_name
 from ingest.tiers import Tier
 
 PENDING_READINGS: Final = 100_000
@@ -56,7 +57,7 @@ class TierWindows:
         if name is None:
             if len(self._names) >= _NAMES_KEPT:
                 self._names.clear()
-            name = self._names[start] = window_name(self.tier, start)
+            name = self._names[start] = window_name(self.tier.name, start)
         return name
 
     def is_due(self, now: float) -> bool:

@@ -8,7 +8,6 @@ same ``ts`` the greater value counts as the later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from consumers.hot.metric import Metric
@@ -23,8 +22,6 @@ sums of squares; a reading beyond it is archived as ``out_of_range``."""
 MAX_WEIGHT: Final = 150_000
 """Bytes of ids and metrics at which a window takes no reading that would make it grow: an item
 may have 400 KB, and a conflict can add what another worker folded. See :func:`has_room`."""
-
-_EPOCH_TEXT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Window:
@@ -109,9 +106,3 @@ def has_room(window: Window, run: Run) -> bool:
 def window_start(tier: Tier, ts: int) -> int:
     """Start (ms) of the tier's window that an event time belongs to; windows align to UTC."""
     return ts - ts % tier.size_ms
-
-
-def window_name(tier: Tier, start: int) -> str:
-    """The range key: ``1m#2026-11-23T07:45:00Z``."""
-    moment = datetime.fromtimestamp(start / 1000, UTC)
-    return f"{tier.name}#{moment.strftime(_EPOCH_TEXT)}"

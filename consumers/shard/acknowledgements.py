@@ -6,16 +6,12 @@ whatever its disposition: a late one is in the archive, so its device need not k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import msgspec
-
+from ingest.acknowledgement import messages
 from ingest.id_ranges import IdSet
 from ingest.topic import acknowledgement_topic
-
-MESSAGE_BYTES: Final = 100_000
-"""Of ranges in one message; IoT Core takes 128 KiB."""
 
 
 class Acknowledgement(NamedTuple):
@@ -42,37 +38,7 @@ class UnacknowledgedIds:
         """The messages that acknowledge every id, which are forgotten with that."""
         devices, self._devices = self._devices, {}
         return [
-            Acknowledgement(acknowledgement_topic(device), msgspec.json.encode({"boots": boots}))
+            Acknowledgement(acknowledgement_topic(device), payload)
             for device, ids in devices.items()
-            for boots in cut(ids.dump())
+            for payload in messages(ids.dump())
         ]
-
-
-def cut(boots: Mapping[str, str], limit: int = MESSAGE_BYTES) -> Iterator[dict[str, str]]:
-    """The same ranges in as few mappings as hold ``limit`` characters of them each."""
-    made: dict[str, str] = {}
-    room = limit
-    for boot, text in boots.items():
-        for part in _parts(text, limit - len(boot) - _QUOTES):
-            weight = len(boot) + len(part) + _QUOTES
-            if made and (boot in made or weight > room):
-                yield made
-                made, room = {}, limit
-            made[boot] = part
-            room -= weight
-    if made:
-        yield made
-
-
-_QUOTES: Final = 6
-
-
-def _parts(text: str, limit: int) -> Iterator[str]:
-    """The text in parts of whole ranges, each of ``limit`` characters at most."""
-    while len(text) > limit:
-        end = text.rfind(",", 0, limit + 1)
-        if end < 0:
-            break
-        yield text[:end]
-        text = text[end + 1 :]
-    yield text

@@ -6,7 +6,6 @@ It may be late or missing; nothing that decides anything reads it.
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import threading
@@ -19,13 +18,11 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.worker.status import WorkerStatus
+from ingest import worker_report
 
 log: Final = logging.getLogger(__name__)
 
 REPORT_S: Final = 5.0
-LIFE_S: Final = 3600
-"""How long after a worker's last word its item may be deleted."""
-
 _RATES: Final = {"messages_per_s": "records", "readings_per_s": "durable"}
 
 
@@ -41,16 +38,6 @@ def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[s
     return {
         name: round(max(0, now[count] - before[count]) / seconds, 1)
         for name, count in _RATES.items()
-    }
-
-
-def item(worker: str, report: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    """The item that holds a report."""
-    return {
-        "worker": {"S": worker},
-        "updated_at": {"N": str(now_ms)},
-        "expires_at": {"N": str(now_ms // 1000 + LIFE_S)},
-        "report": {"S": json.dumps(report)},
     }
 
 
@@ -76,7 +63,8 @@ def reporting(
             before, at = now, time.monotonic()
             try:
                 client.put_item(
-                    TableName=table, Item=item(worker, report, time.time_ns() // 1_000_000)
+                    TableName=table,
+                    Item=worker_report.write(worker, report, time.time_ns() // 1_000_000),
                 )
                 failing = False
             except (BotoCoreError, ClientError) as error:

@@ -16,7 +16,7 @@ from devices.identity import Facts, Identity, IdentityError
 from devices.keys import new_key, request_for
 from devices.provisioning.claim import Place
 from devices.provisioning.mqtt import save_claim
-from ingest.roster import bucket_of
+from ingest.hot_tables import device_key
 from ingest.settings import Settings
 from ingest.topic import check_device_id
 
@@ -167,7 +167,7 @@ def _enter_roster(
     device's state at this moment reads it again."""
     dynamodb.update_item(
         TableName=settings.devices_table,
-        Key={"bucket": {"S": bucket_of(name)}, "device": {"S": name}},
+        Key=device_key(name),
         UpdateExpression="SET #g = :g, #t = :t, claim = :c ADD ver :one",
         ExpressionAttributeNames={"#g": "group", "#t": "type"},
         ExpressionAttributeValues={

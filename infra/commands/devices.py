@@ -13,7 +13,7 @@ from infra.commands.items import plain
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
-from ingest.roster import BUCKETS
+from ingest.hot_tables import roster_queries
 
 
 @click.command()
@@ -34,13 +34,8 @@ def devices(as_json: bool, aws: bool) -> None:
 def read_devices(target: Target) -> Iterator[dict[str, Any]]:
     """Every device of the roster."""
     pages = target.client("dynamodb", "dashboard").get_paginator("query")
-    for bucket in range(BUCKETS):
-        for page in pages.paginate(
-            TableName=target.settings.devices_table,
-            KeyConditionExpression="#b = :b",
-            ExpressionAttributeNames={"#b": "bucket"},
-            ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
-        ):
+    for query in roster_queries(target.settings.devices_table):
+        for page in pages.paginate(**query):
             yield from (plain(item) for item in page["Items"])
 
 

@@ -12,6 +12,7 @@ from infra.commands.items import plain
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
+from ingest.hot_tables import is_expired, newest_windows_query
 from ingest.topic import check_device_id
 
 
@@ -45,17 +46,10 @@ def windows(device: str, tier: str, last: int, as_json: bool, aws: bool) -> None
 
 def read_windows(target: Target, device: str, tier: str, last: int) -> list[dict[str, Any]]:
     """A device's newest windows of a tier, newest first, expired ones left out."""
-    answer = target.client("dynamodb", "dashboard").query(
-        TableName=target.settings.windows_table,
-        KeyConditionExpression="device = :d AND begins_with(#w, :t)",
-        ExpressionAttributeNames={"#w": "window"},
-        ExpressionAttributeValues={":d": {"S": device}, ":t": {"S": f"{tier}#"}},
-        ScanIndexForward=False,
-        Limit=last,
-    )
+    query = newest_windows_query(target.settings.windows_table, device, tier, last)
+    answer = target.client("dynamodb", "dashboard").query(**query)
     now = time.time()
-    items = [plain(item) for item in answer["Items"]]
-    return [item for item in items if item["expires_at"] > now]
+    return [plain(item) for item in answer["Items"] if not is_expired(item, now)]
 
 
 def _windows_table(device: str, items: list[dict[str, Any]]) -> Table:

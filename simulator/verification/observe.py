@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ingest.roster import BUCKETS
+from ingest.hot_tables import roster_queries
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,14 +130,8 @@ def _windows_of(dynamodb: DynamoDBClient, table: str, devices: Iterable[str]) ->
 
 
 def _roster(dynamodb: DynamoDBClient, table: str) -> Iterator[Any]:
-    for bucket in range(BUCKETS):
-        for page in dynamodb.get_paginator("query").paginate(
-            TableName=table,
-            KeyConditionExpression="#b = :b",
-            ExpressionAttributeNames={"#b": "bucket"},
-            ExpressionAttributeValues={":b": {"S": f"{bucket:02d}"}},
-            ConsistentRead=True,
-        ):
+    for query in roster_queries(table):
+        for page in dynamodb.get_paginator("query").paginate(**query, ConsistentRead=True):
             yield from page["Items"]
 
 

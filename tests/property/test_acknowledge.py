@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.shard.acknowledgement_publisher import ATTEMPTS, Publisher, ShardAcknowledger
-from consumers.shard.acknowledgements import Acknowledgement, UnacknowledgedIds, cut
+from consumers.shard.acknowledgements import Acknowledgement, UnacknowledgedIds
 from consumers.shard.processor import ShardProcessor
-from devices.acknowledgements import parse
+from ingest.acknowledgement import cut, parse
 from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, Shard, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3

@@ -17,9 +17,9 @@ from consumers.hot.windows import (
     MAX_WEIGHT,
     Window,
     has_room,
-    window_name,
     window_start,
 )
+from ingest.hot_tables import window_name
 from ingest.message import Reading
 from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
 
@@ -192,7 +192,7 @@ def test_every_event_time_is_in_exactly_one_window_of_a_tier(ts: int, tier: Tier
 
 def test_window_names_sort_by_time() -> None:
     tier = Tier("1m", 1, 60)
-    assert window_name(tier, 1_795_419_900_000) == "1m#2026-11-23T07:45:00Z"
+    assert window_name(tier.name, 1_795_419_900_000) == "1m#2026-11-23T07:45:00Z"
 
 
 @pytest.mark.parametrize("name", ["7m", "0s", "1w", "90s", "25h", "m", ""])

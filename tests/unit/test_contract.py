@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.hot_tables import bucket_of
 from ingest.message import Rejection
 from ingest.record import Envelope, decode_record, encode_record
-from ingest.roster import bucket_of
 from ingest.settings import Settings, SettingsError, load
-from ingest.topic import basic_ingest_topic, is_device_id, rule_name, telemetry_topic
+from ingest.topic import DEVICE_ID, basic_ingest_topic, is_device_id, rule_name, telemetry_topic
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**53 - 1))
@@ -101,3 +101,8 @@ def test_a_wrong_setting_is_named_in_one_sentence(folder: Path, text: str, sente
 def test_tiers_are_sorted_from_fine_to_coarse(folder: Path) -> None:
     settings = Settings(tiers=tuple(reversed(Settings().tiers)))
     assert [tier.name for tier in settings.tiers] == ["1m", "1h"]
+
+
+def test_the_provisioning_hook_accepts_the_same_device_names() -> None:
+    template = (Path(__file__).parents[2] / "infra/templates/pipeline.yaml").read_text()
+    assert f're.fullmatch("{DEVICE_ID.pattern}", name)' in template
