@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, limit, result
-from consumers.shard.histogram import Histogram
 from consumers.worker.supervisor import Worker
 from infra.console import Stages
 from infra.local.stack import LocalOptions, LocalStack
 from infra.simulation.drive import drive as drive_load
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
+from ingest.histogram import Histogram
 from simulator.load.fleet import Load
 
 DEVICES: Final = 50

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from consumers.hot.runs import Run
-from consumers.shard.histogram import Histogram
+from ingest.histogram import Histogram
 
 REPORT_S: Final = 1.0
 MARK: Final = b'{"penstock":'
@@ -39,7 +39,7 @@ class Reject(Struct):
 
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
     """One child's counts. ``latency`` is reading ``ts`` to first durable write, in the buckets
-    of :class:`~consumers.shard.histogram.Histogram`; times are ms since the
+    of :class:`~ingest.histogram.Histogram`; times are ms since the
     epoch. ``acknowledgements`` were published to devices."""
 
     shard: str

@@ -1,41 +1,90 @@
-"""The worker's status as Prometheus text. A pure function of the board's snapshot."""
+"""The worker's status as Prometheus metrics, in base units: seconds, counts since the start.
+
+Imported by the worker's supervisor alone; a shard's child does not load ``prometheus_client``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from ingest.histogram import Histogram
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+LATENCY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+_COUNTERS: Final = {
+    "records": "Stream records processed; one processed again after a crash counts again.",
+    "conflicts": "Items that another writer had changed, and that were read and written again.",
+    "throttled": "Statements that DynamoDB throttled, and that were sent again.",
+    "restarts": "Starts of the KCL daemon after it had ended.",
+    "acknowledgements": "Messages published that tell devices which readings are durable.",
+    "acknowledgements_dropped": "Acknowledgements that could not be published.",
+}
 
 
-def prometheus(snapshot: Mapping[str, Any]) -> str:
-    """The metrics page (text format 0.0.4)."""
-    return "\n".join(_lines(snapshot)) + "\n"
+def exposition(snapshot: Mapping[str, Any], latency: Histogram) -> bytes:
+    """The metrics page (text format 0.0.4) for a snapshot of
+    :class:`consumers.worker.status.WorkerStatus` and its latency (ms)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(snapshot, latency))
+    return generate_latest(registry)
 
 
-def _lines(snapshot: Mapping[str, Any]) -> Iterator[str]:
-    yield from _metric("records_total", "counter", "Stream records processed.")
-    yield f"penstock_records_total {snapshot['records']}"
-    yield from _metric("readings_total", "counter", "Readings and rejected records.")
-    for name, count in sorted(snapshot["dispositions"].items()):
-        yield f'penstock_readings_total{{disposition="{name}"}} {count}'
-    for name in ("conflicts", "throttled", "restarts"):
-        yield from _metric(f"{name}_total", "counter", f"{name.capitalize()} so far.")
-        yield f"penstock_{name}_total {snapshot[name]}"
-    for name in ("acknowledgements", "acknowledgements_dropped"):
-        yield from _metric(
-            f"{name}_total", "counter", "Messages that tell devices what is durable."
+class _Snapshot(Collector):
+    def __init__(self, snapshot: Mapping[str, Any], latency: Histogram) -> None:
+        self._snapshot = snapshot
+        self._latency = latency
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._snapshot
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"penstock_{name}", text, value=snapshot[name])
+        readings = CounterMetricFamily(
+            "penstock_readings",
+            "Readings, and records without any, by what became of them.",
+            labels=["disposition"],
         )
-        yield f"penstock_{name}_total {snapshot[name]}"
-    yield from _metric("latency_ms", "gauge", "Reading ts to first durable write.")
-    for name, value in snapshot["latency_ms"].items():
-        if value is not None:
-            yield f'penstock_latency_ms{{quantile="0.{name[1:]}"}} {value}'
-    for field, text in (("behind_ms", "Behind the tip of the shard."), ("commits", "Commits.")):
-        yield from _metric(f"shard_{field}", "gauge", text)
-        for shard in snapshot["shards"]:
-            if shard[field] is not None:
-                yield f'penstock_shard_{field}{{shard="{shard["shard"]}"}} {shard[field]}'
+        for disposition, count in sorted(snapshot["dispositions"].items()):
+            readings.add_metric([disposition], count)
+        yield readings
+        yield _latency(self._latency)
+        yield from _shards(snapshot["shards"])
 
 
-def _metric(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP penstock_{name} {text}"
-    yield f"# TYPE penstock_{name} {kind}"
+def _latency(latency: Histogram) -> Metric:
+    buckets = [(str(end), latency.at_most(end * 1000)) for end in LATENCY_BUCKETS_S]
+    family = HistogramMetricFamily(
+        "penstock_latency_seconds", "From a reading's event time to its first durable write."
+    )
+    family.add_metric(
+        [], [*buckets, ("+Inf", latency.total)], sum_value=latency.approximate_sum() / 1000
+    )
+    return family
+
+
+def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    lag = GaugeMetricFamily(
+        "penstock_shard_lag_seconds",
+        "How far the shard is behind the tip of its stream.",
+        labels=["shard"],
+    )
+    commits = CounterMetricFamily(
+        "penstock_shard_commits", "Segments committed, with their checkpoint.", labels=["shard"]
+    )
+    for shard in shards:
+        if shard["behind_ms"] is not None:
+            lag.add_metric([shard["shard"]], shard["behind_ms"] / 1000)
+        commits.add_metric([shard["shard"]], shard["commits"])
+    yield lag
+    yield commits

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from consumers.shard.histogram import Histogram
 from consumers.shard.report import LogLine, ShardReport
+from ingest.histogram import Histogram
 
 _LOGS_KEPT: Final = 50
 _REJECTS_KEPT: Final = 20

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from consumers.worker.prometheus import prometheus
+import orjson
+
+from consumers.worker.prometheus import CONTENT_TYPE, exposition
 from consumers.worker.status import WorkerStatus
 
 
@@ -33,19 +34,18 @@ class StatusServer:
 
 
 def _handler(status: WorkerStatus) -> type[BaseHTTPRequestHandler]:
-    def page(path: str) -> tuple[str, str] | None:
+    def page(path: str) -> tuple[str, bytes] | None:
         if path == "/status":
-            return "application/json", json.dumps(status.snapshot())
+            return "application/json", orjson.dumps(status.snapshot())
         if path == "/metrics":
-            return "text/plain; version=0.0.4", prometheus(status.snapshot())
-        return ("text/plain", "ok\n") if path == "/healthz" else None
+            return CONTENT_TYPE, exposition(status.snapshot(), status.latency())
+        return ("text/plain", b"ok\n") if path == "/healthz" else None
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = page(self.path)
             self.send_response(200 if found else 404)
-            kind, text = found or ("text/plain", "try /status, /metrics or /healthz\n")
-            body = text.encode()
+            kind, body = found or ("text/plain", b"try /status, /metrics or /healthz\n")
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

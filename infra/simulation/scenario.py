@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consumers.shard.histogram import Histogram as WorkerHistogram
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.simulation.drain import await_archived
@@ -19,7 +18,7 @@ from infra.simulation.provision_fleet import provision_fleet
 from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
-from simulator.histogram import Histogram
+from ingest.histogram import Histogram
 from simulator.load.director import Director, FleetError, FleetRun, Stage
 from simulator.load.stream_link import StreamTarget
 from simulator.scenario import Scenario
@@ -203,7 +202,7 @@ def _worker_facts(status: WorkerStatus | None) -> Callable[[], Mapping[str, Any]
         counts = status.latency().counts
         fresh = {b: n - seen.get(b, 0) for b, n in counts.items() if n > seen.get(b, 0)}
         seen.update(counts)
-        newest = WorkerHistogram(fresh)
+        newest = Histogram(fresh)
         lags = [shard.get("behind_ms") or 0 for shard in snapshot["shards"]]
         return {
             "durable": snapshot["durable"],

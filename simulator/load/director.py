@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from simulator.histogram import Histogram
+from ingest.histogram import Histogram
 from simulator.load.fleet_process import Job, Status
 from simulator.load.stream_link import StreamTarget
 from simulator.scenario import Event, Fleet, Scenario, plan
@@ -65,7 +65,7 @@ class FleetRun:
         """The process is gone: what it counted stays."""
         for name in ("connections", "taken", "refused", "sent", "acked", "cpu_s"):
             setattr(self.over, name, self.total(name))
-        self.acks.merge(self.status.acks)
+        self.acks.add_counts(self.status.acks)
         self.over.rss_kb = max(self.over.rss_kb, self.status.rss_kb)
         waiting, dropped = self.status.waiting, self.status.dropped
         self.status = Status(waiting=waiting, dropped=dropped)
@@ -73,7 +73,7 @@ class FleetRun:
     def latency(self) -> Histogram:
         """From the hand-over of a message to its acknowledgement."""
         merged = Histogram(self.acks.counts)
-        merged.merge(self.status.acks)
+        merged.add_counts(self.status.acks)
         return merged
 
 
@@ -246,7 +246,7 @@ class Director:
         runs = self.fleets.values()
         merged = Histogram()
         for run in runs:
-            merged.merge(run.latency().counts)
+            merged.add_counts(run.latency().counts)
         seen, self._acks_seen = self._acks_seen, merged.counts
         fresh = Histogram({b: n - seen.get(b, 0) for b, n in merged.counts.items()})
         self.samples.append(

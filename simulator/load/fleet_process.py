@@ -25,7 +25,7 @@ from devices.batch import BatchLimits
 from devices.identity import Facts, Identity
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool, SpoolFullError, SpoolLimits
-from simulator.histogram import Histogram
+from ingest.histogram import Histogram
 from simulator.load.faulty_device import ChaoticClient, Misbehaviour, Recorder
 from simulator.load.replay import Replay
 from simulator.load.stream_link import StreamClient, StreamSink, StreamTarget

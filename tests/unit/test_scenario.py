@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from infra.simulation.scenario import fleet_names, spool_counts
+from ingest.histogram import Histogram
 from simulator import scenario
-from simulator.histogram import Histogram
 from simulator.load.director import FleetRun
 from simulator.load.fleet_process import Status
 from simulator.load.replay import Replay

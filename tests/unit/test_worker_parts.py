@@ -17,17 +17,18 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.hot.runs import run_of_one
 from consumers.kcl import daemon
 from consumers.kcl.leases import lease_rows, release
 from consumers.logs import logging_to
-from consumers.shard.histogram import Histogram
 from consumers.shard.report import LogHandler, LogLine, ShardReport, ShardStats, parse
 from consumers.worker.launch import child_command, daemon_environment
-from consumers.worker.prometheus import prometheus
+from consumers.worker.prometheus import exposition
 from consumers.worker.status import WorkerStatus
 from consumers.worker.status_server import StatusServer
+from ingest.histogram import Histogram
 from ingest.settings import Settings
 
 
@@ -216,11 +217,15 @@ def test_a_shard_s_counts_are_those_of_all_its_children_the_newest_of_each() -> 
 
 
 def test_the_metrics_page_is_prometheus_text() -> None:
-    page = prometheus(board().snapshot())
+    page = exposition(board().snapshot(), board().latency()).decode()
     assert 'penstock_readings_total{disposition="ok"} 11' in page
-    assert 'penstock_shard_behind_ms{shard="s-0"} 70' in page
+    assert 'penstock_shard_lag_seconds{shard="s-0"} 0.07' in page
+    assert 'penstock_latency_seconds_bucket{le="+Inf"} 5' in page
     for line in page.splitlines():
         assert line.startswith(("# HELP penstock_", "# TYPE penstock_", "penstock_"))
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    assert families["penstock_records"].type == "counter"
+    assert families["penstock_latency_seconds"].type == "histogram"
 
 
 def test_status_is_served_on_loopback_and_unknown_pages_are_not_found() -> None:
