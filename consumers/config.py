@@ -31,7 +31,7 @@ class ChildConfig(Struct, frozen=True):
     tiers: tuple[Tier, ...]
     latest_flush_s: float
     clock_ahead_s: int
-    segment_records: int
+    segment_readings: int
     segment_bytes: int
     segment_age_s: float
     acknowledge: bool = False
@@ -48,7 +48,7 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         tiers=settings.tiers,
         latest_flush_s=settings.latest_flush_s,
         clock_ahead_s=settings.clock_ahead_s,
-        segment_records=settings.segment_records,
+        segment_readings=settings.segment_readings,
         segment_bytes=settings.segment_bytes,
         segment_age_s=settings.segment_age_s,
         acknowledge=settings.acknowledge,

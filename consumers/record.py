@@ -48,11 +48,6 @@ class ShardRecord(Struct, gc=False):
         return position(self.sequence_number, self.sub_sequence)
 
 
-class NotFinalError(Exception):
-    """A record reached the archive before it was folded: a defect of the worker. Its rows would be
-    archived with dispositions that are not decided yet."""
-
-
 def open_record(record: StreamRecord) -> ShardRecord:
     """Read the envelope that the topic rule wrote. Never raises: a record that no rule wrote is
     final at once, without a device."""

@@ -7,10 +7,13 @@ once, by the command line; a worker's children get their part as plain values.
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +26,11 @@ from ingest.topic import rule_name
 
 SETTINGS_FILE: Final = "penstock.toml"
 TOPIC_PORT: Final = 8883
+
+RENAMED: Final = {"segment_records": "segment_readings", "cbor": "kinesis_cbor"}
+"""Old name to new name. The old one still works, with a warning; the new one wins over it."""
+
+log: Final = logging.getLogger(__name__)
 
 
 class SettingsError(Exception):
@@ -56,7 +64,7 @@ class Settings(BaseSettings):
     clock_ahead_s: Annotated[int, Field(gt=0)] = 600
     """A reading whose clock is further ahead of the rule's is archived and not folded."""
 
-    segment_records: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    segment_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     segment_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
     segment_age_s: Annotated[float, Field(gt=0)] = 60.0
     """A segment of the archive closes at this many readings, bytes of payload, or age."""
@@ -78,7 +86,7 @@ class Settings(BaseSettings):
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
-    cbor: bool = True
+    kinesis_cbor: bool = True
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
     prelease: bool = False
     """Create the KCL's lease rows ahead of it, which spares a new application half a minute."""
@@ -166,8 +174,38 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls, toml_file=SETTINGS_FILE),
+            _RenamedEnvironment(settings_cls),
+            _RenamingToml(settings_cls, toml_file=SETTINGS_FILE),
         )
+
+
+class _RenamedEnvironment(PydanticBaseSettingsSource):
+    """Environment variables that carry the old name of a setting."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {}
+        for old, new in RENAMED.items():
+            variable = f"PENSTOCK_{old.upper()}"
+            if variable in os.environ:
+                log.warning("%s is now called PENSTOCK_%s: rename it", variable, new.upper())
+                found[new] = os.environ[variable]
+        return found
+
+
+class _RenamingToml(TomlConfigSettingsSource):
+    """``penstock.toml``, in which a setting may have its old name."""
+
+    def __call__(self) -> dict[str, Any]:
+        values = dict(super().__call__())
+        for old in RENAMED.keys() & values.keys():
+            new = RENAMED[old]
+            log.warning("%s: %s is now called %s: rename it", SETTINGS_FILE, old, new)
+            values.setdefault(new, values[old])
+            del values[old]
+        return values
 
 
 def load(**overrides: Any) -> Settings:

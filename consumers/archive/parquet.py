@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consumers.disposition import OK
+from consumers.exceptions import NotFinalError
 from consumers.kcl.position import Position, position
-from consumers.record import NOT_FOLDED, NotFinalError, ShardRecord
+from consumers.record import NOT_FOLDED, ShardRecord
 from ingest.message import Message, Reading, decode_raw
 
 _TIME: Final = pa.timestamp("ms", tz="UTC")

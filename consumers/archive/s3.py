@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.archive.commit import Put
-from consumers.aws.errors import StoreError, code_of, is_throttle, is_transient, status_of
+from consumers.aws.errors import code_of, is_throttle, is_transient, status_of
+from consumers.exceptions import StoreError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -7,15 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from consumers.exceptions import GaveUpError
+
 BASE_S: Final = 0.05
 LONGEST_S: Final = 5.0
 GIVE_UP_S: Final = 120.0
 """How long one write is tried. Longer than any throttle or failover of a healthy service, and
 shorter than the KCL's patience with a child (``child_timeout_s``)."""
-
-
-class GaveUpError(Exception):
-    """A service did not take a write for :data:`GIVE_UP_S`; the text says which and why."""
 
 
 class Backoff:

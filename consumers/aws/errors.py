@@ -23,13 +23,6 @@ _TRANSIENT: Final = frozenset(
 )
 
 
-class StoreError(Exception):
-    """A store refuses the worker for good: access, a missing table, a broken request.
-
-    The text is one line for the operator; the process ends on it.
-    """
-
-
 def code_of(error: ClientError) -> str:
     """The service's error code."""
     return str(error.response.get("Error", {}).get("Code", ""))

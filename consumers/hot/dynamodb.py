@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.aws.errors import StoreError, is_throttle, is_transient
+from consumers.aws.errors import is_throttle, is_transient
+from consumers.exceptions import StoreError
 from consumers.hot.optimistic import Key, Outcome, Statement, Stored
 
 if TYPE_CHECKING:

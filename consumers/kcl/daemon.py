@@ -74,7 +74,7 @@ def command(properties_file: Path, settings: Settings) -> list[str]:
         "-XX:-UsePerfData",  # which would leave files in /tmp, as would the native libraries:
         f"-Djava.io.tmpdir={properties_file.parent}",
         "--enable-native-access=ALL-UNNAMED",
-        f"-Daws.cborEnabled={str(settings.cbor).lower()}",
+        f"-Daws.cborEnabled={str(settings.kinesis_cbor).lower()}",
         "-cp",
         str(jars),
         MAIN_CLASS,

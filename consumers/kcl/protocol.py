@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from consumers.exceptions import ProtocolError
 from consumers.kcl.position import Position, position
 
 
@@ -42,10 +43,6 @@ class Action(Struct, gc=False, rename="camel"):
     millis_behind_latest: int | None = None
     error: str | None = None
     reason: str | None = None
-
-
-class ProtocolError(Exception):
-    """A line that the daemon cannot have meant for us; the process must end."""
 
 
 _decode: Final = msgspec.json.Decoder(Action).decode

@@ -25,15 +25,15 @@ from consumers import failpoints
 from consumers.archive.commit import Archive, Limits
 from consumers.archive.parquet import SegmentFile
 from consumers.archive.s3 import S3Store
-from consumers.aws.backoff import Backoff, GaveUpError
+from consumers.aws.backoff import Backoff
 from consumers.aws.clients import open_clients
-from consumers.aws.errors import StoreError
 from consumers.config import ChildConfig, from_environment
+from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
-from consumers.kcl.protocol import Action, ProtocolError, checkpoint_line, parse, status_line
+from consumers.kcl.protocol import Action, checkpoint_line, parse, status_line
 from consumers.logs import ROOT
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import LogHandler, ShardStats
@@ -140,7 +140,7 @@ def _opener(
         archive = Archive(
             S3Store(clients.s3, config.bucket),
             shard,
-            Limits(config.segment_records, config.segment_bytes, config.segment_age_s),
+            Limits(config.segment_readings, config.segment_bytes, config.segment_age_s),
             lambda: SegmentFile(shard),
         )
         acknowledger = None
@@ -195,7 +195,7 @@ def main() -> int:
     pipe = Pipe(sys.stdin.buffer, channel)
     try:
         serve(pipe, _opener(config, pipe, handler))
-    except (StoreError, GaveUpError, ProtocolError) as error:
+    except ConsumerError as error:
         log.critical("%s", error)
         return 1
     return 0

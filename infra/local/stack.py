@@ -36,7 +36,7 @@ LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "failover_ms": 1000,
     "shutdown_grace_s": 5,
     "idle_ms": 200,
-    "cbor": False,
+    "kinesis_cbor": False,
     "units": dict(UNITS),
     "prelease": True,
 }

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from consumers.aws.backoff import GaveUpError
 from consumers.config import child_config, to_environment
+from consumers.exceptions import GaveUpError, ProtocolError
 from consumers.kcl.position import position
-from consumers.kcl.protocol import ProtocolError, StreamRecord, checkpoint_line, parse, status_line
+from consumers.kcl.protocol import StreamRecord, checkpoint_line, parse, status_line
 from consumers.shard.child import Pipe, serve
 from ingest.settings import Settings
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload

@@ -103,6 +103,18 @@ def test_tiers_are_sorted_from_fine_to_coarse(folder: Path) -> None:
     assert [tier.name for tier in settings.tiers] == ["1m", "1h"]
 
 
+def test_a_setting_may_have_its_old_name_with_a_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "penstock.toml").write_text("segment_records = 7\ncbor = false\n")
+    assert (load().segment_readings, load().kinesis_cbor) == (7, False)
+    assert "segment_records is now called segment_readings" in caplog.text
+    monkeypatch.setenv("PENSTOCK_SEGMENT_RECORDS", "8")
+    assert load().segment_readings == 8
+    monkeypatch.setenv("PENSTOCK_SEGMENT_READINGS", "9")
+    assert load().segment_readings == 9
+
+
 def test_the_provisioning_hook_accepts_the_same_device_names() -> None:
     template = (Path(__file__).parents[2] / "infra/templates/pipeline.yaml").read_text()
     assert f're.fullmatch("{DEVICE_ID.pattern}", name)' in template

@@ -9,8 +9,9 @@ import pytest
 
 from consumers.archive.commit import Archive, Limits, Put
 from consumers.archive.parquet import SCHEMA, SegmentFile
+from consumers.exceptions import NotFinalError
 from consumers.kcl.protocol import StreamRecord
-from consumers.record import NotFinalError, ShardRecord, open_record
+from consumers.record import ShardRecord, open_record
 from ingest.record import encode_record
 from tests.harness.segment_buffer import Row, decode_rows, rows_of
 from tests.harness.shard import NOW, Shard, backoff, open_worker, payload

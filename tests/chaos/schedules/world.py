@@ -35,7 +35,7 @@ CLOCK_AHEAD_S: Final = 600
 CONFIG: Final = ChildConfig(
     region="us-east-1", endpoint_url=None, windows_table="windows", devices_table="devices",
     bucket="archive", tiers=TIERS, latest_flush_s=1.0, clock_ahead_s=CLOCK_AHEAD_S,
-    segment_records=25, segment_bytes=1 << 20, segment_age_s=5.0,
+    segment_readings=25, segment_bytes=1 << 20, segment_age_s=5.0,
 )  # fmt: skip
 _POINTS: Final = (
     "decoded", "between_batches", "hot_flushed", "before_put", "after_put", "before_checkpoint",
