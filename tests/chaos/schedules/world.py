@@ -201,7 +201,7 @@ class Schedule:
         finally:
             for life in self.lives:
                 life.child.kill()
-        return self.violations or self._lateness()
+        return self.violations or self._judge()
 
     def _step(self) -> None:
         """One thing happens."""
