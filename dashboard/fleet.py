@@ -14,6 +14,9 @@ LATE_MS: Final = 15 * 60_000
 """A device is online when it was heard within the last minute, late within a quarter of an hour,
 and silent beyond; ``new`` when it was never heard."""
 
+SILENT_MS: Final = 10_000
+"""A worker reports every five seconds; after this time without a report its shards' lag grows."""
+
 REPORTING_MS: Final = 30_000
 """A worker that said nothing for so long is not shown as working."""
 
@@ -121,10 +124,9 @@ def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> dict[
         },
         "workers": len(working),
         "lag_ms": {
-            shard["shard"]: shard["behind_ms"]
-            for worker in working
-            for shard in worker.get("shards", [])
-            if not shard["lease_lost"] and shard["behind_ms"] is not None
+            shard["shard"]: shard["lag_ms"]
+            for shard in stream(snapshot)["shards"]
+            if shard["state"] != "lost" and shard["lag_ms"] is not None
         },
         "rejected": _rejected(snapshot.workers),
         "units": dict(units or {}),
@@ -153,6 +155,7 @@ def stream(snapshot: Snapshot) -> dict[str, Any]:
         for shard in worker.get("shards", []):
             known = shards.get(shard["shard"])
             mine = {**shard, "worker": worker["worker"], "updated_at": worker["updated_at"]}
+            mine["lag_ms"] = lag_now(shard.get("lag_ms"), snapshot.at - worker["updated_at"])
             mine["state"] = "lost" if shard["lease_lost"] else "working" if reporting else "unknown"
             if known is None or (known["state"] != "working" and mine["state"] == "working"):
                 shards[shard["shard"]] = mine
@@ -168,6 +171,14 @@ def stream(snapshot: Snapshot) -> dict[str, Any]:
             for worker in snapshot.workers
         ],
     }  # fmt: skip
+
+
+def lag_now(lag_ms: int | None, age_ms: int) -> int | None:
+    """The lag of a shard whose worker reported it ``age_ms`` ago. While a worker is silent, nobody
+    knows whether records wait, so its lag grows."""
+    if lag_ms is None or age_ms <= SILENT_MS:
+        return lag_ms
+    return lag_ms + age_ms
 
 
 def changed(old: Snapshot, new: Snapshot, watched: Iterable[str]) -> list[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from consumers.kcl.leases import release
+from consumers.worker.lag import AwsStream, LagMonitor, monitored
 from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
@@ -58,6 +59,12 @@ def worker_of(
             )
         )
         stack.enter_context(reporting(dynamodb, settings.status_table, worker.status, report_s))
+        kinesis = target.client("kinesis", ROLE)
+        aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)
+        monitor = LagMonitor(
+            worker.status, aws, lambda: worker.worker_id, expiry_s=3 * settings.failover_ms / 1000
+        )
+        stack.enter_context(monitored(monitor))
         yield worker
 
 

@@ -67,7 +67,7 @@ def hot_store(tables: OpenTables | None = None) -> HotStore:
         tiers=DEFAULT_TIERS,
         latest_flush_s=1.0,
         now_ms=lambda: NOW,
-        durable=lambda _: None,
+        durable=lambda _device, _runs: None,
     )
 
 

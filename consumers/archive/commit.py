@@ -98,6 +98,11 @@ class Archive:
             self._in_committed = False
         self.segment.append(record, size, now)
 
+    @property
+    def uncommitted_since(self) -> int | None:
+        """When the oldest record of the open segment arrived (ms); ``None`` when it is empty."""
+        return self.segment.first_arrived_at if self.segment else None
+
     def encode_rows(self) -> None:
         """Encode the records in memory, if they are many. All that were appended must be final."""
         self.segment.encode_rows()

@@ -45,6 +45,7 @@ class OpenSegment:
         self._tail: list[ShardRecord] = []
         self._tail_rows = self._counted = 0
         self._hour_start = 0
+        self.first_arrived_at = 0
         self.opened_at = 0.0
         self.bytes = 0
 
@@ -60,6 +61,7 @@ class OpenSegment:
         if not self:
             self._hour_start = record.arrived_at - record.arrived_at % HOUR_MS
             self.opened_at = now
+            self.first_arrived_at = record.arrived_at
         self._tail.append(record)
         self.bytes += size
 
@@ -95,6 +97,7 @@ class OpenSegment:
         rest._tail = [record for record in self._tail if record.position > last]
         if rest:
             rest._hour_start, rest.opened_at = self._hour_start, self.opened_at
+            rest.first_arrived_at = self.first_arrived_at
             rest.bytes = self.bytes
         return rest
 

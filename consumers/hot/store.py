@@ -97,7 +97,7 @@ class HotStore:
         tiers: Sequence[Tier],
         latest_flush_s: float,
         now_ms: Callable[[], int],
-        durable: Callable[[Sequence[Run]], None],
+        durable: Callable[[str, Sequence[Run]], None],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
         """``durable`` hears of runs the first time that any tier holds them for good."""
@@ -210,7 +210,7 @@ class HotStore:
             self._devices.clear()
 
     def _first_settled(self, window: Window) -> None:
-        self._durable(window.pending)
+        self._durable(window.device, window.pending)
 
 
 def _ignored(window: Window) -> None:

@@ -103,9 +103,9 @@ def serve(pipe: Pipe, open_shard: Callable[[str], tuple[ShardProcessor, ShardSta
 def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
     if action.action == "processRecords":
         stats.report.behind_ms = action.millis_behind_latest
-        stats.report.records += len(action.records)
         failpoints.hit("decoded")
         processor.process(action.records)
+        stats.on_batch_done(action.records, processor.uncommitted_since)
     elif action.action == "leaseLost":
         processor.lease_lost = True
     elif action.action == "shardEnded":

@@ -112,10 +112,10 @@ class FoldQueue:
                 runs += runs_of(stretch, self._hot.span)
             if not runs:
                 return True
-            tiers = self._lateness.tiers_of_all(
-                min(received) - max([run.newest for run in runs]),
-                max(received) - min([run.oldest for run in runs]),
-            )
+            least = min(received) - max([run.newest for run in runs])
+            greatest = max(received) - min([run.oldest for run in runs])
+            self._stats.on_ages(device, least, greatest)
+            tiers = self._lateness.tiers_of_all(least, greatest)
             if tiers is None:
                 return False
             placed: list[Placed] = []

@@ -103,6 +103,11 @@ class ShardProcessor:
             elif self._fold_queue.is_full:
                 self._fold()
 
+    @property
+    def uncommitted_since(self) -> int | None:
+        """When the oldest record that is not committed arrived (ms); ``None`` without one."""
+        return self._archive.uncommitted_since
+
     def _fold(self) -> None:
         """Fold every waiting record, and encode the rows, which are final then."""
         self._fold_queue.fold()

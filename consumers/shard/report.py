@@ -17,9 +17,14 @@ import msgspec
 from msgspec import Struct
 
 from consumers.hot.runs import Run
+from consumers.kcl.protocol import StreamRecord
 from ingest.histogram import Histogram
 
 REPORT_S: Final = 1.0
+
+LIVE_MS: Final = (-1_000, 10_000)
+"""Ages (ms) that a reading of a device with the right time has when the broker receives it."""
+
 MARK: Final = b'{"penstock":'
 
 
@@ -38,9 +43,16 @@ class Reject(Struct):
 
 
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
-    """One child's counts. ``latency`` is reading ``ts`` to first durable write, in the buckets
-    of :class:`~ingest.histogram.Histogram`; times are ms since the
-    epoch. ``acknowledgements`` were published to devices."""
+    """One child's counts since it began; times are ms since the epoch.
+
+    ``latency`` is from a reading's ``ts`` to its first durable write, in the buckets of
+    :class:`~ingest.histogram.Histogram`; ``live_latency`` is that of devices whose clock is right
+    and that sent at once, see :meth:`ShardStats.on_ages`. ``newest`` is the sequence number of the
+    last record received, ``behind_ms`` how far that was behind the tip of the shard.
+    ``uncommitted_since`` is when the oldest record arrived that no checkpoint covers.
+    ``longest_stall_ms`` is the longest time in which records waited and no batch was finished.
+    ``acknowledgements`` were published to devices.
+    """
 
     shard: str
     pid: int
@@ -48,8 +60,12 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     dispositions: dict[str, int] = {}
     durable: int = 0
     latency: dict[int, int] = {}
+    live_latency: dict[int, int] = {}
     first_durable_at: int | None = None
+    newest: str = ""
     behind_ms: int | None = None
+    uncommitted_since: int | None = None
+    longest_stall_ms: int = 0
     commits: int = 0
     committed_at: int | None = None
     committed_key: str = ""
@@ -97,7 +113,9 @@ class ShardStats:
     ) -> None:
         self._now_ms = now_ms
         self._write = write
-        self._latency = Histogram()
+        self._latency, self._live_latency = Histogram(), Histogram()
+        self._not_live: set[str] = set()
+        self._progressed_at = now_ms()
         self._reported_at = 0.0
         self.acknowledgements: Callable[[], tuple[int, int]] | None = None
         """Where they are told: how many were published, and how many dropped."""
@@ -116,15 +134,40 @@ class ShardStats:
         rejects.append(Reject(device=device, disposition=disposition, at=at, preview=preview))
         del rejects[:-REJECTS_KEPT]
 
-    def durable(self, runs: Sequence[Run]) -> None:
-        """The readings of these runs are in the hot store for the first time."""
+    def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
+        """How old a device's newest readings were when the broker received them, at least and at
+        most. Outside of :data:`LIVE_MS` the device's clock is wrong, or it sends what it kept."""
+        if LIVE_MS[0] <= least_ms and greatest_ms <= LIVE_MS[1]:
+            self._not_live.discard(device)
+        else:
+            self._not_live.add(device)
+
+    def durable(self, device: str, runs: Sequence[Run]) -> None:
+        """The readings of a device's runs are in the hot store for the first time."""
         now = self._now_ms()
+        added = Histogram()
         for run in runs:
             for ts in run.ts:
-                self._latency.add(now - ts)
+                added.add(now - ts)
             self.report.durable += len(run)
+        self._latency.add_counts(added.counts)
+        if device not in self._not_live:
+            self._live_latency.add_counts(added.counts)
         if self.report.first_durable_at is None and runs:
             self.report.first_durable_at = now
+
+    def on_batch_done(self, records: Sequence[StreamRecord], uncommitted_since: int | None) -> None:
+        """A batch is processed; ``uncommitted_since`` is when the oldest record arrived that is not
+        committed."""
+        now = self._now_ms()
+        if records:
+            self.report.records += len(records)
+            self.report.newest = records[-1].sequence_number
+            waited_since = max(records[0].approximate_arrival_timestamp, self._progressed_at)
+            stood_ms = now - waited_since
+            self.report.longest_stall_ms = max(self.report.longest_stall_ms, stood_ms)
+        self.report.uncommitted_since = uncommitted_since
+        self._progressed_at = now
 
     def committed(self, key: str) -> None:
         """Everything up to a checkpoint is durable; ``key`` is the archive's newest object."""
@@ -137,6 +180,7 @@ class ShardStats:
         if force or now - self._reported_at >= REPORT_S:
             self._reported_at = now
             self.report.latency = self._latency.counts
+            self.report.live_latency = self._live_latency.counts
             if self.acknowledgements is not None:
                 published, dropped = self.acknowledgements()
                 self.report.acknowledgements = published

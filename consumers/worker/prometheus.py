@@ -59,6 +59,11 @@ class _Snapshot(Collector):
             readings.add_metric([disposition], count)
         yield readings
         yield _latency(self._latency)
+        yield GaugeMetricFamily(
+            "penstock_longest_stall_seconds",
+            "Longest time since the start in which a shard with waiting records stood still.",
+            value=snapshot["longest_stall_ms"] / 1000,
+        )
         yield from _shards(snapshot["shards"])
 
 
@@ -76,15 +81,23 @@ def _latency(latency: Histogram) -> Metric:
 def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
     lag = GaugeMetricFamily(
         "penstock_shard_lag_seconds",
-        "How far the shard is behind the tip of its stream.",
+        "Age of the oldest record that the shard's process has not received.",
+        labels=["shard"],
+    )
+    uncommitted = GaugeMetricFamily(
+        "penstock_shard_uncommitted_since_timestamp_seconds",
+        "When the oldest record arrived that no checkpoint covers.",
         labels=["shard"],
     )
     commits = CounterMetricFamily(
         "penstock_shard_commits", "Segments committed, with their checkpoint.", labels=["shard"]
     )
     for shard in shards:
-        if shard["behind_ms"] is not None:
-            lag.add_metric([shard["shard"]], shard["behind_ms"] / 1000)
+        if shard["lag_ms"] is not None:
+            lag.add_metric([shard["shard"]], shard["lag_ms"] / 1000)
+        if shard["uncommitted_since"] is not None:
+            uncommitted.add_metric([shard["shard"]], shard["uncommitted_since"] / 1000)
         commits.add_metric([shard["shard"]], shard["commits"])
     yield lag
+    yield uncommitted
     yield commits

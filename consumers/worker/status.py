@@ -1,13 +1,15 @@
-"""What a worker knows of its shards: the children's reports, added up.
+"""What a worker knows of its shards: the children's reports, added up, and each shard's lag.
 
-A child's counts begin at 0 with its process, so a shard's totals are its current child's plus
-what earlier ones had reported.
+A child's counts begin at 0 with its process. So a shard's totals are those of its current child and
+of the earlier ones, of which the sums are kept.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,83 +18,210 @@ from ingest.histogram import Histogram
 
 _LOGS_KEPT: Final = 50
 _REJECTS_KEPT: Final = 20
+_CHILDREN_KEPT: Final = 3
+"""Reports of a shard that are kept one by one: a child that lost its lease may report after the
+next one has begun."""
+_LOST_SHOWN_S: Final = 60.0
+"""How long a shard whose lease is lost is still listed."""
+
+SHARES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+class ShardProgress(NamedTuple):
+    """How far a shard's newest child is. ``newest`` is the sequence number of the last record that
+    it received, ``silent_s`` how long ago it reported; ``gone``: the daemon that it belonged to has
+    ended."""
+
+    behind_ms: int | None
+    newest: str
+    silent_s: float
+    lease_lost: bool
+    gone: bool
+
+
+class _Shard:
+    """The reports of one shard's children, by process id, in the order of their first report."""
+
+    def __init__(self) -> None:
+        self.reports: dict[int, ShardReport] = {}
+        self.earlier_records = self.earlier_commits = 0
+        self.reported_at = 0.0
+        self.gone = False
+
+    @property
+    def newest(self) -> ShardReport:
+        return next(reversed(self.reports.values()))
 
 
 class WorkerStatus:
     """The newest report of every child; safe to read from another thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
-        self._reports: dict[tuple[str, int], ShardReport] = {}
+        self._clock = clock
+        self._shards: dict[str, _Shard] = {}
+        self._earlier = _nothing()
+        self._lags: dict[str, int] = {}
         self._logs: list[LogLine] = []
+        self._longest_stall_ms = 0
         self.restarts = 0
 
     def report(self, report: ShardReport) -> None:
         """Take a child's report."""
         with self._lock:
-            self._reports[report.shard, report.pid] = report
+            shard = self._shards.setdefault(report.shard, _Shard())
+            shard.reports[report.pid] = report
+            if shard.newest is report:
+                shard.reported_at, shard.gone = self._clock(), False
+                if report.behind_ms is not None and not report.lease_lost:
+                    self._lags[report.shard] = report.behind_ms
+            while len(shard.reports) > _CHILDREN_KEPT:
+                oldest = shard.reports.pop(next(iter(shard.reports)))
+                shard.earlier_records += oldest.records
+                shard.earlier_commits += oldest.commits
+                _add(self._earlier, oldest)
 
     def log(self, line: LogLine) -> None:
-        """Take a child's line for the operator."""
+        """Take a child's log line."""
         with self._lock:
             self._logs = [*self._logs, line][-_LOGS_KEPT:]
 
-    def latency(self) -> Histogram:
-        """Device to hot store, of all readings so far."""
+    def daemon_ended(self) -> None:
+        """All children are gone; what they had received and not committed is to be read again."""
         with self._lock:
-            reports = list(self._reports.values())
-        return Histogram().merge(Histogram(report.latency) for report in reports)
+            for shard in self._shards.values():
+                shard.gone = True
+
+    def progress(self) -> dict[str, ShardProgress]:
+        """How far each shard is that has ever reported."""
+        with self._lock:
+            now = self._clock()
+            return {
+                name: ShardProgress(
+                    shard.newest.behind_ms,
+                    shard.newest.newest,
+                    now - shard.reported_at,
+                    shard.newest.lease_lost,
+                    shard.gone,
+                )
+                for name, shard in self._shards.items()
+            }
+
+    def set_lags(self, lags: Mapping[str, int]) -> None:
+        """The lag (ms) of each shard that this worker answers for, see
+        :mod:`consumers.worker.lag`; others have none."""
+        with self._lock:
+            self._lags = dict(lags)
+            now = self._clock()
+            for name, shard in self._shards.items():
+                stood_ms = min(lags.get(name, 0), round((now - shard.reported_at) * 1000))
+                self._longest_stall_ms = max(self._longest_stall_ms, stood_ms)
+
+    def latency(self) -> Histogram:
+        """Device to hot store (ms), of all readings so far."""
+        with self._lock:
+            return Histogram(self._totals().latency)
 
     def snapshot(self) -> dict[str, Any]:
         """Totals and shards, as ``penstock status`` and ``/status`` show them."""
         with self._lock:
-            reports = list(self._reports.values())
+            self._drop_lost()
+            total = self._totals()
             logs = list(self._logs)
-        latency = self.latency()
-        first = [r.first_durable_at for r in reports if r.first_durable_at is not None]
+            names = sorted(self._shards.keys() | self._lags.keys())
+            shards = [_show(name, self._shards.get(name), self._lags.get(name)) for name in names]
+            rejects = _newest_rejects(self._reports())
+            lags = dict(self._lags)
+            longest_stall_ms = max(self._longest_stall_ms, total.longest_stall_ms)
         return {
-            "records": sum(report.records for report in reports),
-            "dispositions": _added(report.dispositions for report in reports),
-            "durable": sum(report.durable for report in reports),
-            "conflicts": sum(report.conflicts for report in reports),
-            "throttled": sum(report.throttled for report in reports),
+            "records": total.records,
+            "dispositions": total.dispositions,
+            "durable": total.durable,
+            "conflicts": total.conflicts,
+            "throttled": total.throttled,
             "restarts": self.restarts,
-            "acknowledgements": sum(report.acknowledgements for report in reports),
-            "acknowledgements_dropped": sum(r.acknowledgements_dropped for r in reports),
-            "first_durable_at": min(first, default=None),
-            "latency_ms": {
-                name: latency.percentile(share)
-                for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
-            },
-            "shards": [_shard(shard, reports) for shard in sorted({r.shard for r in reports})],
-            "rejects": _newest_rejects(reports),
+            "acknowledgements": total.acknowledgements,
+            "acknowledgements_dropped": total.acknowledgements_dropped,
+            "first_durable_at": total.first_durable_at,
+            "lag_ms": max(lags.values(), default=None),
+            "longest_stall_ms": longest_stall_ms,
+            "latency_ms": _percentiles(total.latency),
+            "live_latency_ms": _percentiles(total.live_latency),
+            "shards": shards,
+            "rejects": rejects,
             "log": [{"level": line.level, "message": line.message} for line in logs],
         }
 
+    def _reports(self) -> list[ShardReport]:
+        return [one for shard in self._shards.values() for one in shard.reports.values()]
 
-def _shard(shard: str, reports: list[ShardReport]) -> dict[str, Any]:
-    mine = [report for report in reports if report.shard == shard]
-    newest = mine[-1]
+    def _totals(self) -> ShardReport:
+        total = _nothing()
+        for report in (self._earlier, *self._reports()):
+            _add(total, report)
+        return total
+
+    def _drop_lost(self) -> None:
+        """Keep the counts of shards whose lease is long lost, and nothing else of them."""
+        now = self._clock()
+        for name, shard in list(self._shards.items()):
+            if shard.newest.lease_lost and now - shard.reported_at > _LOST_SHOWN_S:
+                del self._shards[name]
+                for report in shard.reports.values():
+                    _add(self._earlier, report)
+
+
+def _nothing() -> ShardReport:
+    return ShardReport(shard="", pid=0, dispositions={}, latency={}, live_latency={})
+
+
+_SUMS: Final = (
+    "records", "durable", "conflicts", "throttled", "acknowledgements", "acknowledgements_dropped",
+)  # fmt: skip
+
+
+def _add(total: ShardReport, report: ShardReport) -> None:
+    """Add a report's counts to a total."""
+    for name in _SUMS:
+        setattr(total, name, getattr(total, name) + getattr(report, name))
+    for mine, theirs in (
+        (total.dispositions, report.dispositions),
+        (total.latency, report.latency),
+        (total.live_latency, report.live_latency),
+    ):
+        _add_counts(mine, theirs)
+    total.longest_stall_ms = max(total.longest_stall_ms, report.longest_stall_ms)
+    firsts = [r.first_durable_at for r in (total, report) if r.first_durable_at is not None]
+    total.first_durable_at = min(firsts, default=None)
+
+
+def _add_counts(total: dict[Any, int], counts: Mapping[Any, int]) -> None:
+    for name, count in counts.items():
+        total[name] = total.get(name, 0) + count
+
+
+def _percentiles(counts: Mapping[int, int]) -> dict[str, float | None]:
+    histogram = Histogram(counts)
+    return {name: histogram.percentile(share) for name, share in SHARES}
+
+
+def _show(name: str, shard: _Shard | None, lag_ms: int | None) -> dict[str, Any]:
+    """One shard. One that has not reported here has a lag and nothing else."""
+    newest = shard.newest if shard is not None else ShardReport(shard=name, pid=0)
+    mine = shard.reports.values() if shard is not None else ()
     return {
-        "shard": shard,
-        "pid": newest.pid,
-        "records": sum(report.records for report in mine),
-        "behind_ms": newest.behind_ms,
-        "commits": sum(report.commits for report in mine),
+        "shard": name,
+        "pid": newest.pid or None,
+        "records": sum(r.records for r in mine) + (shard.earlier_records if shard else 0),
+        "lag_ms": lag_ms,
+        "uncommitted_since": newest.uncommitted_since,
+        "commits": sum(r.commits for r in mine) + (shard.earlier_commits if shard else 0),
         "committed_at": newest.committed_at,
         "committed_key": newest.committed_key,
         "lease_lost": newest.lease_lost,
     }
 
 
-def _newest_rejects(reports: list[ShardReport]) -> list[dict[str, Any]]:
+def _newest_rejects(reports: Iterable[ShardReport]) -> list[dict[str, Any]]:
     found = [msgspec.structs.asdict(one) for report in reports for one in report.rejects]
     return sorted(found, key=lambda one: int(one["at"]), reverse=True)[:_REJECTS_KEPT]
-
-
-def _added(counts: Any) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in counts:
-        for name, count in one.items():
-            total[name] = total.get(name, 0) + count
-    return total

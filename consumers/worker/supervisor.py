@@ -141,6 +141,7 @@ class Worker:
         self._stop_fork_server()
         if self._reader is not None:
             self._reader.join(5)
+        self.status.daemon_ended()
         self._give_back()
 
     def _give_back(self) -> None:

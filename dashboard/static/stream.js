@@ -9,7 +9,7 @@ export function streamView(main, live) {
     h("thead", {}, h("tr", {}, heads.map((one) => h("th", { scope: "col" }, one)))), body));
   main.append(h("h1", {}, "Stream"), h("p", { class: "lead" }, "Shards, how far behind they are, and what could not be folded."),
     dispositions,
-    h("section", { class: "card" }, h("h2", {}, "Shards"), table("One line a shard; lag is the age of the next unread record",
+    h("section", { class: "card" }, h("h2", {}, "Shards"), table("One line a shard; lag is the age of the oldest record that is not received",
       ["Shard", "State", "Lag", "Records", "Commits", "Last commit", "Last segment"], shards)),
     h("section", { class: "card" }, h("h2", {}, "Workers"), table("What each worker last said",
       ["Worker", "Heard", "Records", "Readings durable", "Conflicts", "Throttled", "Restarts"], workers)),
@@ -27,7 +27,7 @@ export function streamView(main, live) {
     }
     if (gone) return;
     shards.replaceChildren(...stream.shards.map((one) => line(one.shard, state(one.state),
-      one.behind_ms === null ? "–" : one.behind_ms === 0 ? "none" : duration(one.behind_ms), count(one.records), count(one.commits),
+      one.lag_ms === null ? "–" : one.lag_ms === 0 ? "none" : duration(one.lag_ms), count(one.records), count(one.commits),
       ago(one.committed_at, stream.at), h("code", {}, one.committed_key.split("/").at(-1) || "–"))));
     if (!stream.shards.length) shards.append(none(7, "No worker has said anything yet."));
     workers.replaceChildren(...stream.workers.map((one) => line(one.worker, ago(one.updated_at, stream.at), count(one.records),

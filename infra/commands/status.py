@@ -23,7 +23,7 @@ WORKER_URL = "http://127.0.0.1:9464"
               f"stack's, else {WORKER_URL}]")  # fmt: skip
 @json_option
 def status(worker: str | None, as_json: bool) -> None:
-    """Show the stack, and for each shard how far behind it is and its last commit."""
+    """Show the stack, and for each shard its lag and its last commit."""
     stack = running_stack()
     url = worker or (stack.status_url if stack else WORKER_URL)
     document = _read(url)
@@ -68,13 +68,13 @@ def _show(document: dict[str, Any]) -> None:
         f"conflicts {document['conflicts']}, throttled {document['throttled']}, "
         f"restarts {document['restarts']}"
     )
-    table = Table(Column("shard", no_wrap=True), "records", "behind", "commits", "last commit")
+    table = Table(Column("shard", no_wrap=True), "records", "lag", "commits", "last commit")
     for shard in document["shards"]:
-        behind = shard["behind_ms"]
+        lag = shard["lag_ms"]
         table.add_row(
             shard["shard"],
             str(shard["records"]),
-            "?" if behind is None else f"{behind / 1000:.1f} s",
+            "?" if lag is None else f"{lag / 1000:.1f} s",
             str(shard["commits"]),
             _ago(shard["committed_at"]),
         )

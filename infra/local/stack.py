@@ -87,7 +87,7 @@ class LocalStack:
         :raises UserError: when that takes too long.
         """
         deadline = time.monotonic() + LEASES_S
-        while len(self.worker.status.snapshot()["shards"]) < self._options.shards:
+        while self._shards_at_work() < self._options.shards:
             if stopping():
                 return
             if time.monotonic() > deadline:
@@ -95,6 +95,10 @@ class LocalStack:
                     f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
                 )
             time.sleep(0.05)
+
+    def _shards_at_work(self) -> int:
+        shards = self.worker.status.snapshot()["shards"]
+        return sum(shard["pid"] is not None for shard in shards)
 
     def _start(self) -> None:
         check_space(self._options.directory)

@@ -13,6 +13,8 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
     return {
         **run.report.as_dict(),
         "latency_ms": run.snapshot["latency_ms"],
+        "live_latency_ms": run.snapshot["live_latency_ms"],
+        "longest_stall_s": run.snapshot["longest_stall_ms"] / 1000,
         "startup_s": run.stages,
         "time_to_first_window_s": run.first_window_s,
         "restarts": run.snapshot["restarts"],
@@ -29,7 +31,8 @@ def demo_lines(run: DemoRun) -> list[str]:
     if latency["p50"] is not None:
         lines.append(
             f"latency   device to hot store: p50 {latency['p50']:.0f} ms, "
-            f"p95 {latency['p95']:.0f} ms, p99 {latency['p99']:.0f} ms"
+            f"p95 {latency['p95']:.0f} ms, p99 {latency['p99']:.0f} ms; "
+            f"longest stall of a shard {run.snapshot['longest_stall_ms'] / 1000:.1f} s"
         )
     if run.first_window_s is not None:
         lines.append(

@@ -203,10 +203,9 @@ def _worker_facts(status: WorkerStatus | None) -> Callable[[], Mapping[str, Any]
         fresh = {b: n - seen.get(b, 0) for b, n in counts.items() if n > seen.get(b, 0)}
         seen.update(counts)
         newest = Histogram(fresh)
-        lags = [shard.get("behind_ms") or 0 for shard in snapshot["shards"]]
         return {
             "durable": snapshot["durable"],
-            "lag_ms": max(lags, default=0),
+            "lag_ms": snapshot["lag_ms"] or 0,
             "p50": newest.percentile(0.5),
             "p99": newest.percentile(0.99),
         }

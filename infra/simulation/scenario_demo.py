@@ -40,6 +40,8 @@ def play_locally(
     document = {
         **played.as_dict(),
         "latency_ms": snapshot["latency_ms"],
+        "live_latency_ms": snapshot["live_latency_ms"],
+        "longest_stall_s": snapshot["longest_stall_ms"] / 1000,
         "startup_s": stages.seconds,
         "time_to_first_window_s": None if first is None else round(first / 1000 - started, 2),
         "restarts": snapshot["restarts"],

@@ -66,7 +66,8 @@ class Tables:
             "messages_per_s": 5.0, "readings_per_s": 7.5, "dispositions": {"ok": 9, "malformed": 1},
             "latency_ms": {"p50": 300.0, "p95": 500.0, "p99": 600.0},
             "rejects": [{"device": "d", "disposition": "malformed", "at": 5, "preview": "\\xff"}],
-            "shards": [{"shard": "shard-0", "pid": 1, "records": 10, "behind_ms": 40, "commits": 2,
+            "shards": [{"shard": "shard-0", "pid": 1, "records": 10, "lag_ms": 40, "commits": 2,
+                        "uncommitted_since": 1,
                         "committed_at": 1, "committed_key": "telemetry/x.parquet",
                         "lease_lost": False}],
         }  # fmt: skip

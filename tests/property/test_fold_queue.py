@@ -58,7 +58,7 @@ class Shard:
             tiers=TIERS,
             latest_flush_s=1.0,
             now_ms=lambda: NOW,
-            durable=lambda _: None,
+            durable=lambda _device, _runs: None,
         )
         self.queue = FoldQueue(self.hot, LatenessPolicy(TIERS, 600), self.stats)
         if one_by_one:

@@ -177,7 +177,7 @@ def test_a_child_reports_in_lines_that_its_worker_reads() -> None:
     child, lines = stats()
     child.count("ok")
     child.count("malformed")
-    child.durable([run_of_one("b", 0, 1_500, {})])
+    child.durable("d", [run_of_one("b", 0, 1_500, {})])
     child.committed("key")
     child.send_due(10.0)
     child.send_due(10.5)  # too soon
