@@ -7,21 +7,26 @@ everything through unchanged but what the plan picks, and runs in a thread of it
 from __future__ import annotations
 
 import asyncio
+import enum
 import json
 import re
 import socket
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
+import hypercorn.asyncio.run
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hypercorn.asyncio import serve
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
 
 from infra.target import LOCAL_KEYS
@@ -71,6 +76,31 @@ class Reply:
     cut: bool = False
 
 
+class Close(enum.Enum):
+    """How a connection ends that has carried its share of requests."""
+
+    BETWEEN = "closed after an answer, before the next request"
+    DURING = "closed while a request is answered: done or not, by turns"
+    SILENT = "kept open, and nothing is answered any more"
+
+
+class _Connection(TCPServer):
+    """A connection that the application can close: hypercorn gives it only the address."""
+
+    open: ClassVar[dict[Any, asyncio.StreamWriter]] = {}
+
+    async def run(self) -> None:
+        client = self.writer.get_extra_info("peername")
+        self.open[client] = self.writer
+        try:
+            await super().run()
+        finally:
+            del self.open[client]
+
+
+hypercorn.asyncio.run.TCPServer = _Connection  # type: ignore[attr-defined]
+
+
 class Proxy:
     """A running proxy. Use as a context manager; set ``plan`` at any time."""
 
@@ -88,6 +118,10 @@ class Proxy:
         self.plan = Plan()
         self.on_call: Callable[[Call], None] = lambda call: None
         self.last_write = 0.0
+        self.close: Close | None = None
+        self.close_after = 20
+        self.closed: Counter[str] = Counter()
+        self._carried: Counter[Any] = Counter()
 
     def __enter__(self) -> Proxy:
         self._thread.start()
@@ -104,6 +138,7 @@ class Proxy:
         config.bind = [f"fd://{self._socket.detach()}"]
         config.errorlog = config.accesslog = None
         config.graceful_timeout = 0.2
+        config.keep_alive_max_requests = sys.maxsize  # connections end when `close` says so
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(lambda loop, context: None)
         self._loop.run_until_complete(
@@ -131,7 +166,16 @@ class Proxy:
             {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]},
             body,
         )
+        ending = self._ending(scope["client"], request)
+        if ending is Close.SILENT:
+            await asyncio.Event().wait()
+        if ending is Close.DURING and self.closed.total() % 2:
+            _Connection.open[scope["client"]].transport.abort()
+            return
         reply = await self._loop.run_in_executor(self._threads, self._answer, request)
+        if ending is Close.DURING:
+            _Connection.open[scope["client"]].transport.abort()
+            return
         length = len(reply.body) + (1000 if reply.cut else 0)
         headers = [(k.encode(), v.encode("latin-1")) for k, v in reply.headers.items()]
         if scope["method"] != "HEAD":
@@ -140,6 +184,19 @@ class Proxy:
         await send({"type": "http.response.body", "body": reply.body, "more_body": reply.cut})
         if reply.cut:
             raise ConnectionAbortedError  # the server ends the connection without the rest
+        if ending is Close.BETWEEN:
+            _Connection.open[scope["client"]].close()
+
+    def _ending(self, client: Any, request: Request) -> Close | None:
+        """Whether the connection ends with this request, and how. ``closed`` counts by service."""
+        if self.close is None:
+            return None
+        self._carried[client] += 1
+        if self._carried[client] < self.close_after:
+            return None
+        if self._carried[client] == self.close_after or self.close is not Close.SILENT:
+            self.closed[request.call().service] += 1
+        return self.close
 
     def _answer(self, request: Request) -> Reply:
         call = request.call()

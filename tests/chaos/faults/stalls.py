@@ -1,0 +1,85 @@
+"""A shard that stands still: it must be seen while it lasts, and a closed connection must not be
+its cause."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any, Final
+
+from consumers.worker.prometheus import exposition
+from ingest import worker_report
+from tests.chaos.faults import on_own_site
+from tests.chaos.faults.processes import working
+from tests.chaos.proxy import Close
+from tests.chaos.site import RunningWorker, Site
+
+VISIBLE_S: Final = 5.0
+LONGEST_STALL_MS: Final = 2_000
+SERVICES: Final = ("kinesis", "dynamodb", "s3")
+
+
+def _gauge(worker: RunningWorker) -> float:
+    """The greatest lag (s) on the metrics page."""
+    status = worker.worker.status
+    lines = exposition(status.snapshot(), status.latency()).decode().splitlines()
+    lags = [line for line in lines if line.startswith("penstock_shard_lag_seconds{")]
+    return max((float(line.rsplit(" ", 1)[1]) for line in lags), default=0.0)
+
+
+def _reported(site: Site) -> float:
+    """The greatest lag (s) in the status table, from which the page shows it."""
+    found: Any = site.dynamodb.scan(TableName=site.settings.status_table)["Items"]
+    reports = [worker_report.read(item) for item in found]
+    return max(((one["lag_ms"] or 0) / 1000 for one in reports), default=0.0)
+
+
+@on_own_site()
+def the_jvm_is_frozen(site: Site) -> None:
+    """SIGSTOP of the daemon alone, under load: a stall of 5 s is visible within 5 s, in the status,
+    on the metrics page and for the dashboard; SIGCONT, and the lag is gone."""
+    with site.load(30):
+        worker = working(site)
+        status = worker.worker.status
+        os.kill(worker.daemon, signal.SIGSTOP)
+        try:
+            frozen = time.monotonic()
+            site.until(lambda: (status.snapshot()["lag_ms"] or 0) >= 3_000, VISIBLE_S, "a lag")
+            left = 5.0 + VISIBLE_S - (time.monotonic() - frozen)
+            site.until(lambda: (status.snapshot()["lag_ms"] or 0) >= 5_000, left, "a lag of 5 s")
+            site.until(lambda: _gauge(worker) >= 5.0, VISIBLE_S, "the gauge")
+            site.until(lambda: _reported(site) >= 5.0, VISIBLE_S, "the report")
+        finally:
+            os.kill(worker.daemon, signal.SIGCONT)
+        assert status.snapshot()["longest_stall_ms"] >= 5_000
+        site.until(lambda: status.snapshot()["lag_ms"] == 0, 60, "an end of the lag")
+
+
+def _connections_end(site: Site, how: Close) -> None:
+    with site.load(30, rate=10):
+        worker = working(site)
+        status = worker.worker.status
+        site.proxy.close = how
+        before = status.snapshot()
+        assert before["restarts"] == 0
+        site.until(lambda: all(site.proxy.closed[one] >= 3 for one in SERVICES), 60, str(how))
+    site.proxy.close = None
+    after = status.snapshot()
+    assert after["restarts"] == 0, "the daemon was restarted"
+    stall_ms = after["longest_stall_ms"]
+    assert stall_ms <= LONGEST_STALL_MS, f"a shard stood still for {stall_ms} ms"
+
+
+@on_own_site()
+def connections_are_closed_between_requests(site: Site) -> None:
+    """Every connection to Kinesis, DynamoDB and S3 ends after 20 requests, between an answer and
+    the next request: no shard stands still for more than 2 s."""
+    _connections_end(site, Close.BETWEEN)
+
+
+@on_own_site()
+def connections_are_closed_in_mid_request(site: Site) -> None:
+    """Every connection ends with its 20th request, which is done or not: no shard stands still for
+    more than 2 s."""
+    _connections_end(site, Close.DURING)
