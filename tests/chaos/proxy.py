@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -84,6 +84,10 @@ class Close(enum.Enum):
     SILENT = "kept open, and nothing is answered any more"
 
 
+CLOSE_AFTER: Final = {"kinesis": 20, "dynamodb": 20, "s3": 3}
+"""Requests that a connection carries before it ends, by service: a few seconds' worth of each."""
+
+
 class _Connection(TCPServer):
     """A connection that the application can close: hypercorn gives it only the address."""
 
@@ -119,7 +123,7 @@ class Proxy:
         self.on_call: Callable[[Call], None] = lambda call: None
         self.last_write = 0.0
         self.close: Close | None = None
-        self.close_after = 20
+        self.close_services: Collection[str] = ()
         self.closed: Counter[str] = Counter()
         self._carried: Counter[Any] = Counter()
 
@@ -189,13 +193,15 @@ class Proxy:
 
     def _ending(self, client: Any, request: Request) -> Close | None:
         """Whether the connection ends with this request, and how. ``closed`` counts by service."""
-        if self.close is None:
+        service = request.call().service
+        if self.close is None or service not in self.close_services:
             return None
         self._carried[client] += 1
-        if self._carried[client] < self.close_after:
+        left = CLOSE_AFTER.get(service, 20) - self._carried[client]
+        if left > 0:
             return None
-        if self._carried[client] == self.close_after or self.close is not Close.SILENT:
-            self.closed[request.call().service] += 1
+        if left == 0 or self.close is not Close.SILENT:
+            self.closed[service] += 1
         return self.close
 
     def _answer(self, request: Request) -> Reply:

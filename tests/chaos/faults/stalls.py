@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from consumers.worker.prometheus import exposition
@@ -52,23 +53,31 @@ def the_jvm_is_frozen(site: Site) -> None:
             site.until(lambda: _reported(site) >= 5.0, VISIBLE_S, "the report")
         finally:
             os.kill(worker.daemon, signal.SIGCONT)
-        assert status.snapshot()["longest_stall_ms"] >= 5_000
+        site.until(lambda: status.snapshot()["longest_stall_ms"] >= 5_000, 20, "a stall")
         site.until(lambda: status.snapshot()["lag_ms"] == 0, 60, "an end of the lag")
 
 
-def _connections_end(site: Site, how: Close) -> None:
+def _connections_end(site: Site, how: Close, services: Sequence[str] = SERVICES) -> None:
     with site.load(30, rate=10):
         worker = working(site)
         status = worker.worker.status
-        site.proxy.close = how
+        site.proxy.close, site.proxy.close_services = how, services
         before = status.snapshot()
         assert before["restarts"] == 0
-        site.until(lambda: all(site.proxy.closed[one] >= 3 for one in SERVICES), 60, str(how))
+        site.until(lambda: all(site.proxy.closed[one] >= 3 for one in services), 60, str(how))
     site.proxy.close = None
     after = status.snapshot()
     assert after["restarts"] == 0, "the daemon was restarted"
     stall_ms = after["longest_stall_ms"]
     assert stall_ms <= LONGEST_STALL_MS, f"a shard stood still for {stall_ms} ms"
+
+
+@on_own_site()
+def connections_fall_silent(site: Site) -> None:
+    """Every connection of the KCL stays open after 20 requests and answers nothing more, as one
+    does to which the server has sent GOAWAY and no answer: no shard stands still for more than
+    2 s."""
+    _connections_end(site, Close.SILENT, ("kinesis",))
 
 
 @on_own_site()
