@@ -11,9 +11,10 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict
 
 from consumers.worker.spawn import spawn, stop
+from infra.emulator.profile import PROFILE_VARIABLE, STRICT, Profile
 
 HOST: Final = "127.0.0.1"
 START_S: Final = 60.0
@@ -27,6 +28,13 @@ class EmulatorError(Exception):
 
 class _PortTakenError(EmulatorError):
     """Another program took a port between the choice of it and its use."""
+
+
+class _How(TypedDict):
+    """What :meth:`Emulator.start` was asked for, apart from places."""
+
+    persist: bool
+    profile: Profile
 
 
 class Emulator:
@@ -55,11 +63,13 @@ class Emulator:
         gateway_port: int | None = None,
         mqtt_port: int | None = None,
         persist: bool = False,
+        profile: Profile = STRICT,
     ) -> Emulator:
         """Start one with all its state in ``directory``, and return when it serves.
 
         Ports that are not given are free ones. With ``persist`` the state is saved when it is
-        stopped and loaded when it is started there again.
+        stopped and loaded when it is started there again. Its limits are AWS's; ``profile`` adds
+        AWS's latency and capacity.
 
         :raises EmulatorError: when a given port is busy, the package is missing or it dies.
         """
@@ -75,7 +85,10 @@ class Emulator:
                 )
         for attempt in range(_ATTEMPTS):
             emulator = cls._launch(
-                directory, gateway_port or _free_port(), mqtt_port or _free_port(), persist
+                directory,
+                gateway_port or _free_port(),
+                mqtt_port or _free_port(),
+                {"persist": persist, "profile": profile},
             )
             try:
                 emulator._await()
@@ -95,12 +108,12 @@ class Emulator:
         stop(self._process, STOP_S)
 
     @classmethod
-    def _launch(cls, directory: Path, port: int, mqtt_port: int, persist: bool) -> Emulator:
+    def _launch(cls, directory: Path, port: int, mqtt_port: int, how: _How) -> Emulator:
         with (directory / "emulator.log").open("ab") as log:
             log_start = log.tell()
             process = spawn(
                 [sys.executable, "-m", "infra.emulator.server"],
-                env=environment(directory.absolute(), port, mqtt_port, persist=persist),
+                env=environment(directory.absolute(), port, mqtt_port, **how),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -152,7 +165,9 @@ class Emulator:
         return EmulatorError(f"the embedded AWS did not start; its log ends with: {last}")
 
 
-def environment(directory: Path, port: int, mqtt_port: int, *, persist: bool) -> dict[str, str]:
+def environment(
+    directory: Path, port: int, mqtt_port: int, *, persist: bool, profile: Profile = STRICT
+) -> dict[str, str]:
     """The subprocess's whole environment: none of the user's AWS settings reach it, all that it
     writes is in ``directory``, and it finds no Docker (at start and end it would remove the
     containers of any MiniStack on this machine)."""
@@ -161,6 +176,7 @@ def environment(directory: Path, port: int, mqtt_port: int, *, persist: bool) ->
     kept = ("PATH", "HOME", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
+        PROFILE_VARIABLE: profile.to_json(),
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_PORT": str(mqtt_port),
         "BIND_HOST": HOST,

@@ -17,8 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from devices.provisioning.registry import Clients, create_device
 from infra.emulator import process as module
+from infra.emulator.authorization import _partiql_check
 from infra.emulator.process import Emulator, EmulatorError
-from infra.emulator.server import _partiql_check
 from infra.target import Target
 from ingest.record import Envelope, decode_record
 from ingest.topic import basic_ingest_topic
