@@ -9,9 +9,10 @@ import rich_click as click
 
 from infra.__main__ import STARTED
 from infra.commands.load_options import load_options
-from infra.commands.options import json_option
+from infra.commands.options import json_option, like_aws_option, profile_of
 from infra.commands.scenario_options import ScenarioRun, finish_scenario, scenario_options
 from infra.console import STDOUT, Stages, print_json, say
+from infra.emulator.profile import Profile
 from infra.interrupts import stop_on_signals
 from infra.local.dashboard import serve_beside
 from infra.local.run_folder import keep_evidence, run_folder
@@ -37,6 +38,7 @@ from simulator.load.fleet import Load
 @click.option(
     "--mqtt-port", type=click.IntRange(1, 65535), help="Port of the broker.  [default: a free one]"
 )
+@like_aws_option
 @scenario_options
 @json_option
 def demo(
@@ -44,6 +46,7 @@ def demo(
     load: Load,
     port: int | None,
     mqtt_port: int | None,
+    like_aws: bool,
     wanted: ScenarioRun | None,
     as_json: bool,
 ) -> int:
@@ -56,7 +59,9 @@ def demo(
     With --scenario it plays one, with everything that goes wrong in it.
     """
     if wanted is not None:
-        return _demo_scenario(wanted, LocalPorts(port, mqtt_port), as_json)
+        profile = profile_of(like_aws, wanted.seed)
+        return _demo_scenario(wanted, LocalPorts(port, mqtt_port), profile, as_json)
+    profile = profile_of(like_aws, load.seed)
     stopping = threading.Event()
     stages = Stages()
     say(
@@ -64,7 +69,7 @@ def demo(
         f"{load.seconds:g} s, seed {load.seed}"
     )
     with run_folder() as folder, stop_on_signals(stopping):
-        options = LocalOptions(folder, port=port, mqtt_port=mqtt_port)
+        options = LocalOptions(folder, port=port, mqtt_port=mqtt_port, profile=profile)
         with LocalStack(options, stages, say) as stack, serve_beside(stack.target, 0) as page:
             say(f"  → watch it on {page.url}")
             run = run_demo(
@@ -93,7 +98,7 @@ class LocalPorts(NamedTuple):
     mqtt: int | None
 
 
-def _demo_scenario(wanted: ScenarioRun, ports: LocalPorts, as_json: bool) -> int:
+def _demo_scenario(wanted: ScenarioRun, ports: LocalPorts, profile: Profile, as_json: bool) -> int:
     stopping, stages = threading.Event(), Stages()
     scenario = wanted.scenario
     say(
@@ -101,7 +106,7 @@ def _demo_scenario(wanted: ScenarioRun, ports: LocalPorts, as_json: bool) -> int
         f"{scenario.seconds:.0f} s, seed {wanted.seed}"
     )
     with run_folder() as folder, stop_on_signals(stopping):
-        options = LocalOptions(folder, port=ports.api, mqtt_port=ports.mqtt)
+        options = LocalOptions(folder, port=ports.api, mqtt_port=ports.mqtt, profile=profile)
         with LocalStack(options, stages, say) as stack, serve_beside(stack.target, 0) as page:
             say(f"  → watch it on {page.url}")
             played, document = play_locally(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import rich_click as click
+
+from infra.emulator.profile import LIKE_AWS, STRICT, Profile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,3 +23,17 @@ def aws_option(command: F) -> F:
     return click.option(
         "--aws", is_flag=True, help="Talk to AWS even when a local stack is up in this folder."
     )(command)
+
+
+def like_aws_option(command: F) -> F:
+    """``--like-aws``: the embedded AWS takes AWS's time, and no more than AWS takes."""
+    return click.option(
+        "--like-aws",
+        is_flag=True,
+        help="The local AWS has AWS's latency, capacity, stale reads and rare errors.",
+    )(command)
+
+
+def profile_of(like_aws: bool, seed: int) -> Profile:
+    """The embedded AWS's profile; its times and errors follow from ``seed``."""
+    return replace(LIKE_AWS, seed=seed) if like_aws else STRICT

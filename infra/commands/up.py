@@ -7,6 +7,7 @@ import threading
 
 import rich_click as click
 
+from infra.commands.options import like_aws_option, profile_of
 from infra.console import Stages, UserError, say
 from infra.interrupts import stop_on_signals
 from infra.local.dashboard import serve_beside
@@ -45,7 +46,10 @@ from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
 )
 @click.option("--shards", default=2, show_default=True, type=click.IntRange(1, 16),
               help="Shards of the stream.")  # fmt: skip
-def up(port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards: int) -> None:
+@like_aws_option
+def up(
+    port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards: int, like_aws: bool
+) -> None:
     """Keep the local stack running until Ctrl-C.
 
     Other terminals in this folder then find it: `penstock device create`, `device run`,
@@ -61,6 +65,7 @@ def up(port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards:
         dashboard_port=dashboard_port,
         persist=True,
         shards=shards,
+        profile=profile_of(like_aws, 0),
     )
     try:
         with stop_on_signals(stopping), hold():

@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from infra.emulator.limits.failures import Failure, answer_of
-from infra.emulator.profile import Profile
+from infra.emulator.profile import PROFILE_PATH, Profile
+from infra.emulator.usage import METERS_PATH
 from infra.emulator.world import World
 
-METERS_PATH: Final = "/_penstock/meters"
-PROFILE_PATH: Final = "/_penstock/profile"
 _S3_LIST: Final = "ListObjectsV2"
 
 _Handler = Callable[..., Awaitable[Any]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 from consumers.worker.spawn import spawn, stop
-from infra.emulator.profile import PROFILE_VARIABLE, STRICT, Profile
+from infra.emulator.profile import PROFILE_PATH, PROFILE_VARIABLE, STRICT, Profile
 
 HOST: Final = "127.0.0.1"
 START_S: Final = 60.0
@@ -106,6 +106,17 @@ class Emulator:
     def stop(self) -> None:
         """Stop it, saving its state when it was started to."""
         stop(self._process, STOP_S)
+
+    def become(self, profile: Profile) -> None:
+        """Follow another profile from now on; tables start with the capacity of new ones.
+
+        :raises OSError: when it does not answer.
+        """
+        request = urllib.request.Request(  # noqa: S310
+            f"{self.endpoint_url}{PROFILE_PATH}", data=profile.to_json().encode(), method="PUT"
+        )
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            answer.read()
 
     @classmethod
     def _launch(cls, directory: Path, port: int, mqtt_port: int, how: _How) -> Emulator:

@@ -13,6 +13,9 @@ from typing import Any, Final
 PROFILE_VARIABLE: Final = "PENSTOCK_EMULATOR_PROFILE"
 """The environment variable of the server's process that carries a profile as JSON."""
 
+PROFILE_PATH: Final = "/_penstock/profile"
+"""Where a running server's profile is read (``GET``) and replaced (``PUT``)."""
+
 
 @dataclass(frozen=True)
 class Profile:

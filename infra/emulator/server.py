@@ -29,6 +29,7 @@ from infra.emulator.iot.certificates import (
     sign_requests_over_mqtt,
 )
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
+from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
 from infra.emulator.kinesis.resharding import keep_closed_shards
 from infra.emulator.profile import PROFILE_VARIABLE, Profile
 from infra.emulator.world import World
@@ -80,6 +81,7 @@ def main() -> None:
         extend()
     strict: list[Callable[[World], None]] = [
         be_strict_dynamodb,
+        be_strict_kinesis,
         shape_calls,
         serve_control,
     ]

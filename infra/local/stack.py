@@ -18,6 +18,7 @@ from consumers.worker.supervisor import Worker
 from infra.aws.cloudformation import deploy, ensure_ttl
 from infra.console import Stages, UserError
 from infra.emulator.process import Emulator, EmulatorError
+from infra.emulator.profile import STRICT, Profile
 from infra.target import Target
 from infra.worker import supervised, worker_of
 from ingest.settings import Settings, SettingsError, load
@@ -46,7 +47,8 @@ a person who watches sees them. Everything else is the same code and the same te
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Where a local stack keeps its state, and its ports (none: any free one)."""
+    """Where a local stack keeps its state, its ports (none: any free one), and how long its AWS
+    takes and how much it takes."""
 
     directory: Path
     port: int | None = None
@@ -55,6 +57,7 @@ class LocalOptions:
     dashboard_port: int = 0
     persist: bool = False
     shards: int = SHARDS
+    profile: Profile = STRICT
 
 
 class LocalStack:
@@ -69,6 +72,7 @@ class LocalStack:
         self.worker: Worker
         self.status_url = ""
         self.emulator_pid = 0
+        self.endpoint_url = ""
 
     def __enter__(self) -> LocalStack:
         try:
@@ -118,11 +122,13 @@ class LocalStack:
                 gateway_port=options.port,
                 mqtt_port=options.mqtt_port,
                 persist=options.persist,
+                profile=options.profile,
             )
         except EmulatorError as error:
             raise UserError(str(error)) from None
         self._exit.callback(emulator.stop)
         self.emulator_pid = emulator.pid
+        self.endpoint_url = emulator.endpoint_url
         return emulator
 
     def _deploy(self) -> None:

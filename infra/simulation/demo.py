@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.console import Stages
+from infra.emulator.usage import Usage, read_usage
 from infra.local.stack import LocalStack
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import drive
@@ -32,6 +33,7 @@ class DemoRun:
     first_window_s: float | None
     seed: int
     ledger: Path
+    usage: Usage
 
 
 def run_demo(
@@ -72,4 +74,5 @@ def run_demo(
         first_window_s=None if first is None else round(first / 1000 - started, 2),
         seed=load.seed,
         ledger=ledger_path,
+        usage=read_usage(stack.endpoint_url),
     )

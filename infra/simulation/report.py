@@ -21,6 +21,7 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
         "conflicts": run.snapshot["conflicts"],
         "seed": run.seed,
         "faults": run.faults,
+        "aws": run.usage.as_document(),
     }
 
 

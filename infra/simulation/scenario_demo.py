@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.console import Stages
+from infra.emulator.usage import read_usage
 from infra.local.stack import LocalStack
 from infra.simulation.scenario import Played, play
 from simulator.scenario import Scenario
@@ -46,5 +47,6 @@ def play_locally(
         "time_to_first_window_s": None if first is None else round(first / 1000 - started, 2),
         "restarts": snapshot["restarts"],
         "conflicts": snapshot["conflicts"],
+        "aws": read_usage(stack.endpoint_url).as_document(),
     }
     return played, document

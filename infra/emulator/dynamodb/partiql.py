@@ -44,7 +44,7 @@ class Batches:
             )
             if refusal is not None:
                 return self._dynamodb.error_response_json("ValidationException", refusal, 400)
-            return self._run(data)
+            return _as_aws_codes(self._run(data))
         finally:
             self._parsed = None
 
@@ -66,6 +66,18 @@ class Batches:
         if any(key is None for key in keys):
             return None
         return (parsed["table"], *(json.dumps(key, sort_keys=True) for key in keys))
+
+
+def _as_aws_codes(answer: Any) -> Any:
+    """A throttled statement's code is ``ThrottlingError``, which MiniStack would shorten."""
+    status, headers, body = answer
+    if b'"Throttling"' not in body:
+        return answer
+    document = json.loads(body)
+    for response in document["Responses"]:
+        if response.get("Error", {}).get("Code") == "Throttling":
+            response["Error"]["Code"] = "ThrottlingError"
+    return status, headers, json.dumps(document).encode()
 
 
 def limit_statements(dynamodb: Any) -> None:
