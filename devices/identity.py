@@ -13,19 +13,16 @@ from typing import Any, Final
 
 import msgspec
 
+from devices.errors import IdentityError
 from ingest.topic import check_device_id
 
 CERTIFICATE: Final = "certificate.pem"
 PRIVATE_KEY: Final = "private.key"
-_FACTS: Final = "device.json"
-
-
-class IdentityError(Exception):
-    """A device's identity is missing or unusable; the text says what to do."""
+_CONFIG: Final = "device.json"
 
 
 @dataclass(frozen=True)
-class Facts:
+class DeviceConfig:
     """What ``device.json`` holds."""
 
     device_id: str
@@ -40,15 +37,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Identity:
-    """A device that can connect: its facts, and the folder with its certificate and key."""
+    """A device that can connect: its config, and the folder with its certificate and key."""
 
-    facts: Facts
+    config: DeviceConfig
     folder: Path
 
     @property
     def device_id(self) -> str:
         """Thing name, MQTT client id and device id: all the same."""
-        return self.facts.device_id
+        return self.config.device_id
 
     @property
     def certificate_path(self) -> Path:
@@ -61,47 +58,60 @@ class Identity:
         return self.folder / PRIVATE_KEY
 
 
-def save(folder: Path, facts: Facts, certificate: bytes, private_key: bytes) -> Identity:
+def save(folder: Path, config: DeviceConfig, certificate: bytes, private_key: bytes) -> Identity:
     """Write an identity. The key is never readable by others, not even for a moment."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     write_file(folder / PRIVATE_KEY, private_key, 0o600)
     write_file(folder / CERTIFICATE, certificate, 0o644)
-    write_file(folder / _FACTS, msgspec.json.format(msgspec.json.encode(asdict(facts))), 0o644)
-    return Identity(facts, folder)
+    write_file(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(asdict(config))), 0o644)
+    return Identity(config, folder)
 
 
 def load(devices_dir: Path, device_id: str) -> Identity:
-    """Read an identity.
+    """Read the identity of a device in ``devices_dir``.
 
-    :raises IdentityError: when it is not there or not whole, or its key is open to others.
+    :raises IdentityError: when it is missing or damaged, or its key is readable by others.
     """
     folder = devices_dir / _checked(device_id)
+    if not (folder / _CONFIG).exists():
+        raise IdentityError(_missing(devices_dir, device_id))
+    return read(folder)
+
+
+def read(folder: Path) -> Identity:
+    """Read the identity in a device's folder.
+
+    :raises IdentityError: when it is missing or damaged, or its key is readable by others.
+    """
     try:
-        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=Facts)
+        config = msgspec.json.decode((folder / _CONFIG).read_bytes(), type=DeviceConfig)
     except FileNotFoundError:
-        raise IdentityError(_missing(devices_dir, device_id)) from None
+        raise IdentityError(
+            f"{folder} holds no device: it needs {_CONFIG}, {CERTIFICATE} and {PRIVATE_KEY}, as "
+            "`penstock device create` and `penstock device provision` write them"
+        ) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise IdentityError(_damaged(folder, f"{_FACTS} cannot be read, {error}")) from None
+        raise IdentityError(_damaged(folder, f"{_CONFIG} cannot be read, {error}")) from None
     for name in (CERTIFICATE, PRIVATE_KEY):
         if not (folder / name).is_file():
             raise IdentityError(_damaged(folder, f"{name} is missing"))
     if (folder / PRIVATE_KEY).stat().st_mode & 0o077:
         raise IdentityError(
-            f"the private key {folder / PRIVATE_KEY} is open to others: chmod 600 it, and rotate "
-            "the certificate if somebody may have read it"
+            f"the private key {folder / PRIVATE_KEY} is readable by others: chmod 600 it, and "
+            "rotate the certificate if somebody may have read it"
         )
-    return Identity(facts, folder)
+    return Identity(config, folder)
 
 
 def exists(devices_dir: Path, device_id: str) -> bool:
     """Whether an identity of this name is on disk."""
-    return (devices_dir / _checked(device_id) / _FACTS).exists()
+    return (devices_dir / _checked(device_id) / _CONFIG).exists()
 
 
 def known(devices_dir: Path) -> list[str]:
     """Names of the devices whose identity is on disk, sorted."""
-    return sorted(path.parent.name for path in devices_dir.glob(f"*/{_FACTS}"))
+    return sorted(path.parent.name for path in devices_dir.glob(f"*/{_CONFIG}"))
 
 
 def _checked(device_id: str) -> str:
@@ -141,7 +151,7 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
 def as_dict(identity: Identity) -> dict[str, Any]:
     """An identity for a person or a program; paths, never key material."""
     return {
-        **asdict(identity.facts),
+        **asdict(identity.config),
         "certificate": str(identity.certificate_path),
         "private_key": str(identity.key_path),
     }

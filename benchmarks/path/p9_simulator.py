@@ -19,13 +19,14 @@ from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, check, result
 from benchmarks.path.p4_full_path import local_stack
-from devices.batch import Batcher, BatchLimits
+from devices.batch import BatchLimits
 from devices.identity import Identity
 from devices.mqtt.connection import Connection
 from infra.simulation.drive import new_ledger
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.target import Target
 from ingest.topic import basic_ingest_topic
+from simulator.load.batcher import Batcher
 from simulator.load.fleet import Fleet, Load
 from simulator.load.kinesis_load import load_stream
 from simulator.signals import reader
@@ -105,13 +106,13 @@ def _bare_sdk(fleet: Sequence[Identity]) -> float:
     ledger, no signals and no timing."""
 
     async def device(identity: Identity, slots: asyncio.Semaphore) -> None:
-        read = reader(1, identity.device_id, identity.facts.type)
+        read = reader(1, identity.device_id, identity.config.type)
         batcher = Batcher(BatchLimits(1))
         messages = [m for ts in range(MESSAGES) for m in batcher.add(ts, read(ts))]
         connection = Connection(identity)
         async with slots:
             await connection.open(60.0)
-        topic = basic_ingest_topic(identity.facts.rule, identity.device_id)
+        topic = basic_ingest_topic(identity.config.rule, identity.device_id)
         await asyncio.gather(*(connection.publish(topic, m.payload) for m in messages))
         await connection.stop()
 

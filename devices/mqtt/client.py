@@ -1,9 +1,9 @@
-"""A device's telemetry client: numbers, batches and publishes readings to Basic Ingest.
+"""Publishes a device's messages to Basic Ingest, at least once each.
 
-What it promises: a message that :meth:`TelemetryClient.send` took is published until the broker
-acknowledges it, across reconnections, always with the same bytes; or it fails loudly. What it
-does not: that a message is published once (a lost acknowledgement repeats it; the worker knows
-the ids), or that messages arrive in order.
+Promised: a message that :meth:`TelemetryClient.send` accepted is published until the broker
+acknowledges it, across reconnections, always with the same bytes; or its task raises. Not promised:
+that a message is published once (a lost acknowledgement repeats it, and consumers recognize its
+ids), or that messages arrive in order.
 """
 
 from __future__ import annotations
@@ -11,91 +11,84 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping
 from typing import Final, Protocol
 
-from devices.batch import Batcher, BatchLimits, Outgoing
+from devices.batch import Outgoing
+from devices.errors import PublishRefusedError
 from devices.identity import Identity
-from devices.mqtt.connection import NOT_AUTHORIZED, ConnectError, Connection, UnsendableError
-from ingest.message import MAX_PAYLOAD_BYTES, Content
+from devices.mqtt.connect_errors import NOT_AUTHORIZED
+from devices.mqtt.connection import Connection, UnsendableError
+from ingest.message import MAX_PAYLOAD_BYTES
 from ingest.topic import basic_ingest_topic
-
-__all__ = ["ConnectError", "Observer", "PublishRefusedError", "TelemetryClient"]
 
 CONNECT_S: Final = 20.0
 WINDOW: Final = 50
+RETRY_S: Final = (0.2, 10.0)
+"""First and longest pause (s) before a message without an answer is published again; each pause
+is a random share of it (full jitter)."""
 _FINAL: Final = frozenset({NOT_AUTHORIZED, 0x90, 0x99})
-"""Reason codes that no retry mends: not authorized, topic name invalid, payload invalid."""
-
-
-class PublishRefusedError(Exception):
-    """A message is refused for good; ``reason_code`` is MQTT 5's, or ``None`` when it was not
-    the broker that refused."""
-
-    def __init__(self, message: str, reason_code: int | None) -> None:
-        super().__init__(message)
-        self.reason_code = reason_code
+"""Reason codes that a retry cannot change: not authorized, topic name invalid, payload invalid."""
 
 
 class Observer(Protocol):
-    """Hears of each message before it is handed to the transport, and when it is acknowledged."""
+    """Called with each message, before it is handed to the transport and when the broker has
+    acknowledged it. Both run on the event loop and must not block."""
 
     def sending(self, device_id: str, message: Outgoing) -> None:
-        """Called before the first hand-over; when it raises, nothing is sent."""
+        """Before the first hand-over. When this raises, the message is not sent."""
 
     def acknowledged(self, device_id: str, message: Outgoing) -> None:
-        """The broker has it."""
+        """The broker has the message."""
 
 
-class Link(Protocol):
+class Transport(Protocol):
     """What carries messages: a :class:`~devices.mqtt.connection.Connection`, or a test double."""
 
     count: int
+    """How many times it connected."""
 
     async def open(self, timeout_s: float) -> None:
-        """Connect."""
+        """Connect.
+
+        :raises ConnectError: when the broker refuses, or does not answer within ``timeout_s``.
+        """
 
     async def publish(self, topic: str, payload: bytes) -> int | None:
-        """Publish once; the reason code, or ``None`` when there was no answer."""
+        """Publish once with QoS 1; the reason code, or ``None`` when there was no answer."""
 
     async def stop(self) -> None:
         """Disconnect for good."""
 
 
 class TelemetryClient:
-    """One device's client. Use as an async context manager, on one event loop."""
+    """One device's client, for one event loop. An async context manager, which connects."""
 
     def __init__(
         self,
         identity: Identity,
         *,
-        limits: BatchLimits | None = None,
         window: int = WINDOW,
         observer: Observer | None = None,
         close_s: float = 30.0,
-        connection: Link | None = None,
-        content: Content = "json",
+        connection: Transport | None = None,
     ) -> None:
-        """``window`` is the most messages in flight; ``close_s`` how long :meth:`close` waits
-        for acknowledgements; ``connection`` is another than the identity's to its broker;
-        ``content`` is how messages are written.
+        """``window`` is the maximum number of messages in flight, ``close_s`` how long
+        :meth:`close` waits for acknowledgements; ``connection`` replaces the one to the identity's
+        broker.
 
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
         self.identity = identity
-        self._limits = limits or BatchLimits()
-        self.batcher = Batcher(self._limits, content=content)
-        self.topic = basic_ingest_topic(identity.facts.rule, identity.device_id)
+        self.topic = basic_ingest_topic(identity.config.rule, identity.device_id)
         self._observer = observer
         self._close_s = close_s
         self._window = asyncio.Semaphore(window)
         self._loop = asyncio.get_running_loop()
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._age: asyncio.TimerHandle | None = None
         self._taken = self._acknowledged = 0
-        self._connection: Link = connection or Connection(identity)
+        self._connection: Transport = connection or Connection(identity)
         self.failure: BaseException | None = None
+        """Why a message to the device's own topic was refused; later ones are not sent."""
 
     async def __aenter__(self) -> TelemetryClient:
         await self.connect()
@@ -117,34 +110,17 @@ class TelemetryClient:
     async def connect(self, timeout_s: float = CONNECT_S) -> None:
         """Connect.
 
-        :raises ConnectError: when the broker refuses, or does not answer in time.
+        :raises ConnectError: when the broker refuses, or does not answer within ``timeout_s``.
         """
         await self._connection.open(timeout_s)
 
-    async def add(self, ts: int, metrics: Mapping[str, float | bool]) -> None:
-        """Take a reading; it is sent when its message is full or old enough.
-
-        Waits while the window is full: that is the backpressure.
-
-        :raises ValueError: when the reading breaks the contract.
-        """
-        for message in self.batcher.add(ts, metrics):
-            await self.send(message)
-        if self._age is None and len(self.batcher):
-            self._age = self._loop.call_later(self._limits.age_s, self._aged)
-
-    async def flush(self) -> None:
-        """Send the open message, full or not."""
-        for message in self.batcher.flush():
-            await self.send(message)
-
     async def send(self, message: Outgoing, *, topic: str | None = None) -> asyncio.Task[None]:
-        """Take a message, waiting while the window is full. The task ends when the broker has
-        acknowledged it, or raises :class:`PublishRefusedError`.
+        """Accept a message, after a wait for room in the window (backpressure). The returned task
+        ends when the broker has acknowledged it, or raises :class:`PublishRefusedError`.
 
-        :raises PublishRefusedError: when the broker refused an earlier message of this device
-            to its own topic; it would refuse this one too.
-        :raises ValueError: when the message is greater than IoT Core takes.
+        :raises PublishRefusedError: when the broker refused an earlier message of this device to
+            its own topic; it would refuse this one too.
+        :raises ValueError: when the message is larger than IoT Core accepts.
         """
         if len(message.payload) > MAX_PAYLOAD_BYTES:
             raise ValueError(
@@ -153,43 +129,40 @@ class TelemetryClient:
         self._taken += 1
         await self._window.acquire()
         try:
-            self._note(message)
+            self._before_sending(message)
         except BaseException:
             self._window.release()
             raise
         task = self._loop.create_task(self._deliver(message, topic or self.topic))
         self._deliveries.add(task)
         task.add_done_callback(lambda _: self._window.release())
-        task.add_done_callback(self._ended if topic is None else self._deliveries.discard)
+        task.add_done_callback(self._on_delivered if topic is None else self._deliveries.discard)
         return task
 
     async def close(self) -> int:
-        """Send what is open, wait for acknowledgements, disconnect.
+        """Wait up to ``close_s`` for acknowledgements, then disconnect.
 
-        Returns how many messages were taken and not acknowledged: what was refused, what
-        nothing was heard of within ``close_s``, and what found no room in the window.
+        Returns how many messages were accepted and not acknowledged: refused ones, those without
+        an answer, and those that found no room in the window.
         """
-        if self._age is not None:
-            self._age.cancel()
         try:
-            with contextlib.suppress(TimeoutError, PublishRefusedError):
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._close_s):
-                    await self.flush()
-                    while working := self._deliveries | self._flushes:
-                        await asyncio.wait(working)
+                    while self._deliveries:
+                        await asyncio.wait(self._deliveries)
         finally:
-            await self._abandon()
+            await self._cancel_deliveries()
             await self._connection.stop()
         return self._taken - self._acknowledged
 
-    def _note(self, message: Outgoing) -> None:
-        """What precedes a hand-over: nothing is sent when this raises."""
+    def _before_sending(self, message: Outgoing) -> None:
         if self.failure is not None:
             raise self.failure
         if self._observer is not None:
             self._observer.sending(self.identity.device_id, message)
 
     async def _deliver(self, message: Outgoing, topic: str) -> None:
+        first, longest = RETRY_S
         attempt = 0
         while True:
             try:
@@ -208,28 +181,18 @@ class TelemetryClient:
                     code,
                 )
             attempt = min(attempt + 1, 6)
-            await asyncio.sleep(random.random() * min(10.0, 0.2 * 2**attempt))
+            await asyncio.sleep(random.random() * min(longest, first * 2**attempt))
         self._acknowledged += 1
         if self._observer is not None:
             self._observer.acknowledged(self.identity.device_id, message)
 
-    async def _abandon(self) -> None:
-        """End what still waits for its acknowledgement, or for room in the window."""
-        working = self._deliveries | self._flushes
-        for task in working:
+    async def _cancel_deliveries(self) -> None:
+        for task in self._deliveries:
             task.cancel()
-        if working:
-            await asyncio.wait(working)
+        if self._deliveries:
+            await asyncio.wait(self._deliveries)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_delivered(self, task: asyncio.Task[None]) -> None:
         self._deliveries.discard(task)
-        self._flushes.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self.failure = error
-
-    def _aged(self) -> None:
-        self._age = None
-        if len(self.batcher):
-            task = self._loop.create_task(self.flush())
-            self._flushes.add(task)
-            task.add_done_callback(self._ended)

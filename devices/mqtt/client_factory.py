@@ -1,37 +1,38 @@
-"""One run of a device: what all of its connections have in common.
+"""Makes the clients of one run of a device.
 
-A client with a spool makes a connection after another; each is prepared here in the same way, for
-presence, the shadow and acknowledgements, before it opens.
+A client with a spool opens a connection after another. Presence, shadow and acknowledgements are
+registered here once, and are set up on each new connection before it opens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from devices.batch import BatchLimits
 from devices.identity import Identity
 from devices.mqtt.client import WINDOW, Observer, TelemetryClient
-from devices.mqtt.connection import Connection, Will
+from devices.mqtt.connection import Connection, OnError, Will
 
-Preparation = Callable[[Connection], object]
+ConnectionSetup = Callable[[Connection], object]
+"""Adds subscriptions and callbacks to a connection that is not open yet."""
 
 
-class Session:
-    """Makes clients, as :class:`devices.spool.client.ClientFactory`; each has the same ``will``."""
+class TelemetryClientFactory:
+    """A :class:`devices.spool.client.ClientFactory` whose connections have the same ``will`` and
+    the same setup."""
 
-    def __init__(self, *, will: Will | None = None) -> None:
+    def __init__(self, *, will: Will | None = None, on_error: OnError | None = None) -> None:
         self._will = will
-        self._preparations: list[Preparation] = []
+        self._on_error = on_error
+        self._setups: list[ConnectionSetup] = []
 
-    def prepare(self, preparation: Preparation) -> None:
-        """Have it called with each connection from now on, before it opens."""
-        self._preparations.append(preparation)
+    def add_setup(self, setup: ConnectionSetup) -> None:
+        """Call ``setup`` with each connection from now on, before it opens."""
+        self._setups.append(setup)
 
     def __call__(
         self,
         identity: Identity,
         *,
-        limits: BatchLimits | None = None,
         window: int = WINDOW,
         observer: Observer | None = None,
         close_s: float = 30.0,
@@ -40,10 +41,9 @@ class Session:
 
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
-        connection = Connection(identity, will=self._will)
-        for preparation in self._preparations:
-            preparation(connection)
+        connection = Connection(identity, will=self._will, on_error=self._on_error)
+        for setup in self._setups:
+            setup(connection)
         return TelemetryClient(
-            identity, limits=limits, window=window, observer=observer, close_s=close_s,
-            connection=connection,
-        )  # fmt: skip
+            identity, window=window, observer=observer, close_s=close_s, connection=connection
+        )

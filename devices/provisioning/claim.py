@@ -14,16 +14,13 @@ from typing import Final, Protocol
 import msgspec
 
 from devices import identity
-from devices.identity import Facts, Identity, IdentityError
-from devices.keys import new_key, request_for
+from devices.errors import IdentityError, ProvisioningError
+from devices.identity import DeviceConfig, Identity
+from devices.provisioning.keys import new_key, request_for
 from ingest.topic import check_device_id
 
 PENDING: Final = "claim"
 CERTIFICATE: Final = "certificate.json"
-
-
-class ClaimError(Exception):
-    """AWS IoT does not provision the device; the text says what to do."""
 
 
 class TokenError(Exception):
@@ -50,18 +47,18 @@ class Registrar(Protocol):
     def sign(self, request: str) -> Signed:
         """A certificate for a signing request (PEM).
 
-        :raises ClaimError: when it is refused.
+        :raises ProvisioningError: when it is refused.
         """
 
     def register(self, device_id: str, token: str) -> Registered:
         """Make the thing, and its certificate active. It may be repeated with the same token.
 
         :raises TokenError: when the token has expired.
-        :raises ClaimError: when it is refused.
+        :raises ProvisioningError: when it is refused.
         """
 
 
-class Place(msgspec.Struct, frozen=True):
+class Deployment(msgspec.Struct, frozen=True):
     """What a claim says of its deployment: broker, topic rule and provisioning template."""
 
     host: str
@@ -72,13 +69,13 @@ class Place(msgspec.Struct, frozen=True):
 
 
 def provision(
-    registrar: Registrar, place: Place, devices_dir: Path, device_id: str,
+    registrar: Registrar, deployment: Deployment, devices_dir: Path, device_id: str,
     *, group: str = "", kind: str = "",
 ) -> Identity:  # fmt: skip
     """Do what is not done yet, and return the identity.
 
     :raises IdentityError: when the name is no device id.
-    :raises ClaimError: when AWS IoT refuses.
+    :raises ProvisioningError: when AWS IoT refuses.
     """
     try:
         check_device_id(device_id)
@@ -100,18 +97,18 @@ def provision(
         except TokenError:
             (pending / CERTIFICATE).unlink()
             if attempt == 2:
-                raise ClaimError("AWS IoT does not take its own ownership token") from None
-    facts = Facts(
+                raise ProvisioningError("AWS IoT does not take its own ownership token") from None
+    config = DeviceConfig(
         device_id=registered.device_id,
-        host=place.host,
-        port=place.port,
-        rule=place.rule,
-        ca_path=place.ca_path,
+        host=deployment.host,
+        port=deployment.port,
+        rule=deployment.rule,
+        ca_path=deployment.ca_path,
         group=group,
         type=kind,
         certificate_id=signed.certificate_id,
     )
-    made = identity.save(devices_dir / device_id, facts, signed.certificate.encode(), key)
+    made = identity.save(devices_dir / device_id, config, signed.certificate.encode(), key)
     _forget(pending)
     return made
 

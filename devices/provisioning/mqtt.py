@@ -13,31 +13,32 @@ from awscrt import exceptions, mqtt5, mqtt_request_response
 from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder
 
 from devices import identity
-from devices.provisioning.claim import ClaimError, Place, Registered, Signed, TokenError
+from devices.errors import ProvisioningError
+from devices.provisioning.claim import Deployment, Registered, Signed, TokenError
 
 ANSWER_S: Final = 30
 FILE: Final = "claim.json"
 T = TypeVar("T")
 
 
-def save_claim(folder: Path, place: Place, certificate: bytes, key: bytes) -> None:
+def save_claim(folder: Path, deployment: Deployment, certificate: bytes, key: bytes) -> None:
     """Write a claim: certificate, key (mode 0600), and where it is good for."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     identity.write_file(folder / identity.PRIVATE_KEY, key, 0o600)
     identity.write_file(folder / identity.CERTIFICATE, certificate, 0o644)
-    document = msgspec.json.format(msgspec.json.encode(place))
+    document = msgspec.json.format(msgspec.json.encode(deployment))
     identity.write_file(folder / FILE, document, 0o644)
 
 
-def load_claim(folder: Path) -> Place:
+def load_claim(folder: Path) -> Deployment:
     """Where a claim is good for.
 
-    :raises ClaimError: when the folder holds none.
+    :raises ProvisioningError: when the folder holds none.
     """
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Place)
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=Deployment)
     except (OSError, msgspec.MsgspecError):
-        raise ClaimError(
+        raise ProvisioningError(
             f"{folder} holds no claim: make one with `penstock device claim {folder}`"
         ) from None
 
@@ -45,25 +46,25 @@ def load_claim(folder: Path) -> Place:
 class MqttRegistrar:
     """Speaks to AWS IoT as ``claim-<device>``. Use as a context manager."""
 
-    def __init__(self, folder: Path, place: Place, device_id: str) -> None:
-        """:raises ClaimError: when the claim's files cannot be used."""
-        self._place = place
+    def __init__(self, folder: Path, deployment: Deployment, device_id: str) -> None:
+        """:raises ProvisioningError: when the claim's files cannot be used."""
+        self._deployment = deployment
         self._connected: Future[None] = Future()
         self._stopped: Future[None] = Future()
         try:
             self._mqtt: Any = mqtt5_client_builder.mtls_from_path(
                 str(folder / identity.CERTIFICATE),
                 str(folder / identity.PRIVATE_KEY),
-                endpoint=place.host,
-                port=place.port,
-                ca_filepath=place.ca_path,
+                endpoint=deployment.host,
+                port=deployment.port,
+                ca_filepath=deployment.ca_path,
                 client_id=f"claim-{device_id}",
                 on_lifecycle_connection_success=self._on_connected,
                 on_lifecycle_connection_failure=self._on_failed,
                 on_lifecycle_stopped=lambda _: self._stopped.set_result(None),
             )
         except (OSError, RuntimeError, exceptions.AwsCrtError) as error:
-            raise ClaimError(f"the claim in {folder} cannot be used: {error}") from None
+            raise ProvisioningError(f"the claim in {folder} cannot be used: {error}") from None
         self._identity: Any = None
 
     def __enter__(self) -> MqttRegistrar:
@@ -72,9 +73,11 @@ class MqttRegistrar:
             self._connected.result(ANSWER_S)
         except FutureTimeoutError:
             self.__exit__()
-            place = self._place
-            raise ClaimError(f"no broker answers at {place.host}:{place.port}") from None
-        except ClaimError:
+            deployment = self._deployment
+            raise ProvisioningError(
+                f"no broker answers at {deployment.host}:{deployment.port}"
+            ) from None
+        except ProvisioningError:
             self.__exit__()
             raise
         options = mqtt_request_response.ClientOptions(
@@ -101,7 +104,7 @@ class MqttRegistrar:
     def register(self, device_id: str, token: str) -> Registered:
         """See :class:`devices.provisioning.claim.Registrar`."""
         asked = iotidentity.RegisterThingRequest(
-            template_name=self._place.template,
+            template_name=self._deployment.template,
             certificate_ownership_token=token,
             parameters={"DeviceName": device_id},
         )
@@ -116,13 +119,13 @@ class MqttRegistrar:
             if code == "InvalidCertificateOwnershipToken":
                 raise TokenError from None
             if code == "AccessDenied":
-                raise ClaimError(
+                raise ProvisioningError(
                     "the provisioning hook does not let this device in: announce it with "
                     "`penstock device announce`, once for each certificate"
                 ) from None
-            raise ClaimError(f"AWS IoT refuses ({code}): {why}") from None
+            raise ProvisioningError(f"AWS IoT refuses ({code}): {why}") from None
         except (exceptions.AwsCrtError, FutureTimeoutError) as error:
-            raise ClaimError(f"AWS IoT does not answer: {error}") from None
+            raise ProvisioningError(f"AWS IoT does not answer: {error}") from None
 
     def _on_connected(self, _: Any) -> None:
         if not self._connected.done():
@@ -132,7 +135,7 @@ class MqttRegistrar:
         packet = failure.connack_packet
         if packet is not None and not self._connected.done():
             self._connected.set_exception(
-                ClaimError(
+                ProvisioningError(
                     f"the broker does not take the claim (reason code "
                     f"0x{int(packet.reason_code):02x}): it must be active, with the claim policy"
                 )

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from devices import identity
-from devices.identity import Facts, Identity, IdentityError
-from devices.keys import new_key, request_for
-from devices.provisioning.claim import Place
+from devices.errors import IdentityError
+from devices.identity import DeviceConfig, Identity
+from devices.provisioning.claim import Deployment
+from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.mqtt import save_claim
 from ingest.hot_tables import device_key
 from ingest.settings import Settings
@@ -64,7 +65,7 @@ def create_device(
     clients.iot.attach_policy(policyName=settings.device_policy, target=arn)
     clients.iot.attach_thing_principal(thingName=device_id, principal=arn)
     _enter_roster(clients.dynamodb, settings, device_id, group, kind)
-    facts = Facts(
+    config = DeviceConfig(
         device_id=device_id,
         host=settings.iot_host or data_endpoint(clients.iot),
         port=settings.iot_port,
@@ -75,7 +76,7 @@ def create_device(
         certificate_id=certificate["certificateId"],
     )
     folder = settings.devices_dir / device_id
-    return identity.save(folder, facts, certificate["certificatePem"].encode(), key)
+    return identity.save(folder, config, certificate["certificatePem"].encode(), key)
 
 
 def create_fleet(
@@ -148,14 +149,14 @@ def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
         certificateSigningRequest=request_for(key, "claim"), setAsActive=True
     )
     clients.iot.attach_policy(policyName=settings.claim_policy, target=made["certificateArn"])
-    place = Place(
+    deployment = Deployment(
         host=settings.iot_host or data_endpoint(clients.iot),
         port=settings.iot_port,
         ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
         rule=settings.rule,
         template=settings.provisioning_template,
     )
-    save_claim(folder, place, made["certificatePem"].encode(), key)
+    save_claim(folder, deployment, made["certificatePem"].encode(), key)
     return made["certificateId"]
 
 

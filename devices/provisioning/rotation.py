@@ -17,7 +17,7 @@ import msgspec
 
 from devices import identity
 from devices.identity import Identity
-from devices.keys import new_key, request_for
+from devices.provisioning.keys import new_key, request_for
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     state = _certified(iot, device, folder, key_path.read_bytes())
     iot.attach_policy(policyName=settings.device_policy, target=state.arn)
     iot.attach_thing_principal(thingName=device.device_id, principal=state.arn)
-    facts = replace(device.facts, certificate_id=state.new_id)
-    prove(Identity(facts, folder))
+    config = replace(device.config, certificate_id=state.new_id)
+    prove(Identity(config, folder))
     certificate = (folder / identity.CERTIFICATE).read_bytes()
-    made = identity.save(device.folder, facts, certificate, key_path.read_bytes())
+    made = identity.save(device.folder, config, certificate, key_path.read_bytes())
     revoke_certificate(iot, settings, device.device_id, state.old_id)
     for name in (_STATE, identity.CERTIFICATE, identity.PRIVATE_KEY):
         (folder / name).unlink(missing_ok=True)
@@ -95,6 +95,6 @@ def _certified(iot: IoTClient, device: Identity, folder: Path, key: bytes) -> _S
             certificateSigningRequest=request_for(key, device.device_id), setAsActive=True
         )
         identity.write_file(folder / identity.CERTIFICATE, made["certificatePem"].encode(), 0o644)
-        state = _State(device.facts.certificate_id, made["certificateId"], made["certificateArn"])
+        state = _State(device.config.certificate_id, made["certificateId"], made["certificateArn"])
         identity.write_file(path, msgspec.json.encode(state), 0o600)
         return state

@@ -1,9 +1,9 @@
 """A device's client that loses nothing: readings go to the spool first, and from there out.
 
-A reading is taken when :meth:`SpooledClient.add` returns, whether or not there is a network. It
-leaves the spool when the broker has acknowledged it, or, with ``durable``, when the worker has.
-What was published and not acknowledged when the process died is published again by the next one
-with the same identity, and changes nothing downstream.
+A reading is stored when :meth:`SpooledClient.add` returns, with or without a network. It leaves the
+spool when the broker has acknowledged it or, with ``durable``, when the worker has. What was
+published and not acknowledged when the process died is published again by the next one with the
+same identity, and changes nothing downstream.
 """
 
 from __future__ import annotations
@@ -11,29 +11,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from devices.batch import BatchLimits, Outgoing
+from devices.errors import ConnectError, PublishRefusedError
+from devices.events import Acknowledged, OnEvent, log_event
 from devices.identity import Identity
-from devices.mqtt.client import (
-    WINDOW,
-    ConnectError,
-    Observer,
-    PublishRefusedError,
-    TelemetryClient,
-)
-from devices.spool.spool import Batch, Spool
+from devices.mqtt.client import WINDOW, Observer, TelemetryClient
+from devices.spool.batch import Batch
+from devices.spool.delivery import DeliveryMonitor
+from devices.spool.send_queue import Order, SendQueue
+from devices.spool.spool import Spool
 from ingest.message import Content
 
 RETRY_S: Final = (1.0, 60.0)
 CONNECT_S: Final = 20.0
 DURABLE_S: Final = 120.0
 RENEWED_S: Final = 2.0
-
-Order = Literal["oldest_first", "live_first"]
+"""How often (s) the certificate's file is checked for a new certificate."""
 
 
 class ClientFactory(Protocol):
@@ -43,7 +40,6 @@ class ClientFactory(Protocol):
         self,
         identity: Identity,
         *,
-        limits: BatchLimits | None = None,
         window: int = WINDOW,
         observer: Observer | None = None,
         close_s: float = 30.0,
@@ -52,7 +48,7 @@ class ClientFactory(Protocol):
 
 
 class SpooledClient:
-    """One device's client over its spool. Use as an async context manager, on one event loop."""
+    """One device's client over its spool, for one event loop. An async context manager."""
 
     def __init__(
         self,
@@ -65,39 +61,34 @@ class SpooledClient:
         order: Order = "oldest_first",
         durable: bool = False,
         durable_s: float = DURABLE_S,
-        notice: Callable[[str], None] = lambda _: None,
+        on_event: OnEvent = log_event,
         client: ClientFactory = TelemetryClient,
         content: Content = "json",
     ) -> None:
-        """``order`` says whether what waited goes before or after what is being measured.
-        With ``durable`` readings stay until :meth:`is_durable` tells of them; what is not told of
-        within ``durable_s`` is published again. ``notice`` hears, in a sentence, why nothing can
-        be sent, each reason once; ``client`` makes the client of each attempt, and
-        ``content`` is how messages are written."""
+        """With ``durable``, readings stay until :meth:`on_durable` names them; those that it does
+        not name within ``durable_s`` are published again. ``on_event`` receives
+        :class:`~devices.events.Connected`, :class:`~devices.events.Offline` and
+        :class:`~devices.events.Acknowledged`. ``client`` makes the client of each attempt to
+        connect, ``content`` is the encoding of messages."""
         self.identity = identity
         self.spool = spool
-        self.limits = limits or BatchLimits()
+        self._queue = SendQueue(spool, limits or BatchLimits(), order)
         self._window = window
         self._observer = observer
-        self._order = order
         self._durable = durable
         self._durable_s = durable_s
-        self._notice = notice
+        self._on_event = on_event
         self._new_client = client
         self._content = content
         self._loop = asyncio.get_running_loop()
+        self._monitor = DeliveryMonitor(self._loop.time, spool, on_event)
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._backlog: deque[tuple[int, int]] = deque()
-        self._live = 0
-        self._due: float | None = None
-        self._flushing = False
-        self._unacknowledged = self._earlier = 0
-        self._published: dict[int, tuple[int, float]] = {}
+        self._earlier = 0
         self._work: asyncio.Task[None] | None = None
         self.client: TelemetryClient | None = None
         self.republished = 0
-        """Messages that were published again because nobody said that they are durable."""
+        """Messages that were published again for lack of a durable acknowledgement."""
 
     async def __aenter__(self) -> SpooledClient:
         self.start()
@@ -113,42 +104,60 @@ class SpooledClient:
 
     @property
     def offline(self) -> bool:
-        """Whether it was paused, or not started yet."""
+        """Whether it is paused, or not started yet."""
         return self._work is None
 
+    @property
+    def limits(self) -> BatchLimits:
+        """When a message is full; may be changed at any time."""
+        return self._queue.limits
+
+    @limits.setter
+    def limits(self, limits: BatchLimits) -> None:
+        self._queue.limits = limits
+        self._wake.set()
+
     def start(self) -> None:
-        """Begin to connect and to send, unless it does; does not wait for a network."""
+        """Connect and send in the background, unless it does; does not wait for a network."""
         if self._work is not None:
             return
-        self._forget_progress()
+        self._queue.reset()
         self._work = self._loop.create_task(self._run())
 
     def add(self, ts: int, metrics: Mapping[str, float | bool]) -> None:
-        """Take a reading with this event time (ms). On return it is in the spool.
+        """Store a reading with this event time (ms) in the spool.
 
         :raises ValueError: when the reading breaks the contract.
-        :raises SpoolFullError: when there is no room; nothing else is lost.
+        :raises SpoolFullError: when the spool or the disk is full.
         """
         self.spool.add(ts, metrics)
         self._idle.clear()
-        if self._due is None:
-            self._due = self._loop.time() + self.limits.age_s
+        if self._queue.on_added(self._loop.time()):
             self._loop.call_later(self.limits.age_s, self._wake.set)
-        if self.spool.end - self._live >= self.limits.readings:
+        if self._queue.full:
             self._wake.set()
 
     def flush(self) -> None:
-        """Send what waits for its message to become full."""
-        self._flushing = True
+        """Send what waits for its message to fill."""
+        self._queue.flush()
         self._wake.set()
 
-    def is_durable(self, boot: str, ranges: Iterable[tuple[int, int]]) -> None:
-        """The worker has these numbers (inclusive ranges) in hot store and archive."""
+    def on_durable(self, boot: str, ranges: Iterable[tuple[int, int]]) -> None:
+        """The worker has these numbers (inclusive ranges) in the hot store and the archive."""
         self.spool.delete_ids(boot, ranges)
         self._wake.set()
 
+    def on_connected(self) -> None:
+        """The connection is open, for the first time or again."""
+        if self.client is not None:
+            self._monitor.on_connected(self.connections)
+
+    def on_connection_lost(self, reason: str) -> None:
+        """The connection is lost; the transport reconnects by itself."""
+        self._monitor.on_failure(f"the connection is lost ({reason})")
+
     async def drained(self) -> None:
-        """Return when everything taken so far is sent, and acknowledged."""
+        """Return when everything stored so far is acknowledged."""
         self.flush()
         while len(self.spool) and self._work is not None and not self._work.done():
             self._idle.clear()
@@ -160,56 +169,63 @@ class SpooledClient:
             self._work.result()
 
     async def pause(self) -> None:
-        """Lose the network: disconnect, and keep taking readings until :meth:`start`."""
+        """Disconnect, and keep storing readings until :meth:`start`."""
         work, self._work = self._work, None
         if work is not None:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
 
     async def close(self, drain_s: float = 0.0) -> int:
-        """Disconnect, after ``drain_s`` at most for what waits; how many readings still do. They
+        """Disconnect, after up to ``drain_s`` for what waits; how many readings still wait. They
         stay in the spool, which the caller closes."""
-        if drain_s:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(drain_s):
-                    await self.drained()
-        await self.pause()
+        try:
+            if drain_s:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(drain_s):
+                        await self.drained()
+        finally:
+            await self.pause()
         return len(self.spool)
 
     # -- sending ---------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        """Connect, send, and begin again when that fails, for ever."""
+        """Connect, send, and begin again when that fails, until cancelled."""
+        reporting = self._loop.create_task(self._monitor.run())
+        try:
+            await self._connect_and_send()
+        finally:
+            reporting.cancel()
+            await asyncio.gather(reporting, return_exceptions=True)
+
+    async def _connect_and_send(self) -> None:
         attempt = 0
-        said = ""
         while True:
             client: TelemetryClient | None = None
             try:
                 client = self._new_client(
-                    self.identity, limits=self.limits, window=self._window,
-                    observer=self._observer, close_s=0.0,
-                )  # fmt: skip
+                    self.identity, window=self._window, observer=self._observer, close_s=0.0
+                )
                 await client.connect(CONNECT_S)
-                self.client, attempt, said = client, 0, ""
+                self.client, attempt = client, 0
+                self.on_connected()
                 await self._send_until_renewed(client)
-                self._forget_progress()
+                self._queue.reset()
                 continue
             except (ConnectError, PublishRefusedError) as error:
-                if str(error) != said:
-                    said = str(error)
-                    self._notice(f"{error}; {len(self.spool)} readings wait in the spool")
+                self._monitor.on_failure(str(error))
             finally:
                 self._earlier += self.client.connections if self.client else 0
                 self.client = None
                 if client is not None:
                     await client.close()
-            self._forget_progress()
+            self._queue.reset()
             attempt = min(attempt + 1, 6)
             least, most = RETRY_S
             await asyncio.sleep(least + random.random() * (min(most, least * 2**attempt) - least))
 
     async def _send_until_renewed(self, client: TelemetryClient) -> None:
-        """Send, until the identity has another certificate: connect with that one then."""
+        """Send, and return when the identity has another certificate: a new connection uses it."""
         sending = self._loop.create_task(self._send_all(client))
         try:
             before = self._certificate()
@@ -233,91 +249,41 @@ class SpooledClient:
     async def _send_all(self, client: TelemetryClient) -> None:
         connections = client.connections
         while True:
-            if self._order == "live_first" and client.connections != connections:
+            if client.connections != connections:
                 connections = client.connections
-                self._backlog.append((self._live, self.spool.end))
-                self._live = self.spool.end
-            self._repeat_what_nobody_told_of()
-            batch = self._next()
+                self._queue.on_reconnected()
+            now = self._loop.time()
+            self.republished += self._queue.requeue_unacknowledged(now, self._durable_s)
+            batch = self._queue.next(now)
             if batch is None:
                 await self._sleep()
-                continue
-            message = Outgoing(
-                batch.boot, batch.seq, len(batch.readings), batch.payload(self._content)
-            )
-            self._unacknowledged += 1
-            try:
-                task = await client.send(message)
-            except BaseException:
-                self._unacknowledged -= 1
-                raise
-            task.add_done_callback(partial(self._acknowledged, batch))
-
-    def _next(self) -> Batch | None:
-        """The next message to send, if it is time for one."""
-        live = None
-        full = self.spool.end - self._live >= self.limits.readings
-        due = self._due is not None and self._loop.time() >= self._due
-        if self._order == "oldest_first":
-            batch = self._from_backlog()
-            if batch is not None:
-                return batch
-        if full or due or self._flushing:
-            live = self._read(self._live, self.spool.end)
-            if live is None:
-                self._live = max(self._live, self.spool.end)
-                self._due, self._flushing = None, False
             else:
-                self._live = live.last + 1
-                if self._live >= self.spool.end:
-                    self._due, self._flushing = None, False
-                return live
-        return self._from_backlog()
+                await self._send(client, batch)
 
-    def _from_backlog(self) -> Batch | None:
-        while self._backlog:
-            place, end = self._backlog.popleft()
-            batch = self._read(place, end)
-            if batch is not None:
-                if batch.last + 1 < end:
-                    self._backlog.appendleft((batch.last + 1, end))
-                return batch
-        return None
+    async def _send(self, client: TelemetryClient, batch: Batch) -> None:
+        message = Outgoing(batch.boot, batch.seq, len(batch.readings), batch.payload(self._content))
+        self._monitor.on_sent()
+        try:
+            task = await client.send(message)
+        except BaseException:
+            self._monitor.on_done(acknowledged=False)
+            raise
+        task.add_done_callback(partial(self._on_delivered, batch))
 
-    def _read(self, place: int, end: int) -> Batch | None:
-        limits = self.limits
-        return self.spool.read(place, end, limits.readings, limits.bytes - 160)
-
-    def _acknowledged(self, batch: Batch, task: asyncio.Task[None]) -> None:
-        self._unacknowledged -= 1
-        if not task.cancelled() and task.exception() is None:
+    def _on_delivered(self, batch: Batch, task: asyncio.Task[None]) -> None:
+        acknowledged = not task.cancelled() and task.exception() is None
+        self._monitor.on_done(acknowledged=acknowledged)
+        if acknowledged:
             if self._durable:
-                self._published[batch.first] = (batch.last, self._loop.time())
+                self._queue.on_published(batch, self._loop.time())
             else:
                 self.spool.delete(batch.first, batch.last)
+            self._on_event(Acknowledged(batch.boot, batch.seq, len(batch.readings)))
         if not len(self.spool):
             self._idle.set()
 
-    def _repeat_what_nobody_told_of(self) -> None:
-        now = self._loop.time()
-        for first, (last, at) in list(self._published.items()):
-            if now - at < self._durable_s:
-                break
-            del self._published[first]
-            if self.spool.read(first, last + 1, 1, 1) is not None:
-                self._backlog.append((first, last + 1))
-                self.republished += 1
-
-    def _forget_progress(self) -> None:
-        """Everything in the spool is to be sent, by a new client."""
-        self._backlog.clear()
-        self._published.clear()
-        self._backlog.append((0, self.spool.end))
-        self._live = self.spool.end
-        self._due = None
-
     async def _sleep(self) -> None:
-        """Until there may be something to send."""
+        """Wait until there may be something to send."""
         if not len(self.spool):
             self._idle.set()
         timeout = 1.0 if self._durable else None

@@ -1,11 +1,12 @@
-"""What tells that a spool's file is not the one that this device left.
+"""Detects a spool file that was copied or restored from a backup.
 
-Kept in a file beside the spool: the spool's inode, the machine, the session that opened it last,
-and how far its numbers were reserved. A copy has another inode, a clone of the disk another
-machine; a file that was put back knows an older session or fewer numbers. When the readings
-are not synced one by one, a restart of the machine counts as well: its newest numbers may be lost.
+A file beside the spool holds what does not travel with a copy: the spool's inode, the machine, the
+session that opened it last, and how far its numbers were reserved. A copy has another inode, a
+cloned disk another machine; a restored file knows an older session or fewer numbers. When the
+readings are not synced one by one, a restart of the machine counts too: it may have lost the
+newest numbers.
 
-What it cannot see is a whole machine that was put back to an earlier moment, guard included.
+Not detected: a whole machine that was restored to an earlier moment, guard included.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _MACHINE: Final = Path("/etc/machine-id")
 _START: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class _Words(msgspec.Struct):
+class _State(msgspec.Struct):
     inode: int
     machine: str
     start: str
@@ -38,39 +39,48 @@ class RollbackGuard:
         self._sync = sync
         self._session = ""
 
-    def doubt(self, sessions: tuple[str, str], reserved: int) -> str | None:
-        """Why a spool with these words must not go on numbering, or ``None``. ``sessions`` are
-        its last one and that before, which the guard still has after a kill in between."""
+    def reason_to_renumber(self, sessions: tuple[str, str], reserved: int) -> str | None:
+        """Why a spool must not continue its numbers; ``None`` when it may.
+
+        ``sessions`` are the last session in the spool and the one before, which the guard still
+        has after a kill between the two writes; ``reserved`` is the spool's reserved number.
+        """
         try:
-            words = msgspec.json.decode(self._path.read_bytes(), type=_Words)
+            state = msgspec.json.decode(self._path.read_bytes(), type=_State)
         except FileNotFoundError:
-            return "has no guard beside it"
+            return f"has no {FILE} beside it"
         except (OSError, msgspec.MsgspecError):
-            return "has a damaged witness"
-        if words.machine != _text(_MACHINE):
+            return f"has a damaged {FILE}"
+        if state.machine != _text(_MACHINE):
             return "comes from another machine"
-        if words.inode != self._spool.stat().st_ino:
+        if state.inode != self._spool.stat().st_ino:
             return "is a copy"
-        if words.session not in sessions or words.reserved > reserved:
-            return "was put back from an earlier time"
-        if not self._sync and words.start != _text(_START):
+        if state.session not in sessions or state.reserved > reserved:
+            return "was restored from an earlier time"
+        if not self._sync and state.start != _text(_START):
             return "was not synced when the machine stopped"
         return None
 
     def write(self, session: str, reserved: int) -> None:
-        """Begin a session."""
+        """Begin a session.
+
+        :raises OSError: when the disk has no room.
+        """
         self._session = session
-        words = _Words(self._spool.stat().st_ino, _text(_MACHINE), _text(_START), session, reserved)
+        state = _State(self._spool.stat().st_ino, _text(_MACHINE), _text(_START), session, reserved)
         draft = self._path.with_name(f"{FILE}.draft")
         with draft.open("wb") as file:
-            file.write(msgspec.json.encode(words))
+            file.write(msgspec.json.encode(state))
             if self._sync:
                 file.flush()
                 os.fsync(file.fileno())
         draft.replace(self._path)
 
     def reserve(self, reserved: int) -> None:
-        """Numbers below this may be used now."""
+        """Store that numbers below ``reserved`` may be used.
+
+        :raises OSError: when the disk has no room.
+        """
         self.write(self._session, reserved)
 
 

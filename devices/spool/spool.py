@@ -1,11 +1,11 @@
-"""Readings on disk, from the moment that they are taken until they are acknowledged.
+"""Readings on disk, from the moment that they are stored until they are acknowledged.
 
-One SQLite file (WAL) a device. ``boot`` and the next ``seq`` live in it, and move in the same
-transaction as the reading that they number, so whatever dies, a number is used for one reading.
-A file that is copied, or put back from a backup, would use numbers twice; it is recognized by
-what does not travel with it (:mod:`devices.spool.rollback_guard`) and goes on under a new ``boot``.
+One SQLite file (WAL) a device. ``boot`` and the next ``seq`` are in it and move in the same
+transaction as the reading that they number, so a number is used for one reading, whatever process
+or machine stops. A file that was copied or restored from a backup would use numbers twice:
+:mod:`devices.spool.rollback_guard` detects that, and new readings get a new ``boot``.
 
-No clock and no network in here; not safe for threads.
+No clock and no network. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -17,36 +17,33 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
-from devices.spool.disk import Ballast, SpoolBusyError, check, lock
+from devices.errors import SpoolFullError
+from devices.events import OnEvent, SpoolReset, log_event
+from devices.spool.batch import Batch, first_batch
+from devices.spool.database import ROW_BYTES, Row, SpoolDatabase
+from devices.spool.disk import Ballast, lock
 from devices.spool.rollback_guard import RollbackGuard
-from ingest.message import VERSION, Content, Message, Reading, encode
-
-__all__ = ["Batch", "Spool", "SpoolBusyError", "SpoolFullError", "SpoolLimits"]
+from ingest.message import VERSION, Message, Reading, encode
 
 FILE: Final = "spool.sqlite"
-ROW_BYTES: Final = 48
-"""What a reading takes beside its own bytes."""
 RESERVED: Final = 100
+"""How many numbers are reserved at once outside of the file."""
 Now = Callable[[], int]
 """The device's clock (ms since 1970)."""
 
 
-class SpoolFullError(Exception):
-    """A reading was not taken: there is no room for it. Everything before it is kept; a later
-    one is taken when there is room again."""
-
-
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
-    """How much may wait: bytes of readings, and the age (s) of the oldest.
+    """How much may wait: ``bytes`` of readings, and ``age_s``, the age (s) of the oldest.
 
-    ``when_full`` says what happens then: ``refuse`` new readings loudly, or ``drop_oldest``, which
-    is counted. ``sync`` is whether each reading is on the disk before it counts as taken; without
-    it a kill loses nothing, and a power cut may lose the newest readings and takes a new boot.
+    ``when_full``: ``refuse`` raises :class:`~devices.errors.SpoolFullError` for a new reading,
+    ``drop_oldest`` deletes and counts the oldest. ``sync``: whether a reading is on the disk when
+    it counts as stored. Without it a kill loses nothing, and a power cut may lose the newest
+    readings and takes a new boot.
     """
 
     bytes: int = 64 * 1024 * 1024
@@ -55,27 +52,8 @@ class SpoolLimits:
     sync: bool = True
 
 
-class Batch(NamedTuple):
-    """Consecutive readings of one boot. ``first`` and ``last`` are places in the spool."""
-
-    first: int
-    last: int
-    boot: str
-    seq: int
-    readings: tuple[Reading, ...]
-
-    def payload(self, content: Content = "json") -> bytes:
-        """As a message of the contract; in JSON where only that is small enough to be sent."""
-        message = Message(VERSION, self.boot, self.seq, list(self.readings))
-        if content != "json":
-            with contextlib.suppress(ValueError):
-                return encode(message, content)
-        return encode(message)
-
-
 class Spool:
-    """A device's spool, open. ``notice`` hears, in a sentence, of what was found at opening:
-    a damaged file, a copied one, an unclean end that cost numbers."""
+    """A device's spool, open. A context manager, which closes it."""
 
     def __init__(
         self,
@@ -83,26 +61,30 @@ class Spool:
         *,
         now: Now,
         limits: SpoolLimits | None = None,
-        notice: Callable[[str], None] = lambda _: None,
+        on_event: OnEvent = log_event,
     ) -> None:
-        """Open the folder's spool, or make one.
+        """Open the folder's spool, or create one. ``on_event`` receives a
+        :class:`~devices.events.SpoolReset` when the file is damaged, copied or restored.
 
         :raises SpoolBusyError: when another process has it open.
-        :raises SpoolFullError: when there is none and no room to make one.
+        :raises SpoolFullError: when there is none and no room to create one.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = folder / FILE
         self.limits = limits or SpoolLimits()
         self._now = now
-        self._notice = notice
+        self._on_event = on_event
         self._guard = RollbackGuard(folder, self.path, sync=self.limits.sync)
         self._ballast = Ballast(folder)
-        self._lock = lock(folder)
         self._undeleted: list[tuple[int, int]] = []
         self._boot, self._seq, self._next, self._reserved = "", 0, 1, 0
         self._count = self._bytes = self._dropped = 0
         try:
-            self._db = self._open()
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = lock(folder)
+        except OSError as error:
+            raise self._not_opened(error) from None
+        try:
+            self._database = self._open()
         except BaseException:
             os.close(self._lock)
             raise
@@ -118,7 +100,7 @@ class Spool:
 
     @property
     def boot(self) -> str:
-        """What new readings are numbered under."""
+        """The boot of new readings."""
         return self._boot
 
     @property
@@ -128,170 +110,129 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes that the waiting readings take."""
+        """Size of the waiting readings (bytes)."""
         return self._bytes
 
     @property
     def dropped(self) -> int:
-        """Readings that were dropped for want of room, ever."""
+        """How many readings were dropped for lack of room since the spool was created."""
         return self._dropped
 
     @property
     def end(self) -> int:
-        """The place after the last reading."""
+        """The position after the last reading."""
         return self._next
 
     def oldest_at(self) -> int | None:
-        """When the oldest waiting reading was taken (ms)."""
-        found = self._db.execute("SELECT taken_at FROM reading ORDER BY n LIMIT 1").fetchone()
-        return None if found is None else int(found[0])
+        """When the oldest waiting reading was stored (ms)."""
+        return self._database.oldest_at()
 
     def add(self, ts: int, metrics: Mapping[str, float | bool]) -> int:
-        """Take a reading with this event time (ms), and number it; its place in the spool.
+        """Store and number a reading with this event time (ms); its position in the spool.
 
         :raises ValueError: when it breaks the contract; it is not numbered then.
-        :raises SpoolFullError: when there is no room, or the disk is full.
+        :raises SpoolFullError: when the spool or the disk is full.
         """
         reading = Reading(ts, dict(metrics))
         encode(Message(VERSION, self._boot, self._seq, [reading]))
         body = msgspec.json.encode(reading)
         size = len(body) + ROW_BYTES
         try:
-            place = self._take(body, size)
+            position = self._store(body, size)
         except sqlite3.DatabaseError as error:
             self._replace(error)
-            place = self._take(body, size)
+            position = self._store(body, size)
         self._count += 1
         self._bytes += size
         self._seq += 1
-        self._next = place + 1
-        return place
+        self._next = position + 1
+        return position
 
-    def _take(self, body: bytes, size: int) -> int:
-        with self._room_on_disk():
-            self._make_room(size)
-            self._reserve()
-            return self._insert(body)
-
-    def read(self, place: int, before: int, readings: int, size: int) -> Batch | None:
-        """The first readings at or after a place and before another: of one boot, with
-        consecutive numbers, at most so many and of at most ``size`` bytes together (one at
-        least)."""
+    def read(self, position: int, before: int, readings: int, size: int) -> Batch | None:
+        """The first readings from ``position`` on and before another position: of one boot, with
+        consecutive numbers, at most ``readings`` of them with at most ``size`` bytes together (at
+        least one). ``None`` when there is none."""
         try:
-            return self._read(place, before, readings, size)
+            rows = self._database.rows(position, before, readings)
+            return first_batch(rows, size)
         except (sqlite3.DatabaseError, msgspec.MsgspecError) as error:
             self._replace(error)
             return None
 
-    def _read(self, place: int, before: int, readings: int, size: int) -> Batch | None:
-        rows = self._db.execute(
-            "SELECT n, boot, seq, reading FROM reading WHERE n >= ? AND n < ? ORDER BY n LIMIT ?",
-            (place, before, readings),
-        )
-        taken: list[Any] = []
-        total = 0
-        for row in rows:
-            total += len(row[3]) + 1
-            if taken and (
-                total > size or row[1] != taken[0][1] or row[2] != taken[0][2] + len(taken)
-            ):
-                break
-            taken.append(row)
-        if not taken:
-            return None
-        decoded = tuple(msgspec.json.decode(row[3], type=Reading) for row in taken)
-        return Batch(taken[0][0], taken[-1][0], taken[0][1], taken[0][2], decoded)
-
     def delete(self, first: int, last: int) -> None:
-        """Forget what is acknowledged. When even that finds no room on the disk it is done with
-        a later call: at worst a reading is sent again, which changes nothing."""
+        """Delete acknowledged readings, by position, both included. When the disk has no room for
+        that, a later call does it: at worst a reading is sent again, which changes nothing."""
         self._undeleted.append((first, last))
-        with contextlib.suppress(SpoolFullError), self._room_on_disk():
-            self._delete_all()
+        self._delete_if_possible()
 
     def delete_ids(self, boot: str, ranges: Iterable[tuple[int, int]]) -> int:
-        """Forget readings by identity, in inclusive ranges of numbers; how many there were."""
-        places = [
-            row
-            for low, high in ranges
-            for row in self._db.execute(
-                "SELECT n, n FROM reading WHERE boot = ? AND seq BETWEEN ? AND ?", (boot, low, high)
-            )
-        ]
+        """Delete readings by identity, in inclusive ranges of numbers; how many there were."""
         before = self._count
-        self._undeleted += places
-        with contextlib.suppress(SpoolFullError), self._room_on_disk():
-            self._delete_all()
+        for first, last in ranges:
+            self._undeleted += self._database.positions(boot, first, last)
+        self._delete_if_possible()
         return before - self._count
 
     def close(self) -> None:
-        """Close the file; everything in it stays."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
+        """Close the file; its readings stay."""
+        self._database.close()
         os.close(self._lock)
 
     # -- opening ---------------------------------------------------------------------------
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> SpoolDatabase:
         try:
-            db = self._connect()
-        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
-                raise SpoolFullError(f"the spool {self.path} cannot be opened: {error}") from None
-            self._set_aside(error)
-            db = self._connect()
-        return db
+            try:
+                return self._load()
+            except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+                if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+                    raise
+                self._set_aside(error)
+                return self._load()
+        except (sqlite3.OperationalError, OSError) as error:
+            raise self._not_opened(error) from None
+
+    def _not_opened(self, error: Exception) -> SpoolFullError:
+        return SpoolFullError(f"the spool {self.path} cannot be opened: {error}")
 
     def _replace(self, error: Exception) -> None:
-        """The open file turned out to be damaged."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
+        """Continue with a new file: the open one turned out to be damaged."""
+        self._database.close()
         self._set_aside(error)
         self._undeleted = []
-        place = self._next
-        self._db = self._connect()
-        self._next = max(self._next, place)  # places are never used twice
+        position = self._next
+        self._database = self._load()
+        self._next = max(self._next, position)  # positions are never used twice
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, isolation_level=None, timeout=5.0)
+    def _load(self) -> SpoolDatabase:
+        database = SpoolDatabase(self.path, sync=self.limits.sync)
         try:
-            db.execute("PRAGMA page_size=1024")  # a reading is small, and flash wears out
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA wal_autocheckpoint=256")
-            db.execute("PRAGMA journal_size_limit=262144")
-            db.execute(f"PRAGMA synchronous={'FULL' if self.limits.sync else 'NORMAL'}")
-            db.execute("PRAGMA cache_size=-64")
-            check(db)
-            self._load(db)
+            self._continue_numbering(database)
         except BaseException:
-            db.close()
+            database.close()
             raise
-        return db
+        return database
 
-    def _load(self, db: sqlite3.Connection) -> None:
-        """Where the last process left off, unless this file is not the one that it left."""
-        state = dict(db.execute("SELECT key, value FROM state"))
-        count, size, last = db.execute(
-            "SELECT count(*), total(length(reading)), max(n) FROM reading"
-        ).fetchone()
-        self._count, self._bytes = count, int(size) + count * ROW_BYTES
-        self._next = max(int(state.get("next", 1)), (last or 0) + 1)
+    def _continue_numbering(self, database: SpoolDatabase) -> None:
+        """Continue after the last process, under a new boot when this is not the file that it
+        left."""
+        state = database.state()
+        self._count, self._bytes, last = database.totals()
+        self._next = max(int(state.get("next", 1)), last + 1)
         self._dropped = int(state.get("dropped", 0))
         self._boot, self._seq = str(state.get("boot", "")), int(state.get("seq", 0))
         self._reserved = int(state.get("reserved", 0))
         sessions = (state.get("session", ""), state.get("before", ""))
-        doubt = self._guard.doubt(sessions, self._reserved) if self._boot else None
-        if doubt:
-            self._notice(f"the spool {self.path} {doubt}: it goes on under a new boot")
-        if doubt or not self._boot:
+        changed = self._guard.reason_to_renumber(sessions, self._reserved) if self._boot else None
+        if changed:
+            self._on_event(SpoolReset(str(self.path), f"{changed}: new readings get a new boot"))
+        if changed or not self._boot:
             self._boot, self._seq, self._reserved = secrets.token_hex(8), 0, 0
         session = secrets.token_hex(8)
         values = {"boot": self._boot, "seq": self._seq, "reserved": self._reserved,
-                  "session": session, "before": "" if doubt else sessions[0],
+                  "session": session, "before": "" if changed else sessions[0],
                   "next": self._next, "dropped": self._dropped}  # fmt: skip
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", values.items())
-        db.execute("COMMIT")
+        database.write_state(values)
         self._guard.write(session, self._reserved)
         self._ballast.fill()
 
@@ -301,101 +242,73 @@ class Spool:
             part = self.path.with_name(self.path.name + suffix)
             if part.exists():
                 part.replace(aside.with_name(aside.name + suffix))
-        self._notice(
-            f"the spool {self.path} is damaged ({error}): it is kept as {aside.name}, and a new "
-            "one begins under a new boot"
-        )
+        reason = f"is damaged ({error}): it is kept as {aside.name}, new readings get a new boot"
+        self._on_event(SpoolReset(str(self.path), reason))
 
     # -- writing ---------------------------------------------------------------------------
 
-    def _insert(self, body: bytes) -> int:
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute(
-            "INSERT INTO reading VALUES (?, ?, ?, ?, ?)",
-            (self._next, self._boot, self._seq, self._now(), body),
-        )
-        self._db.execute("UPDATE state SET value = ? WHERE key = 'seq'", (self._seq + 1,))
-        self._db.execute("UPDATE state SET value = ? WHERE key = 'next'", (self._next + 1,))
-        self._db.execute("COMMIT")
-        return self._next
+    def _store(self, body: bytes, size: int) -> int:
+        with self._room_on_disk():
+            self._make_room(size)
+            self._reserve()
+            row = Row(self._next, self._boot, self._seq, body)
+            self._database.insert(row, self._now())
+            return row.position
 
     def _reserve(self) -> None:
-        """Say outside of the file, too, how far its numbers have come: file first, so that a file
-        that says less than the guard was put back."""
+        """Store outside of the file too how far its numbers are used. The file first: a file with
+        fewer reserved numbers than the guard was restored."""
         if self._seq < self._reserved:
             return
         reserved = self._seq + RESERVED
-        self._db.execute("UPDATE state SET value = ? WHERE key = 'reserved'", (reserved,))
+        self._database.reserve(reserved)
         self._reserved = reserved
         self._guard.reserve(reserved)
 
     def _make_room(self, size: int) -> None:
-        oldest = self.oldest_at() if self._count else None
-        aged = oldest is not None and self._now() - oldest > self.limits.age_s * 1000
-        if self._bytes + size <= self.limits.bytes and not aged:
+        limits = self.limits
+        oldest_allowed = self._now() - int(limits.age_s * 1000)
+        oldest = self._database.oldest_at() if self._count else None
+        aged = oldest is not None and oldest < oldest_allowed
+        excess = self._bytes + size - limits.bytes
+        if excess <= 0 and not aged:
             return
-        if self.limits.when_full == "refuse":
+        if limits.when_full == "refuse":
             why = (
-                f"its oldest reading waits for more than {self.limits.age_s:.0f} s"
+                f"its oldest reading waits for more than {limits.age_s:.0f} s"
                 if aged
-                else f"{self._bytes} of {self.limits.bytes} bytes wait"
+                else f"{self._bytes} of {limits.bytes} bytes wait"
             )
             raise SpoolFullError(f"the spool {self.path} is full ({why}): a reading is refused")
-        self._drop(size)
+        gone = self._database.drop(excess, oldest_allowed, self._dropped)
+        self._count -= gone.readings
+        self._bytes -= gone.bytes
+        self._dropped += gone.readings
 
-    def _drop(self, size: int) -> None:
-        oldest_allowed = self._now() - int(self.limits.age_s * 1000)
-        dropped = 0
-        freed = 0
-        last = 0
-        for n, taken_at, length in self._db.execute(
-            "SELECT n, taken_at, length(reading) FROM reading ORDER BY n"
-        ):
-            fits = self._bytes - freed + size <= self.limits.bytes
-            if fits and taken_at >= oldest_allowed:
-                break
-            last, dropped, freed = n, dropped + 1, freed + length + ROW_BYTES
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.execute("DELETE FROM reading WHERE n <= ?", (last,))
-        self._db.execute(
-            "UPDATE state SET value = ? WHERE key = 'dropped'", (self._dropped + dropped,)
-        )
-        self._db.execute("COMMIT")
-        self._count -= dropped
-        self._bytes -= freed
-        self._dropped += dropped
+    def _delete_if_possible(self) -> None:
+        with contextlib.suppress(SpoolFullError), self._room_on_disk():
+            self._delete_undeleted()
 
-    def _delete_all(self) -> None:
-        places = self._undeleted
-        self._db.execute("BEGIN IMMEDIATE")
-        count = size = 0
-        for first, last in places:
-            found = self._db.execute(
-                "SELECT count(*), total(length(reading)) FROM reading WHERE n BETWEEN ? AND ?",
-                (first, last),
-            ).fetchone()
-            self._db.execute("DELETE FROM reading WHERE n BETWEEN ? AND ?", (first, last))
-            count, size = count + found[0], size + int(found[1])
-        self._db.execute("COMMIT")
+    def _delete_undeleted(self) -> None:
+        gone = self._database.delete(self._undeleted)
         self._undeleted = []
-        self._count -= count
-        self._bytes -= size + count * ROW_BYTES
+        self._count -= gone.readings
+        self._bytes -= gone.bytes
 
     @contextlib.contextmanager
     def _room_on_disk(self) -> Iterator[None]:
-        """Whatever the disk refuses is undone, and becomes :class:`SpoolFullError`; the ballast
-        goes then, so that a deletion finds room."""
+        """Roll back what the disk refuses, release the ballast, and raise
+        :class:`SpoolFullError`. A later deletion finds the room of the ballast."""
         try:
-            if self._undeleted and not self._ballast.there:
-                self._delete_all()
+            if self._undeleted and not self._ballast.exists:
+                self._delete_undeleted()
             yield
-            if not self._ballast.there:
+            if not self._ballast.exists:
                 self._ballast.fill()
         except (sqlite3.OperationalError, OSError) as error:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            self._ballast.give_up()
+            self._database.rollback()
+            self._ballast.release()
             raise SpoolFullError(
-                f"the disk does not take more for the spool {self.path} ({error}): what is in it "
-                "is kept, new readings are refused until there is room"
+                f"the disk has no room for the spool {self.path} ({error}): its readings are "
+                "kept, new ones are refused until there is room"
             ) from None

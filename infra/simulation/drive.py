@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from devices.errors import ConnectError
 from devices.identity import Identity
-from devices.mqtt.client import ConnectError
 from infra.console import UserError, live
 from infra.target import Target
 from simulator.load.fleet import Fleet, Load

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from devices.batch import Outgoing
-from devices.mqtt.client import PublishRefusedError, TelemetryClient
+from devices.errors import PublishRefusedError
+from devices.mqtt.client import TelemetryClient
 from ingest.topic import basic_ingest_topic
 from simulator.load import garbage
 from simulator.scenario import Faults
@@ -124,7 +125,7 @@ class ChaoticClient(TelemetryClient):
         if not telemetry:
             return
         if wrong.repeats():
-            self._note(message)
+            self._before_sending(message)
             self._taken += 1
             await super()._deliver(message, topic)
         for extra, elsewhere in wrong.extras():
@@ -132,7 +133,7 @@ class ChaoticClient(TelemetryClient):
 
     async def _extra(self, message: Outgoing, elsewhere: str | None) -> None:
         """Beside the window, which this message's own delivery may fill."""
-        self._note(message)
+        self._before_sending(message)
         try:
             await super()._deliver(message, elsewhere or self.topic)
         except PublishRefusedError:

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from devices.batch import BatchLimits, Outgoing
+from devices.errors import ConnectError, PublishRefusedError
 from devices.identity import Identity
-from devices.mqtt.client import ConnectError, PublishRefusedError, TelemetryClient
+from devices.mqtt.client import TelemetryClient
 from simulator.load import garbage
+from simulator.load.batcher import Batcher
 from simulator.signals import reader
 from simulator.verification.ledger import OK, Ledger
 
@@ -107,12 +109,11 @@ class Fleet:
 
     async def _device(self, index: int, identity: Identity, ending: asyncio.Task[None]) -> None:
         recorder = _Recorder(self._ledger)
-        limits = BatchLimits(self._load.batch, BATCH_BYTES, age_s=3600.0)
         try:
             async with self._slots:
                 if ending.done():
                     return
-                client = TelemetryClient(identity, limits=limits, observer=recorder)
+                client = TelemetryClient(identity, observer=recorder)
                 await client.connect(60.0)
         except ConnectError as error:
             self.progress.failed.append(str(error))
@@ -147,7 +148,8 @@ class Fleet:
         """One device's load: readings spread over each message's interval."""
         load = self._load
         device = client.identity
-        read = reader(load.seed, device.device_id, device.facts.type)
+        batcher = Batcher(BatchLimits(load.batch, BATCH_BYTES))
+        read = reader(load.seed, device.device_id, device.config.type)
         interval = 1 / load.rate
         started = time.monotonic() + chance.random() * interval
         last_ts = 0
@@ -157,7 +159,7 @@ class Fleet:
                 due += chance.uniform(-0.5, 0.5) * load.jitter * interval / load.batch
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 last_ts = max(last_ts + 1, time.time_ns() // 1_000_000)
-                for message in client.batcher.add(last_ts, read(last_ts)):
+                for message in batcher.add(last_ts, read(last_ts)):
                     await self._send(client, message, number)
             if _every(load.garbage_every, number):
                 made = garbage.make(chance, number)
@@ -165,6 +167,8 @@ class Fleet:
                 recorder.expect = made.expect
                 await client.send(made.message)
                 recorder.expect = OK
+        for message in batcher.flush():  # what a limit of bytes left over
+            await client.send(message)
 
     async def _send(self, client: TelemetryClient, message: Outgoing, number: int) -> None:
         await client.send(message)

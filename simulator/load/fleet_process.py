@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import sys
@@ -22,9 +23,11 @@ import msgspec
 
 from devices import identity
 from devices.batch import BatchLimits
-from devices.identity import Facts, Identity
+from devices.errors import SpoolFullError
+from devices.events import Event as DeviceEvent
+from devices.identity import DeviceConfig, Identity
 from devices.spool.client import SpooledClient
-from devices.spool.spool import Spool, SpoolFullError, SpoolLimits
+from devices.spool.spool import Spool, SpoolLimits
 from ingest.histogram import Histogram
 from simulator.load.faulty_device import ChaoticClient, Misbehaviour, Recorder
 from simulator.load.replay import Replay
@@ -92,27 +95,27 @@ class Member:
         self._last_ts = 0
         self.spool = Spool(
             Path(job.spools) / name, now=process.now_ms, limits=SpoolLimits(sync=False),
-            notice=process.notice,
+            on_event=process.on_event,
         )  # fmt: skip
         recorder = Recorder(process.ledger, process.acks.add, time.monotonic)
         wrong = Misbehaviour(
             fleet.faults, self._chance, process.ledger, recorder, name,
-            who.facts.rule, [] if job.stream else [v for v in job.victims if v != name],
+            who.config.rule, [] if job.stream else [v for v in job.victims if v != name],
         )  # fmt: skip
         make: Any = partial(ChaoticClient, misbehaviour=wrong, slots=process.slots)
         if process.sink is not None:
             make = partial(StreamClient, misbehaviour=wrong, slots=process.slots, sink=process.sink)
         self.client = SpooledClient(
             who, self.spool, limits=BatchLimits(fleet.batch, BATCH_BYTES, age_s=3600.0),
-            observer=recorder, order=fleet.order, notice=process.notice, client=make,
+            observer=recorder, order=fleet.order, on_event=process.on_event, client=make,
         )  # fmt: skip
 
     @staticmethod
     def _identity(job: Job, name: str) -> Identity:
         if job.stream is None:
             return identity.load(Path(job.devices_dir), name)
-        facts = Facts(name, "", 0, job.stream.rule, None, "", job.fleet.type, "")
-        return Identity(facts, Path(job.spools) / name)
+        config = DeviceConfig(name, "", 0, job.stream.rule, None, "", job.fleet.type, "")
+        return Identity(config, Path(job.spools) / name)
 
     async def live(self) -> None:
         """Take readings until the fleet's time is over, or it is asked to finish."""
@@ -191,6 +194,11 @@ class FleetProcess:
     def elapsed(self) -> float:
         """Seconds since the scenario began."""
         return time.time() - self.job.started_at
+
+    def on_event(self, event: DeviceEvent) -> None:
+        """Keep warnings of a device."""
+        if event.level >= logging.WARNING:
+            self.notice(str(event))
 
     def notice(self, sentence: str) -> None:
         """Remember a sentence for the director, each once and not too many."""

@@ -6,9 +6,10 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from devices.batch import Batcher, BatchLimits, Outgoing
+from devices.batch import BatchLimits, Outgoing
 from ingest.record import encode_record
 from ingest.stream import KinesisPuts, Record, put_all
+from simulator.load.batcher import Batcher
 from simulator.load.fleet import BATCH_BYTES, Load
 from simulator.signals import kind_of, reader
 from simulator.verification.ledger import Ledger

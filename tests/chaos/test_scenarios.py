@@ -70,7 +70,8 @@ def test_the_same_scenario_goes_straight_into_the_stream(tmp_path: Path) -> None
 FULL_DISK = """
 import resource, signal, sys, time
 from pathlib import Path
-from devices.spool.spool import Spool, SpoolFullError, SpoolLimits
+from devices.errors import SpoolFullError
+from devices.spool.spool import Spool, SpoolLimits
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

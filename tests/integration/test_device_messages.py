@@ -1,25 +1,23 @@
-"""What is said to a device and of it: subscriptions, presence, shadow, against a real broker."""
+"""Subscriptions, presence and device shadow, against a real broker."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devices.batch import BatchLimits
+from devices.async_device import AsyncDevice, DeviceOptions
+from devices.errors import SubscribeRefusedError
+from devices.events import Event
 from devices.identity import Identity
-from devices.mqtt.client_factory import Session
-from devices.mqtt.connection import Connection, SubscribeRefusedError
-from devices.pace import Pace
-from devices.presence import Presence
-from devices.remote import Reporting
-from devices.run import follow_shadow, run_device
-from devices.spool.client import SpooledClient
-from devices.spool.spool import Spool
+from devices.mqtt.client_factory import TelemetryClientFactory
+from devices.mqtt.connection import Connection
+from devices.mqtt.presence import Presence
+from devices.reporting import Reporting
 from infra.target import Target
 from ingest.topic import (
     SHADOW,
@@ -29,7 +27,7 @@ from ingest.topic import (
     telemetry_topic,
 )
 from tests.integration.conftest import STACK, eventually, records
-from tests.integration.test_telemetry_client import Broker, _device, _run
+from tests.integration.test_telemetry_client import Broker, _arrived, _device, _run
 
 pytestmark = STACK
 
@@ -49,7 +47,7 @@ def _watcher(target: Target, name: str) -> Identity:
         policyName=f"watch-{name}",
         policyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
     )
-    arn = iot.describe_certificate(certificateId=device.facts.certificate_id)
+    arn = iot.describe_certificate(certificateId=device.config.certificate_id)
     iot.attach_policy(
         policyName=f"watch-{name}", target=arn["certificateDescription"]["certificateArn"]
     )
@@ -73,7 +71,7 @@ async def _open(connection: Connection) -> None:
     async def greeting() -> None:
         ready.set()
 
-    connection.after_connecting(greeting)
+    connection.on_connect(greeting)
     await connection.open(20)
     await asyncio.wait_for(ready.wait(), 10)
 
@@ -91,7 +89,7 @@ def test_a_handler_hears_its_topic_before_and_after_a_reconnection(broker: Broke
         async def greeting() -> None:
             ready.put_nowait(connection.count)
 
-        connection.after_connecting(greeting)
+        connection.on_connect(greeting)
         await connection.open(20)
         found = []
         for payload in (b"1", b"2"):
@@ -122,7 +120,7 @@ def test_a_device_may_not_hear_what_is_said_to_another(pipeline: Target) -> None
 
     fault = _run(scenario())
     assert isinstance(fault, SubscribeRefusedError)
-    assert "curious-1 hear ack/penstock/curious-2" in str(fault)
+    assert "curious-1 subscribe to ack/penstock/curious-2" in str(fault)
 
 
 @pytest.mark.parametrize("graceful", [True, False])
@@ -139,10 +137,10 @@ def test_a_device_is_online_while_it_is_and_offline_afterwards(
         watcher.subscribe(presence_topic(device.device_id), heard.put_nowait)
         await _open(watcher)
         presence = Presence(device.device_id, "s1")
-        session = Session(will=presence.will)
-        session.prepare(presence.announce)
+        session = TelemetryClientFactory(will=presence.will)
+        session.add_setup(presence.attach)
         opened: list[Any] = []
-        session.prepare(opened.append)
+        session.add_setup(opened.append)
         client = session(device)
         (connection,) = opened
         await client.connect()
@@ -193,44 +191,39 @@ def _desire(target: Target, device: str, **desired: Any) -> None:
 
 
 def test_a_running_device_takes_its_interval_and_batch_from_its_shadow_live(
-    pipeline: Target, tmp_path: Path
+    pipeline: Target,
 ) -> None:
     device = _device(pipeline, "remote-1")
     _desire(pipeline, "remote-1", interval_s=3600, batch=3)  # before it connects
-    complaints: list[str] = []
+    warnings: list[str] = []
 
-    async def scenario() -> Any:
-        session, pace, applied = Session(), Pace(), asyncio.Event()
-        client = SpooledClient(device, spool, limits=BatchLimits(1), client=session)
-        remote = follow_shadow(client, session, Reporting(0.0, 1, 1.0), pace, complaints.append)
-        taken: list[int] = []
+    def on_event(event: Event) -> None:
+        if event.level >= logging.WARNING:
+            warnings.append(str(event))
 
-        async def lines() -> Any:
-            await applied.wait()
-            for number in range(7):
-                taken.append(number)
-                yield f'{{"a": {number}}}'
-
-        async def operator() -> None:
-            await _until(lambda: remote.reporting == Reporting(3600, 3, 1.0))
+    async def scenario() -> int:
+        options = DeviceOptions(reporting=Reporting(0.0, 1, 1.0))
+        async with AsyncDevice(device, options, on_event=on_event) as running:
+            await _until(lambda: running.reporting == Reporting(3600, 3, 1.0))
             await _until(lambda: _reported(pipeline, "remote-1").get("batch") == 3)
-            applied.set()
-            await _until(lambda: taken == [0])  # the second waits for an hour
+            await running.wait_interval()
+            running.add({"a": 0})
+            second = asyncio.create_task(running.wait_interval())
+            done, _ = await asyncio.wait([second], timeout=0.3)
+            assert not done  # it waits for an hour
             _desire(pipeline, "remote-1", interval_s=0, age_s=0.001)
+            await asyncio.wait_for(second, 20)
+            for number in range(1, 7):
+                await running.wait_interval()
+                running.add({"a": number})
+            return await running.drain(20)
 
-        counts, _ = await asyncio.gather(
-            run_device(client, lines(), now_ms=lambda: 1, complain=complaints.append, pace=pace),
-            operator(),
-        )
-        return counts, taken
-
-    with Spool(tmp_path, now=lambda: 1) as spool:
-        counts, taken = _run(scenario())
-    assert (counts.readings, counts.waiting, taken) == (7, 0, list(range(7)))
+    assert _run(scenario()) == 0
+    assert eventually(lambda: _arrived(pipeline, "remote-1") == set(range(7)))
     said = _reported(pipeline, "remote-1")
     assert (said["interval_s"], said["batch"], said["age_s"]) == (0, 3, 1.0)
     assert [one["setting"] for one in said["rejected"]] == ["age_s"]
-    assert complaints == ["desired age_s = 0.001 is not taken: must be 0.01 to 3600"]
+    assert warnings == ["desired age_s = 0.001 is not applied: must be 0.01 to 3600"]
 
 
 async def _until(condition: Any) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from devices.acknowledgements import hear
 from devices.batch import BatchLimits
 from devices.identity import load
-from devices.mqtt.client_factory import Session
+from devices.mqtt.acknowledgements import subscribe_acknowledgements
+from devices.mqtt.client_factory import TelemetryClientFactory
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool
 from ingest.id_ranges import IdSet
@@ -143,19 +143,21 @@ def test_a_device_is_told_what_is_in_both_stores_also_after_its_worker_was_kille
     told: list[tuple[Ids, Ids]] = []  # what was acknowledged, and of that what was not durable
 
     async def scenario(spool: Spool) -> str:
-        session = Session()
+        factory = TelemetryClientFactory()
         client = SpooledClient(
             identity, spool, limits=BatchLimits(5, age_s=0.1), durable=True, durable_s=10,
-            client=session, content="cbor",
+            client=factory, content="cbor",
         )  # fmt: skip
 
         def is_durable(boot: str, ranges: Iterable[tuple[int, int]]) -> None:
             spans = list(ranges)
             ids = {(boot, seq) for first, last in spans for seq in range(first, last + 1)}
             told.append((ids, ids - durable(up, "keeper-1")))
-            client.is_durable(boot, spans)
+            client.on_durable(boot, spans)
 
-        session.prepare(lambda connection: hear(connection, "keeper-1", is_durable))
+        factory.add_setup(
+            lambda connection: subscribe_acknowledgements(connection, "keeper-1", is_durable)
+        )
 
         def take(readings: int) -> None:
             for number in range(readings):

@@ -13,11 +13,11 @@ import pytest
 
 from devices import identity
 from devices.batch import BatchLimits
-from devices.identity import Facts, Identity
-from devices.mqtt.client import ConnectError
-from devices.mqtt.connection import Connection, SubscribeRefusedError
+from devices.errors import ConnectError, ProvisioningError, SubscribeRefusedError
+from devices.identity import DeviceConfig, Identity
+from devices.mqtt.connection import Connection
 from devices.provisioning import mqtt as registrar
-from devices.provisioning.claim import ClaimError, Place, provision
+from devices.provisioning.claim import Deployment, provision
 from devices.provisioning.mqtt import MqttRegistrar, load_claim
 from devices.provisioning.registry import Clients, announce, create_claim
 from devices.provisioning.rotation import FOLDER, revoke, rotate
@@ -51,16 +51,16 @@ def _announce(target: Target, name: str, **more: str) -> None:
 
 
 def _provision(target: Target, claim: Path, name: str) -> Identity:
-    place = load_claim(claim)
-    with MqttRegistrar(claim, place, name) as aws:
-        return provision(aws, place, target.settings.devices_dir, name)
+    deployment = load_claim(claim)
+    with MqttRegistrar(claim, deployment, name) as aws:
+        return provision(aws, deployment, target.settings.devices_dir, name)
 
 
 def _publish(device: Identity) -> int | None:
     async def scenario() -> int | None:
         connection = Connection(device)
         await connection.open(20)
-        topic = basic_ingest_topic(device.facts.rule, device.device_id)
+        topic = basic_ingest_topic(device.config.rule, device.device_id)
         payload = b'{"v":1,"boot":"testtest","seq":0,"readings":[{"ts":1,"metrics":{"a":1}}]}'
         code = await connection.publish(topic, payload)
         await connection.stop()
@@ -90,7 +90,7 @@ def test_an_announced_device_makes_itself_known_with_a_claim(pipeline: Target, c
 
 
 def test_the_hook_lets_nobody_in_who_was_not_announced(pipeline: Target, claim: Path) -> None:
-    with pytest.raises(ClaimError, match="announce"):
+    with pytest.raises(ProvisioningError, match="announce"):
         _provision(pipeline, claim, "claimed-stranger")
     things = pipeline.client("iot").list_things()["things"]
     assert "claimed-stranger" not in {thing["thingName"] for thing in things}
@@ -101,12 +101,12 @@ def test_the_place_of_a_device_that_has_come_cannot_be_taken(
 ) -> None:
     _announce(pipeline, "claimed-taken")
     _provision(pipeline, claim, "claimed-taken")
-    place = load_claim(claim)
+    deployment = load_claim(claim)
     with (
-        MqttRegistrar(claim, place, "claimed-taken") as thief,
-        pytest.raises(ClaimError, match="announce"),
+        MqttRegistrar(claim, deployment, "claimed-taken") as thief,
+        pytest.raises(ProvisioningError, match="announce"),
     ):
-        provision(thief, place, tmp_path, "claimed-taken")
+        provision(thief, deployment, tmp_path, "claimed-taken")
 
 
 def test_a_registration_that_is_repeated_after_a_crash_is_let_in(
@@ -114,15 +114,15 @@ def test_a_registration_that_is_repeated_after_a_crash_is_let_in(
 ) -> None:
     """The hook has seen the certificate, the thing exists, and the device knows nothing of it."""
     _announce(pipeline, "claimed-twice")
-    place = load_claim(claim)
+    deployment = load_claim(claim)
 
     class Torn(MqttRegistrar):
         def register(self, device_id: str, token: str) -> Any:
             super().register(device_id, token)
             raise KeyboardInterrupt
 
-    with Torn(claim, place, "claimed-twice") as aws, pytest.raises(KeyboardInterrupt):
-        provision(aws, place, pipeline.settings.devices_dir, "claimed-twice")
+    with Torn(claim, deployment, "claimed-twice") as aws, pytest.raises(KeyboardInterrupt):
+        provision(aws, deployment, pipeline.settings.devices_dir, "claimed-twice")
     assert not identity.exists(pipeline.settings.devices_dir, "claimed-twice")
     assert _publish(_provision(pipeline, claim, "claimed-twice")) == 0
 
@@ -132,9 +132,11 @@ def test_a_registration_that_is_repeated_after_a_crash_is_let_in(
 
 def _as_device(claim: Path, client_id: str) -> Identity:
     """The claim's files, as if they were those of a device."""
-    place: Place = load_claim(claim)
-    facts = Facts(client_id, place.host, place.port, place.rule, place.ca_path, "", "", "")
-    return Identity(facts, claim)
+    deployment: Deployment = load_claim(claim)
+    config = DeviceConfig(
+        client_id, deployment.host, deployment.port, deployment.rule, deployment.ca_path, "", "", ""
+    )
+    return Identity(config, claim)
 
 
 def test_a_claim_cannot_connect_as_a_device(pipeline: Target, claim: Path) -> None:
@@ -188,15 +190,15 @@ def test_a_claim_cannot_listen(pipeline: Target, claim: Path, topic: str) -> Non
 
 
 def test_a_folder_without_a_claim_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ClaimError, match="holds no claim"):
+    with pytest.raises(ProvisioningError, match="holds no claim"):
         load_claim(tmp_path)
 
 
 def test_a_claim_whose_files_are_lost_is_a_sentence(tmp_path: Path) -> None:
-    place = Place("127.0.0.1", 1, None, "r", "t")
-    registrar.save_claim(tmp_path, place, b"no certificate", b"no key")
-    with pytest.raises(ClaimError, match="cannot be used"):
-        MqttRegistrar(tmp_path, place, "x")
+    deployment = Deployment("127.0.0.1", 1, None, "r", "t")
+    registrar.save_claim(tmp_path, deployment, b"no certificate", b"no key")
+    with pytest.raises(ProvisioningError, match="cannot be used"):
+        MqttRegistrar(tmp_path, deployment, "x")
 
 
 # -- rotation and revocation --------------------------------------------------------------------
@@ -218,7 +220,7 @@ def _status(target: Target, certificate_id: str) -> str:
 
 def test_rotation_while_it_publishes_loses_nothing(pipeline: Target) -> None:
     device = _device(pipeline, "rotating")
-    old = device.facts.certificate_id
+    old = device.config.certificate_id
     iot = pipeline.client("iot", "simulator")
 
     async def scenario() -> tuple[int, int]:
@@ -244,13 +246,13 @@ def test_rotation_while_it_publishes_loses_nothing(pipeline: Target) -> None:
     assert left == 0
     assert eventually(lambda: _arrived(pipeline, "rotating") == set(range(sent)))
     new = identity.load(pipeline.settings.devices_dir, "rotating")
-    assert new.facts.certificate_id != old
-    assert (_status(pipeline, old), _status(pipeline, new.facts.certificate_id)) == (
+    assert new.config.certificate_id != old
+    assert (_status(pipeline, old), _status(pipeline, new.config.certificate_id)) == (
         "REVOKED",
         "ACTIVE",
     )
     principals = pipeline.client("iot").list_thing_principals(thingName="rotating")["principals"]
-    assert [arn.rsplit("/", 1)[1] for arn in principals] == [new.facts.certificate_id]
+    assert [arn.rsplit("/", 1)[1] for arn in principals] == [new.config.certificate_id]
     assert not (new.folder / FOLDER).exists()
 
 
@@ -271,7 +273,7 @@ def test_a_rotation_that_breaks_off_anywhere_is_finished_by_the_next(
     pipeline: Target, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = _device(pipeline, f"torn-{point.replace('_', '-')}")
-    old = device.facts.certificate_id
+    old = device.config.certificate_id
     iot = pipeline.client("iot", "simulator")
     prove: Callable[[Identity], None] = _crash if point == "prove" else _connects
     with monkeypatch.context() as patch:
@@ -286,7 +288,7 @@ def test_a_rotation_that_breaks_off_anywhere_is_finished_by_the_next(
         assert _publish(there) == 0  # the old one is still good
     made = rotate(iot, pipeline.settings, there, _connects)
     assert _publish(made) == 0
-    assert made.facts.certificate_id != old
+    assert made.config.certificate_id != old
     assert _status(pipeline, old) == "REVOKED"
     principals = pipeline.client("iot").list_thing_principals(thingName=device.device_id)
     assert len(principals["principals"]) == 1
@@ -298,7 +300,7 @@ def test_a_certificate_that_does_not_connect_does_not_replace_one_that_does(
     device = _device(pipeline, "unproven")
 
     def unproven(new: Identity) -> None:
-        _connects(replace(new, facts=replace(new.facts, port=1)))
+        _connects(replace(new, config=replace(new.config, port=1)))
 
     with pytest.raises(ConnectError):
         rotate(pipeline.client("iot", "simulator"), pipeline.settings, device, unproven)
@@ -307,11 +309,10 @@ def test_a_certificate_that_does_not_connect_does_not_replace_one_that_does(
 
 def test_revocation_cuts_a_running_device_off_and_its_spool_waits(pipeline: Target) -> None:
     device = _device(pipeline, "outcast")
-    notices: list[str] = []
 
     async def scenario() -> tuple[int, int]:
         with Spool(device.folder, now=lambda: 1, limits=FAST) as spool:
-            client = SpooledClient(device, spool, limits=EACH, notice=notices.append)
+            client = SpooledClient(device, spool, limits=EACH)
             client.start()
             for i in range(5):
                 client.add(i, {"v": i})

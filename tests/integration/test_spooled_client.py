@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import pytest
 
 from devices.batch import BatchLimits, Outgoing
+from devices.events import Event
 from devices.identity import Identity
 from devices.spool.client import Order, SpooledClient
 from devices.spool.spool import Spool, SpoolLimits
@@ -22,6 +24,14 @@ EACH = BatchLimits(readings=2, age_s=0.05)
 
 def _spool(device: Identity) -> Spool:
     return Spool(device.folder, now=lambda: 1, limits=FAST)
+
+
+def warnings_to(notices: list[str]) -> Callable[[Event], None]:
+    def on_event(event: Event) -> None:
+        if event.level >= logging.WARNING:
+            notices.append(str(event))
+
+    return on_event
 
 
 async def _until(happened: Callable[[], object]) -> None:
@@ -51,7 +61,7 @@ def test_readings_taken_without_a_broker_arrive_when_another_process_finds_one(
 
     async def away() -> int:
         with _spool(device) as spool:
-            client = SpooledClient(device, spool, limits=EACH, notice=notices.append)
+            client = SpooledClient(device, spool, limits=EACH, on_event=warnings_to(notices))
             client.start()
             for i in range(5):
                 client.add(i, {"v": i})
@@ -83,6 +93,23 @@ class _nothing_left:
 
     def __exit__(self, *_: object) -> None:
         assert len(self._spool) == 0
+
+
+def test_a_lone_reading_is_sent_when_it_is_old_enough(broker: Broker) -> None:
+    device = _device(broker.target, "spooled-age")
+
+    async def scenario() -> None:
+        with _spool(device) as spool:
+            limits = BatchLimits(readings=100, age_s=0.05)
+            async with SpooledClient(device, spool, limits=limits) as client:
+                await _until(lambda: client.connections)
+                client.add(1, {"a": 1.0})
+                arrived = asyncio.to_thread(
+                    eventually, lambda: _arrived(broker.target, "spooled-age") == {0}
+                )
+                assert await arrived
+
+    _run(scenario())
 
 
 def test_a_broker_that_restarts_costs_a_spooled_device_nothing(broker: Broker) -> None:
@@ -141,13 +168,13 @@ def test_only_what_was_told_to_be_durable_leaves_the_spool(broker: Broker) -> No
             for i in range(6):
                 client.add(i, {"v": i})
             await _until(lambda: client.republished >= 2)
-            client.is_durable(spool.boot, [(0, 1), (4, 5)])
+            client.on_durable(spool.boot, [(0, 1), (4, 5)])
             left = []
             place = 0
             while batch := spool.read(place, spool.end, 1, 9_999):
                 left.append(batch.seq)
                 place = batch.last + 1
-            client.is_durable(spool.boot, [(2, 3)])
+            client.on_durable(spool.boot, [(2, 3)])
             await client.drained()
             return left, await client.close()
 
@@ -163,7 +190,7 @@ def test_a_lost_certificate_is_said_and_nothing_is_lost(broker: Broker) -> None:
 
     async def scenario() -> int:
         with _spool(device) as spool:
-            client = SpooledClient(device, spool, limits=EACH, notice=notices.append)
+            client = SpooledClient(device, spool, limits=EACH, on_event=warnings_to(notices))
             client.start()
             client.add(1, {"v": 1})
             await _until(lambda: notices)

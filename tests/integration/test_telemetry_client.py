@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,22 +13,21 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from devices.batch import Batcher, BatchLimits, Outgoing
+from devices.batch import Outgoing
+from devices.device import Device
+from devices.errors import ConnectError, PublishRefusedError
 from devices.identity import Identity
-from devices.mqtt.client import ConnectError, PublishRefusedError, TelemetryClient
+from devices.input import LineCounts, store_lines
+from devices.mqtt.client import TelemetryClient
 from devices.provisioning.registry import Clients, create_device
-from devices.run import RunCounts, run_device
-from devices.spool.client import SpooledClient
-from devices.spool.spool import Spool
 from infra.target import Target
 from ingest.message import MAX_PAYLOAD_BYTES, Message, decode
 from ingest.record import Envelope, decode_record
 from ingest.topic import basic_ingest_topic
+from tests.harness.messages import outgoing
 from tests.integration.conftest import STACK, Broker, eventually, records
 
 pytestmark = STACK
-
-ONE_EACH = BatchLimits(readings=1)
 
 
 def _device(target: Target, name: str) -> Identity:
@@ -82,10 +81,10 @@ def test_what_is_acknowledged_has_arrived(pipeline: Target) -> None:
     device, heard = _device(pipeline, "client-arrives"), Heard()
 
     async def scenario() -> int:
-        client = TelemetryClient(device, limits=BatchLimits(readings=3), observer=heard)
+        client = TelemetryClient(device, observer=heard)
         await client.connect()
-        for i in range(10):
-            await client.add(i, {"temperature": 20.0 + i, "door_open": i % 2 == 0})
+        for seq, readings in ((0, 3), (3, 3), (6, 3), (9, 1)):
+            await client.send(outgoing(seq, readings))
         return await client.close()
 
     assert _run(scenario()) == 0
@@ -95,29 +94,16 @@ def test_what_is_acknowledged_has_arrived(pipeline: Target) -> None:
     assert eventually(lambda: _arrived(pipeline, "client-arrives") == set(range(10)))
 
 
-def test_a_lone_reading_is_sent_when_it_is_old_enough(pipeline: Target) -> None:
-    device = _device(pipeline, "client-age")
-
-    async def scenario() -> None:
-        async with TelemetryClient(device, limits=BatchLimits(age_s=0.05)) as client:
-            await client.add(1, {"a": 1.0})
-            arrived = asyncio.to_thread(eventually, lambda: _arrived(pipeline, "client-age") == {0})
-            assert await arrived
-
-    _run(scenario())
-
-
 def test_another_devices_topic_is_refused_and_its_own_is_not(pipeline: Target) -> None:
     device = _device(pipeline, "client-thief")
     topic = basic_ingest_topic(pipeline.settings.rule, "client-victim")
 
     async def scenario() -> tuple[PublishRefusedError, int]:
-        client = TelemetryClient(device, limits=ONE_EACH)
+        client = TelemetryClient(device)
         await client.connect()
-        (stolen,) = Batcher(ONE_EACH).add(1, {"a": 1.0})
         with pytest.raises(PublishRefusedError) as caught:
-            await (await client.send(stolen, topic=topic))
-        await client.add(2, {"a": 2.0})
+            await (await client.send(outgoing(0), topic=topic))
+        await client.send(outgoing(0))
         return caught.value, await client.close()
 
     error, unacknowledged = _run(scenario())
@@ -132,28 +118,28 @@ def test_a_device_whose_own_topic_is_refused_fails_loudly_and_still_closes(
     pipeline: Target,
 ) -> None:
     device = _device(pipeline, "client-banned")
-    banned = replace(device, facts=replace(device.facts, rule="another_rule"))
+    banned = replace(device, config=replace(device.config, rule="another_rule"))
 
     async def scenario() -> int:
-        client = TelemetryClient(banned, limits=BatchLimits(readings=2, age_s=0.01))
+        client = TelemetryClient(banned)
         await client.connect()
         with pytest.raises(PublishRefusedError, match="only to its own topic"):
-            await _add_for_ever(client)
+            await _send_for_ever(client)
         return await client.close()
 
     assert _run(scenario()) > 0
 
 
-async def _add_for_ever(client: TelemetryClient) -> None:
-    for i in count():
-        await client.add(i, {"a": 1.0})
+async def _send_for_ever(client: TelemetryClient) -> None:
+    for seq in count():
+        await client.send(outgoing(seq))
         await asyncio.sleep(0.005)
 
 
 def test_a_certificate_does_not_connect_under_another_name(pipeline: Target) -> None:
     device = _device(pipeline, "client-one")
     _device(pipeline, "client-two")
-    forged = replace(device, facts=replace(device.facts, device_id="client-two"))
+    forged = replace(device, config=replace(device.config, device_id="client-two"))
     with pytest.raises(ConnectError, match=r"does not let client-two in .reason code 0x87."):
         _run(_connect(forged))
 
@@ -162,14 +148,14 @@ def test_a_broker_with_another_ca_is_not_trusted(pipeline: Target, tmp_path: Pat
     device = _device(pipeline, "client-ca")
     other = x509.load_pem_x509_certificate(device.certificate_path.read_bytes())
     (tmp_path / "other.pem").write_bytes(other.public_bytes(Encoding.PEM))
-    wrong = replace(device, facts=replace(device.facts, ca_path=str(tmp_path / "other.pem")))
+    wrong = replace(device, config=replace(device.config, ca_path=str(tmp_path / "other.pem")))
     with pytest.raises(ConnectError, match=r"no TLS with 127\.0\.0\.1:\d+ .*certificate"):
         _run(_connect(wrong))
 
 
 def test_a_port_where_nobody_listens_is_named(pipeline: Target) -> None:
     device = _device(pipeline, "client-port")
-    wrong = replace(device, facts=replace(device.facts, port=1))
+    wrong = replace(device, config=replace(device.config, port=1))
     with pytest.raises(ConnectError, match=r"no broker answers at 127\.0\.0\.1:1 within 1 s"):
         _run(_connect(wrong, 1.0))
 
@@ -203,11 +189,11 @@ def test_a_broker_that_restarts_mid_stream_loses_nothing(broker: Broker) -> None
     device, heard, total = _device(broker.target, "client-restart"), Heard(), 120
 
     async def scenario() -> tuple[int, int]:
-        client = TelemetryClient(device, limits=ONE_EACH, window=20, observer=heard)
+        client = TelemetryClient(device, window=20, observer=heard)
         await client.connect()
         restart: asyncio.Task[None] | None = None
         for i in range(total):
-            await client.add(i, {"a": float(i)})
+            await client.send(outgoing(i))
             if i == 30:
                 restart = asyncio.create_task(_restart(broker))
             await asyncio.sleep(0.01)
@@ -231,12 +217,12 @@ def test_a_full_window_holds_the_device_back_until_there_is_room(broker: Broker)
     device = _device(broker.target, "client-window")
 
     async def scenario() -> int:
-        client = TelemetryClient(device, limits=ONE_EACH, window=5)
+        client = TelemetryClient(device, window=5)
         await client.connect()
         with broker.paused():
-            for i in range(5):
-                await client.add(i, {"a": 1.0})
-            blocked = asyncio.create_task(client.add(5, {"a": 1.0}))
+            for seq in range(5):
+                await client.send(outgoing(seq))
+            blocked = asyncio.create_task(client.send(outgoing(5)))
             done, _ = await asyncio.wait([blocked], timeout=0.3)
             assert not done
             assert client.in_flight == 5
@@ -251,25 +237,21 @@ def test_closing_says_how_many_messages_a_silent_broker_did_not_take(broker: Bro
     device = _device(broker.target, "client-silent")
 
     async def scenario() -> int:
-        limits = BatchLimits(readings=2)
-        client = TelemetryClient(device, limits=limits, window=3, close_s=0.3)
+        client = TelemetryClient(device, window=3, close_s=0.3)
         await client.connect()
         with broker.paused():
-            for i in range(7):  # three messages fill the window, one is open
-                await client.add(i, {"a": 1.0})
+            for seq in range(3):  # they fill the window
+                await client.send(outgoing(seq))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.send(outgoing(3)), 0.1)
             return await client.close()
 
     assert _run(scenario()) == 4
 
 
-async def _lines(*lines: str) -> AsyncIterator[str]:
-    for line in lines:
-        yield line
-
-
 def test_a_devices_bad_lines_are_told_by_number_and_skipped(pipeline: Target) -> None:
-    device, complaints = _device(pipeline, "client-lines"), list[str]()
-    lines = _lines(
+    identity, problems = _device(pipeline, "client-lines"), list[str]()
+    lines = [
         '{"temperature": 21.5}',
         "",
         "nonsense",
@@ -278,15 +260,11 @@ def test_a_devices_bad_lines_are_told_by_number_and_skipped(pipeline: Target) ->
         '{"Upper": 1}',
         "[" * 20_000,
         "[]",
-    )
-
-    async def scenario() -> RunCounts:
-        with Spool(device.folder, now=lambda: 7) as spool:
-            client = SpooledClient(device, spool)
-            return await run_device(client, lines, now_ms=lambda: 7, complain=complaints.append)
-
-    assert _run(scenario()) == RunCounts(2, skipped=5, refused=0, dropped=0, waiting=0)
-    assert [complaint.split(" is skipped: ")[0] for complaint in complaints] == [
+    ]
+    with Device(identity) as device:
+        counts = store_lines(device, lines, now_ms=lambda: 7, on_problem=problems.append)
+    assert (counts, device.waiting) == (LineCounts(2, skipped=5, refused=0), 0)
+    assert [problem.split(" is skipped: ")[0] for problem in problems] == [
         "line 3", "line 5", "line 6", "line 7", "line 8",
     ]  # fmt: skip
     assert eventually(lambda: _arrived(pipeline, "client-lines") == {0, 1})

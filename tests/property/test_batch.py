@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.batch import Batcher, BatchLimits, Outgoing
+from devices.batch import BatchLimits, Outgoing
 from ingest.message import MAX_PAYLOAD_BYTES, MAX_READINGS, Message, Reading, decode
+from simulator.load.batcher import Batcher
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 VALUES = st.floats(allow_nan=False, allow_infinity=False)

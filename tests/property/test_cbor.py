@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from devices.batch import Batcher, BatchLimits
-from devices.spool.spool import Batch
+from devices.batch import BatchLimits
+from devices.spool.batch import Batch
 from ingest.message import (
     MAX_INTEGER,
     MAX_PAYLOAD_BYTES,
@@ -24,6 +24,7 @@ from ingest.message import (
     decode,
     encode,
 )
+from simulator.load.batcher import Batcher
 from tests.property.test_message import MESSAGES, WRONG, document, reading
 
 SCALARS = (

@@ -16,9 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from devices.errors import SpoolBusyError, SpoolFullError
 from devices.spool.disk import BALLAST
 from devices.spool.rollback_guard import FILE as GUARD
-from devices.spool.spool import FILE, Spool, SpoolBusyError, SpoolFullError, SpoolLimits
+from devices.spool.spool import FILE, Spool, SpoolLimits
 
 FAST = SpoolLimits(sync=False)
 
@@ -43,8 +44,9 @@ def waiting(spool: Spool) -> list[tuple[str, int, float]]:
 
 
 def kill(spool: Spool) -> None:
-    """As a process that is killed: nothing is closed in an orderly way."""
-    spool._db.close()  # SQLite would checkpoint only at an orderly end of the last connection
+    """As a process that is killed: nothing is closed in an orderly way. SQLite would checkpoint
+    only at an orderly end of the last connection."""
+    spool._database.db.close()
     os.close(spool._lock)
 
 
@@ -118,7 +120,7 @@ class Lives(RuleBasedStateMachine):
         """An orderly backup of the file alone."""
         target = self.folder / "backup"
         with contextlib.closing(sqlite3.connect(target)) as copy:
-            self.spool._db.backup(copy)
+            self.spool._database.db.backup(copy)
         self.saved = (target, list(self.model))
 
     @precondition(lambda self: self.saved is not None)
@@ -163,7 +165,7 @@ def test_a_copied_folder_goes_on_under_a_new_boot(tmp_path: Path, notices: list[
         spool.add(1, {"v": 1})
         boot = spool.boot
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    with open_spool(tmp_path / "b", notice=notices.append) as clone:
+    with open_spool(tmp_path / "b", on_event=lambda event: notices.append(str(event))) as clone:
         assert clone.boot != boot
         assert waiting(clone) == [(boot, 0, 1.0)]  # it may send this, as the original does
     assert "is a copy" in notices[0]
@@ -269,8 +271,8 @@ def _fill(spool: Spool, until: int = 100_000) -> None:
 def test_a_full_disk_is_said_and_what_is_there_is_kept_and_it_recovers(tmp_path: Path) -> None:
     """SQLite's own answer for a full disk, at a limit of pages."""
     with open_spool(tmp_path) as spool:
-        spool._db.execute("PRAGMA max_page_count = 40")
-        with pytest.raises(SpoolFullError, match="disk does not take more"):
+        spool._database.db.execute("PRAGMA max_page_count = 40")
+        with pytest.raises(SpoolFullError, match="disk has no room"):
             _fill(spool)
         count = len(spool)
         assert count > 50
@@ -292,8 +294,8 @@ def test_a_full_disk_is_said_and_what_is_there_is_kept_and_it_recovers(tmp_path:
 def test_a_deletion_that_finds_no_room_is_done_later(tmp_path: Path) -> None:
     with open_spool(tmp_path) as spool:
         _fill(spool, 10)
-        broken = _Broken(spool._db)
-        spool._db = broken  # type: ignore[assignment]
+        broken = _Broken(spool._database.db)
+        spool._database.db = broken  # type: ignore[assignment]
         spool.delete(1, 4)
         assert len(spool) == 10
         broken.full = False
@@ -349,7 +351,7 @@ def test_a_damaged_file_is_kept_aside_and_a_new_boot_begins(
         _fill(spool, 200)
         boot = spool.boot
     DAMAGE[damage](tmp_path / FILE)
-    with open_spool(tmp_path, notice=notices.append) as spool:
+    with open_spool(tmp_path, on_event=lambda event: notices.append(str(event))) as spool:
         assert spool.boot != boot
         spool.add(1, {"v": 1})
         assert len(spool) == 1
@@ -359,10 +361,10 @@ def test_a_damaged_file_is_kept_aside_and_a_new_boot_begins(
 
 
 def test_damage_that_shows_while_it_runs_is_survived(tmp_path: Path, notices: list[str]) -> None:
-    with open_spool(tmp_path, notice=notices.append) as spool:
+    with open_spool(tmp_path, on_event=lambda event: notices.append(str(event))) as spool:
         _fill(spool, 200)
         boot, end = spool.boot, spool.end
-        spool._db.execute("UPDATE reading SET reading = x'ff' WHERE n = 150")
+        spool._database.db.execute("UPDATE reading SET reading = x'ff' WHERE n = 150")
         assert waiting(spool) != []
         assert spool.boot != boot
         spool.add(1, {"v": 1})

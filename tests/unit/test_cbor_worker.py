@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from devices.batch import Batcher, BatchLimits
+from devices.batch import BatchLimits
 from ingest.message import Content
+from simulator.load.batcher import Batcher
 from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, Shard, open_worker
 from tests.harness.stores import MemoryDynamo, MemoryS3

@@ -12,12 +12,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from devices import identity
-from devices.identity import IdentityError
-from devices.keys import expires_at, expiry_warning, new_key, request_for
+from devices.certificate import expires_at, expiry_warning
+from devices.errors import IdentityError, ProvisioningError
 from devices.provisioning import claim
-from devices.provisioning.claim import ClaimError, Place, Registered, Signed, TokenError, provision
+from devices.provisioning.claim import Deployment, Registered, Signed, TokenError, provision
+from devices.provisioning.keys import new_key, request_for
 
-PLACE = Place("localhost", 8883, None, "penstock_telemetry", "penstock-device")
+DEPLOYMENT = Deployment("localhost", 8883, None, "penstock_telemetry", "penstock-device")
 
 
 class Crash(Exception):
@@ -70,16 +71,16 @@ def test_a_device_that_dies_at_any_step_goes_on_where_it_was(
         if point == "before save":
             patch.setattr(identity, "save", _raise)
         with pytest.raises(Crash):
-            provision(aws, PLACE, tmp_path, "pump-1")
+            provision(aws, DEPLOYMENT, tmp_path, "pump-1")
     assert not identity.exists(tmp_path, "pump-1"), "half of an identity can be used"
     keys = [p.read_bytes() for p in tmp_path.rglob(identity.PRIVATE_KEY)]
     aws.crash = lambda _: None
-    made = provision(aws, PLACE, tmp_path, "pump-1")
+    made = provision(aws, DEPLOYMENT, tmp_path, "pump-1")
     assert [made.key_path.read_bytes()] == keys, "the key is made once"
     assert made.certificate_path.read_text() == f"certificate {len(aws.requests)}"
     assert aws.registered[-1] == f"token-{len(aws.requests)}"
     assert not (made.folder / claim.PENDING).exists()
-    assert provision(aws, PLACE, tmp_path, "pump-1") == made
+    assert provision(aws, DEPLOYMENT, tmp_path, "pump-1") == made
 
 
 def _raise(*_: Any) -> Any:
@@ -90,7 +91,7 @@ def test_the_key_stays_here_and_is_for_nobody_else(tmp_path: Path) -> None:
     aws = FakeAws()
     aws.crash = _crash_at("before register")
     with pytest.raises(Crash):
-        provision(aws, PLACE, tmp_path, "pump-1")
+        provision(aws, DEPLOYMENT, tmp_path, "pump-1")
     for path in (tmp_path / "pump-1" / claim.PENDING).iterdir():
         assert path.stat().st_mode & 0o777 == 0o600
     assert "PRIVATE" not in aws.requests[0]
@@ -102,23 +103,23 @@ def test_an_expired_token_costs_one_more_certificate(tmp_path: Path) -> None:
     aws = FakeAws()
     aws.crash = _crash_at("before register")
     with pytest.raises(Crash):
-        provision(aws, PLACE, tmp_path, "pump-1")
+        provision(aws, DEPLOYMENT, tmp_path, "pump-1")
     aws.crash = lambda _: None
     aws.valid.clear()
-    assert provision(aws, PLACE, tmp_path, "pump-1").facts.certificate_id == "id-2"
+    assert provision(aws, DEPLOYMENT, tmp_path, "pump-1").config.certificate_id == "id-2"
 
 
 def test_tokens_that_are_never_taken_end_it(tmp_path: Path) -> None:
     aws = FakeAws()
     aws.crash = lambda at: aws.valid.clear() if at == "before register" else None
-    with pytest.raises(ClaimError, match="ownership token"):
-        provision(aws, PLACE, tmp_path, "pump-1")
+    with pytest.raises(ProvisioningError, match="ownership token"):
+        provision(aws, DEPLOYMENT, tmp_path, "pump-1")
     assert len(aws.requests) == 2
 
 
 def test_a_name_that_is_no_device_id_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IdentityError):
-        provision(FakeAws(), PLACE, tmp_path, "../pump")
+        provision(FakeAws(), DEPLOYMENT, tmp_path, "../pump")
 
 
 def _certificate(path: Path, end: datetime) -> None:
@@ -145,9 +146,9 @@ def test_a_certificate_that_ends_soon_is_said(tmp_path: Path, days: int, said: s
     path = tmp_path / identity.CERTIFICATE
     _certificate(path, now + timedelta(days=days))
     assert expires_at(path) == now + timedelta(days=days)
-    warning = expiry_warning(path, now)
-    assert (warning is None) if said is None else (said in (warning or ""))
+    warning = expiry_warning("pump-1", path, now)
+    assert (warning is None) if said is None else (said in str(warning))
 
 
 def test_a_certificate_that_cannot_be_read_has_no_end(tmp_path: Path) -> None:
-    assert expiry_warning(tmp_path / "none.pem") is None
+    assert expiry_warning("pump-1", tmp_path / "none.pem") is None

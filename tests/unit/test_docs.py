@@ -24,7 +24,10 @@ def commands() -> dict[str, click.Command]:
         command = penstock.get_command(context, name)
         assert command is not None
         if isinstance(command, click.Group):
-            found |= {f"{name} {sub}": inner for sub, inner in command.commands.items()}
+            for sub in command.list_commands(context):
+                inner = command.get_command(context, sub)
+                assert inner is not None
+                found[f"{name} {sub}"] = inner
         else:
             found[name] = command
     return found

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from devices.identity import Facts, Identity, IdentityError, as_dict, exists, known, load, save
+from devices.errors import IdentityError
+from devices.identity import DeviceConfig, Identity, as_dict, exists, known, load, save
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nsecret\n"
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\n"
 
 
-def _facts(device_id: str = "pump-1") -> Facts:
-    return Facts(
+def _facts(device_id: str = "pump-1") -> DeviceConfig:
+    return DeviceConfig(
         device_id=device_id,
         host="127.0.0.1",
         port=8883,
@@ -54,7 +55,7 @@ def test_saving_leaves_no_draft_behind(tmp_path: Path) -> None:
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
     identity = _saved(tmp_path)
     identity.key_path.chmod(0o640)
-    with pytest.raises(IdentityError, match=r"private\.key is open to others: chmod 600"):
+    with pytest.raises(IdentityError, match=r"private\.key is readable by others: chmod 600"):
         load(tmp_path, "pump-1")
 
 

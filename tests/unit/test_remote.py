@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.events import Event, ReportingChanged
+from devices.mqtt.presence import Presence
+from devices.mqtt.shadow import RemoteConfiguration
 from devices.pace import Pace
-from devices.presence import Presence
-from devices.remote import BOUNDS, Rejected, RemoteConfiguration, Reporting, apply, report
+from devices.reporting import BOUNDS, Rejected, Reporting, apply, report
 from ingest.topic import shadow_topic
 
 UPDATE, GET = shadow_topic("pump-1", "update"), shadow_topic("pump-1", "get")
 
 
 class Device:
-    """A configuration, what it published, applied and complained of."""
+    """A configuration, what it published, applied and warned of."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, Any]] = []
@@ -28,18 +30,23 @@ class Device:
         self.remote = RemoteConfiguration(
             "pump-1",
             Reporting(),
-            changed=self.applied.append,
-            complain=self.complaints.append,
+            on_event=self.on_event,
         )
         self.remote.attach(self)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, ReportingChanged):
+            self.applied.append(event.reporting)
+        else:
+            self.complaints.append(str(event))
 
     def subscribe(self, topic: str, handler: Any) -> None:
         """The tests call the handlers."""
 
-    def after_connecting(self, greeting: Any) -> None:
+    def on_connect(self, callback: Any) -> None:
         """It is connected."""
 
-    def post(self, topic: str, payload: bytes) -> None:
+    def publish_nowait(self, topic: str, payload: bytes) -> None:
         self.published.append((topic, json.loads(payload)))
 
     def document(self, version: int, reported: Any = None, **desired: Any) -> None:

@@ -11,8 +11,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 
 from devices.batch import Outgoing
+from devices.errors import ConnectError
 from devices.identity import Identity
-from devices.mqtt.client import ConnectError, TelemetryClient
+from devices.mqtt.client import TelemetryClient
 from ingest.topic import basic_ingest_topic
 from tests.chaos.faults import on_shared_site
 from tests.chaos.faults.devices import message, now_ms, numbered
@@ -28,12 +29,12 @@ class _Intruder:
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5
         )
-        facts = identity.facts
+        config = identity.config
         self._client.tls_set(
-            facts.ca_path, str(identity.certificate_path), str(identity.key_path),
+            config.ca_path, str(identity.certificate_path), str(identity.key_path),
             cert_reqs=ssl.CERT_REQUIRED,
         )  # fmt: skip
-        self._address = (facts.host, facts.port)
+        self._address = (config.host, config.port)
         self.connected: int | None = None
         self.published: int | None = None
         self._client.on_connect = self._on_connect
@@ -73,7 +74,7 @@ def publish_as_another_device(site: Site) -> None:
     forged = message("victim00", 99, [(now_ms(), 666.0)])
     as_itself = _Intruder(thief, thief.device_id)
     assert as_itself.connect(site) == 0
-    topic = basic_ingest_topic(thief.facts.rule, victim.device_id)
+    topic = basic_ingest_topic(thief.config.rule, victim.device_id)
     assert as_itself.publish(site, topic, forged.payload) == NOT_AUTHORIZED
     as_itself.leave()
     for name in (victim.device_id, "+", "#", f"{victim.device_id}/#", "dt/+"):
@@ -87,15 +88,15 @@ def revoked_certificate_unknown_ca_and_wrong_server_name(site: Site) -> None:
     """Who is not known does not get in, and a device does not talk to who it does not know."""
     revoked, stranger, careful = site.fleet(3)
     site.target.client("iot").update_certificate(
-        certificateId=revoked.facts.certificate_id, newStatus="REVOKED"
+        certificateId=revoked.config.certificate_id, newStatus="REVOKED"
     )
     assert not _can_send(revoked)
     _replace_certificate(stranger)
     assert not _can_send(stranger)
-    facts = {**vars(careful.facts), "host": "localhost.invalid"}
-    assert not _can_send(Identity(type(careful.facts)(**facts), careful.folder))
-    other_ca = {**vars(careful.facts), "ca_path": str(stranger.certificate_path)}
-    assert not _can_send(Identity(type(careful.facts)(**other_ca), careful.folder))
+    config = {**vars(careful.config), "host": "localhost.invalid"}
+    assert not _can_send(Identity(type(careful.config)(**config), careful.folder))
+    other_ca = {**vars(careful.config), "ca_path": str(stranger.certificate_path)}
+    assert not _can_send(Identity(type(careful.config)(**other_ca), careful.folder))
     site.publish({careful: numbered("careful0", 5, now_ms())})
 
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from botocore.config import Config
 
-from devices.batch import Batcher, BatchLimits
+from devices.batch import BatchLimits
+from simulator.load.batcher import Batcher
 from simulator.verification.ledger import OK
 from tests.chaos.faults import on_own_site, on_shared_site
 from tests.chaos.plan import Fault, Rule

@@ -9,7 +9,7 @@ from typing import Any, Final
 import rich_click as click
 from rich.table import Table
 
-from devices.remote import BOUNDS, VALUE_CHARACTERS
+from devices.reporting import BOUNDS, VALUE_CHARACTERS
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import find_target
@@ -19,7 +19,7 @@ from ingest.topic import SHADOW, check_device_id
 _LOOK_S: Final = 0.2
 
 
-@click.command()
+@click.command("configure")
 @click.argument("name")
 @click.option(
     "--interval-s",
@@ -41,7 +41,7 @@ _LOOK_S: Final = 0.2
 )
 @json_option
 @aws_option
-def configure(
+def configure_(
     name: str,
     interval_s: float | None,
     batch: int | None,

@@ -1,0 +1,134 @@
+"""Remote configuration: how a device reports, from its device shadow ``penstock``.
+
+``desired`` holds any of ``interval_s``, ``batch`` and ``age_s``. The device applies what is within
+bounds, and reports all three with the values that it did not apply under ``rejected``. It requests
+the shadow after each connection and receives each change in between. It publishes a report only
+when the report changed, so a value that stays rejected causes no loop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from devices.events import OnEvent, ReportingChanged, SettingRejected, ShadowRefused
+from devices.reporting import Rejected, Reporting, apply, report
+from ingest.topic import shadow_topic
+
+
+class _States(Struct):
+    desired: dict[str, Any] | None = None
+    reported: dict[str, Any] | None = None
+
+
+class _Document(Struct):
+    state: _States
+    version: int = 0
+
+
+class _Delta(Struct):
+    state: dict[str, Any]
+    version: int = 0
+
+
+class _Error(Struct):
+    code: int
+    message: str = ""
+
+
+class ShadowConnection(Protocol):
+    """What is needed of a :class:`~devices.mqtt.connection.Connection`."""
+
+    def subscribe(self, topic: str, handler: Callable[[bytes], None]) -> None:
+        """Call ``handler`` with each message to a topic."""
+
+    def on_connect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Run ``callback`` after each connection."""
+
+    def publish_nowait(self, topic: str, payload: bytes) -> None:
+        """Publish without waiting."""
+
+
+class RemoteConfiguration:
+    """Applies what a device's shadow desires and reports the result. Not thread-safe: every
+    method runs on the event loop."""
+
+    def __init__(self, device_id: str, reporting: Reporting, *, on_event: OnEvent) -> None:
+        """``on_event`` receives :class:`ReportingChanged`, :class:`SettingRejected` and
+        :class:`ShadowRefused`."""
+        self.reporting = reporting
+        self.rejected: Mapping[str, Rejected] = {}
+        self._device_id = device_id
+        self._publish: Callable[[str, bytes], None]
+        self._on_event = on_event
+        self._version = 0
+        self._reported: dict[str, Any] | None = None
+
+    def attach(self, connection: ShadowConnection) -> None:
+        """Use this connection from now on, and request the shadow each time that it opens."""
+        self._publish = connection.publish_nowait
+        for call, handler in (
+            ("get/accepted", self.on_document),
+            ("get/rejected", self.on_error),
+            ("update/delta", self.on_delta),
+            ("update/rejected", self.on_error),
+        ):
+            connection.subscribe(shadow_topic(self._device_id, call), handler)
+
+        async def request_shadow() -> None:
+            self._publish(shadow_topic(self._device_id, "get"), b"")
+
+        connection.on_connect(request_shadow)
+
+    def on_document(self, payload: bytes) -> None:
+        """The whole shadow; its desired values replace all that were received before.
+
+        :raises msgspec.MsgspecError: when this is no shadow document.
+        """
+        document = msgspec.json.decode(payload, type=_Document)
+        self._version = document.version
+        self._reported = document.state.reported
+        self._apply(document.state.desired or {}, {})
+
+    def on_delta(self, payload: bytes) -> None:
+        """Desired values that differ from the reported ones. A delta that is older than the
+        newest document or delta is ignored.
+
+        :raises msgspec.MsgspecError: when this is no delta.
+        """
+        delta = msgspec.json.decode(payload, type=_Delta)
+        if delta.version >= self._version:
+            self._version = delta.version
+            kept = {name: r for name, r in self.rejected.items() if name not in delta.state}
+            self._apply(delta.state, kept)
+
+    def on_error(self, payload: bytes) -> None:
+        """A request was rejected. 404 means that there is no shadow yet: the first report
+        creates it.
+
+        :raises msgspec.MsgspecError: when this is no error of the shadow service.
+        """
+        error = msgspec.json.decode(payload, type=_Error)
+        if error.code == 404:
+            self._apply({}, {})
+        else:
+            self._on_event(ShadowRefused(error.code, error.message))
+
+    def _apply(self, desired: Mapping[str, Any], rejected: Mapping[str, Rejected]) -> None:
+        reporting, faults = apply(self.reporting, desired)
+        for one in faults.values():
+            if self.rejected.get(one.setting) != one:
+                self._on_event(SettingRejected(one))
+        self.rejected = {**rejected, **faults}
+        if reporting != self.reporting:
+            self.reporting = reporting
+            self._on_event(ReportingChanged(reporting))
+        state = report(reporting, self.rejected)
+        if state != self._reported:
+            self._reported = state
+            document = json.dumps({"state": {"reported": state}}).encode()
+            self._publish(shadow_topic(self._device_id, "update"), document)

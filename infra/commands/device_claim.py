@@ -1,0 +1,54 @@
+"""``penstock device announce`` and ``claim``: what fleet provisioning needs beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from devices import identity
+from devices.errors import IdentityError
+from devices.provisioning.registry import Clients, announce, create_claim
+from infra.commands.options import aws_option
+from infra.commands.write_target import find_write_target
+from infra.console import UserError, say
+from infra.target import refusals_as
+
+
+@click.command("announce")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--group", default="default", show_default=True, help="A site, a line, a customer.")
+@click.option("--type", "kind", default="generic", show_default=True, help="What they are.")
+@aws_option
+def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
+    """Allow the devices NAMES to provision themselves with a claim, once each.
+
+    Group and type are those given here, whatever the device sends. Announce a device again when
+    it has lost its certificate.
+    """
+    target = find_write_target(f"announce {len(names)} devices", aws=aws)
+    dynamodb = target.client("dynamodb", "simulator")
+    try:
+        for name in names:
+            announce(dynamodb, target.settings, name, group=group, kind=kind)
+    except IdentityError as error:
+        raise UserError(str(error)) from None
+    say(f"{len(names)} announced; on each: penstock device provision NAME --claim FOLDER")
+
+
+@click.command("claim")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@aws_option
+def claim_(folder: Path, aws: bool) -> None:
+    """Create a claim in FOLDER: a certificate that can provision announced devices.
+
+    Put the folder on devices when they are made. Whoever has it can take the name of a device
+    that was announced and is not provisioned yet, and can do nothing else. Revoke it with AWS IoT.
+    """
+    if (folder / identity.CERTIFICATE).exists():
+        raise UserError(f"{folder} holds a certificate already: name another folder")
+    target = find_write_target("create a claim", aws=aws)
+    clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+    with refusals_as("AWS IoT refuses to create a claim"):
+        certificate_id = create_claim(clients, target.settings, folder)
+    say(f"claim {certificate_id[:12]}… is in {folder}")
