@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     failover_ms: Annotated[int, Field(ge=1000)] = 10_000
     idle_ms: Annotated[int, Field(ge=100)] = 250
     max_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
+    attempt_timeout_s: Annotated[float, Field(ge=0.5)] = 1.5
+    """How long the KCL waits for an answer of Kinesis or DynamoDB before it asks again. A shard
+    whose connection falls silent stands still for as long. An answer has up to 10 MB: allow more
+    where a worker that catches up has less than 60 Mbit/s."""
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
     """A child that does not answer KCL for this long is ended with its daemon."""
     heap_mb: Annotated[int, Field(ge=64)] = 256

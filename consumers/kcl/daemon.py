@@ -43,6 +43,9 @@ def properties(settings: Settings, worker_id: str, child_command: Sequence[str])
     }
     if settings.retrieval == "polling":  # naming it at all forces polling
         values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
+    for client in ("kinesisClient", "dynamoDbClient"):  # properties of the SDK's builders
+        name = f"{client}.overrideConfiguration.apiCallAttemptTimeout"
+        values[name] = f"PT{settings.attempt_timeout_s}S"
     if settings.prelease:
         values["shardSyncIntervalMillis"] = "5000"
     if settings.endpoint_url:

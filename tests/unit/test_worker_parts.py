@@ -48,6 +48,13 @@ def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
     assert values["executableName"].endswith("-m consumers.shard.child")
 
 
+def test_the_daemon_asks_again_when_an_answer_does_not_come() -> None:
+    """The SDK would wait 10 s for Kinesis and 30 s for DynamoDB, and a shard as long."""
+    values = daemon.properties(Settings(), "w", ["child"])
+    for client in ("kinesisClient", "dynamoDbClient"):
+        assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.5S"
+
+
 def test_endpoints_are_named_only_where_there_is_one() -> None:
     assert "kinesisEndpoint" not in daemon.properties(Settings(), "w", ["child"])
     local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), "w", ["child"])
