@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any, Final, Protocol
 
-from ingest import worker_report
-from ingest.hot_tables import (
+from ingest.tables import status as worker_report
+from ingest.tables.hot import (
     Query,
     device_key,
     is_expired,

@@ -21,7 +21,7 @@ from benchmarks.measure import Progress, Result, Samples, limit, result
 from benchmarks.workloads.stand import deployed
 from infra.local.dashboard import serve_beside
 from infra.target import Target
-from ingest.hot_tables import bucket_of
+from ingest.tables.hot import bucket_of
 
 DEVICES: Final = 10_000
 TARGET_S: Final = 1.5

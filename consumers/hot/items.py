@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol, TypeVar
 from consumers.hot.device_state import DeviceState, StoredState
 from consumers.hot.metric import Metric
 from consumers.hot.windows import Window
-from ingest.hot_tables import bucket_of
 from ingest.id_ranges import IdSet
+from ingest.tables.hot import bucket_of
 from ingest.tiers import Tier
 
 AttributeValue = Mapping[str, Any]

@@ -16,7 +16,7 @@ from consumers.hot.items import DeviceCodec, WindowCodec
 from consumers.hot.optimistic import OptimisticWriter, Store
 from consumers.hot.runs import Run, Span
 from consumers.hot.windows import MAX_WEIGHT, Window, has_room
-from ingest.hot_tables import window_name
+from ingest.tables.hot import window_name
 from ingest.tiers import Tier
 
 PENDING_READINGS: Final = 100_000

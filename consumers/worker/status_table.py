@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.worker.status import WorkerStatus
-from ingest import worker_report
+from ingest.tables import status as worker_report
 
 log: Final = logging.getLogger(__name__)
 

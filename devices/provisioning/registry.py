@@ -17,8 +17,8 @@ from devices.identity import DeviceConfig, Identity
 from devices.provisioning.claim import Deployment
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.mqtt import save_claim
-from ingest.hot_tables import device_key
 from ingest.settings import Settings
+from ingest.tables.hot import device_key
 from ingest.topic import check_device_id
 
 if TYPE_CHECKING:

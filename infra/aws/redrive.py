@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from ingest.rule_errors import record_of
+from infra.aws.rule_errors import record_of
 from ingest.stream import KinesisPuts, PutError, Record, batches, put_all
 
 VISIBILITY_S: Final = 120

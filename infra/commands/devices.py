@@ -13,7 +13,7 @@ from infra.commands.items import plain
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
-from ingest.hot_tables import roster_queries
+from ingest.tables.hot import roster_queries
 
 
 @click.command()

@@ -12,7 +12,7 @@ from infra.commands.items import plain
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
-from ingest.hot_tables import is_expired, newest_windows_query
+from ingest.tables.hot import is_expired, newest_windows_query
 from ingest.topic import check_device_id
 
 

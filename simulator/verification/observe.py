@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ingest.hot_tables import roster_queries
 from ingest.settings import Settings
+from ingest.tables.hot import roster_queries
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.hot_tables import bucket_of
+from ingest.tables.hot import bucket_of
 from tests.browser.conftest import Up, _line
 from tests.harness.command import run, start
 from tests.harness.processes import await_value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ingest.hot_tables import bucket_of
+from ingest.tables.hot import bucket_of
 
 PAGE = 7
 

@@ -24,7 +24,7 @@ from devices.provisioning.rotation import FOLDER, revoke, rotate
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool, SpoolLimits
 from infra.target import Target
-from ingest.hot_tables import bucket_of
+from ingest.tables.hot import bucket_of
 from ingest.topic import basic_ingest_topic
 from tests.integration.conftest import STACK, eventually
 from tests.integration.test_telemetry_client import _arrived, _device, _run

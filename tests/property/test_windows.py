@@ -19,8 +19,8 @@ from consumers.hot.windows import (
     has_room,
     window_start,
 )
-from ingest.hot_tables import window_name
 from ingest.message import Reading
+from ingest.tables.hot import window_name
 from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
 
 FLOATS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 6))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.hot_tables import bucket_of
 from ingest.message import Rejection
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings, SettingsError, load
+from ingest.tables.hot import bucket_of
 from ingest.topic import DEVICE_ID, basic_ingest_topic, is_device_id, rule_name, telemetry_topic
 
 

@@ -32,7 +32,7 @@ TOP = "top"
 """Modules that lie directly in a package. Every sub-package may import them."""
 
 SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
-    "ingest": {TOP: set()},
+    "ingest": {TOP: set(), "tables": set()},
     "devices": {
         TOP: {"mqtt", "spool", "store", "provisioning"},
         "mqtt": set(),

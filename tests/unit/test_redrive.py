@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from infra.aws.redrive import DeleteError, redrive
+from infra.aws.rule_errors import record_of
 from ingest.record import Envelope, decode_record
-from ingest.rule_errors import record_of
 from ingest.stream import PutError
 from ingest.topic import basic_ingest_topic, telemetry_topic
 

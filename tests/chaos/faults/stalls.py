@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from consumers.worker.prometheus import exposition
-from ingest import worker_report
+from ingest.tables import status as worker_report
 from tests.chaos.faults import on_own_site
 from tests.chaos.faults.processes import working
 from tests.chaos.proxy import Close

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest import worker_report
+from ingest.tables import status as worker_report
 
 
 def test_a_report_reads_back_as_it_was_written() -> None:
