@@ -1,5 +1,5 @@
-"""What runs on a worker: KCL launch and protocol, decode, fold, hot store, archive, checkpoint.
+"""What runs on a worker: the KCL daemon, and one process a shard that folds and archives.
 
-A per-shard child imports ``consumers.shard.child`` and what that needs, and nothing else of ours:
-every import costs once a shard.
+A shard's process imports ``consumers.shard.child`` and what that needs, and nothing else of ours:
+its imports cost memory for each shard.
 """

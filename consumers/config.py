@@ -1,7 +1,7 @@
-"""What a child is told by its worker: plain values in one environment variable.
+"""The settings of a shard's process (a *child*): plain values in one environment variable.
 
-The settings were resolved by ``penstock consume``; a child does not read files and does not
-import the settings' library.
+``penstock consume`` resolves the settings and passes them on, so that a child reads no files and
+does not import the settings' library.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
 
 
 def to_environment(config: ChildConfig) -> dict[str, str]:
-    """The variable that hands the configuration over."""
+    """The environment variable that carries the configuration."""
     return {VARIABLE: msgspec.json.encode(config).decode()}
 
 
 def from_environment() -> ChildConfig:
-    """What the worker handed over.
+    """The configuration that the worker passed on.
 
     :raises KeyError: when no worker started this process.
     """

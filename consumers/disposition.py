@@ -1,4 +1,4 @@
-"""Dispositions: what became of a record or a reading."""
+"""Dispositions: the outcome of each record or reading."""
 
 from __future__ import annotations
 

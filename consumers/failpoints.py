@@ -1,11 +1,11 @@
-"""Named points where a test can make a worker die, hang or fail.
+"""Failpoints: named places where a test can make a shard's process die, hang or fail.
 
-Off unless ``PENSTOCK_FAILPOINTS`` names a folder. A point is armed by a file of its name there,
-which holds what shall happen: ``crash`` (SIGKILL to itself), ``hang`` or ``raise``, and
-optionally how often the point is passed before, as in ``crash 2``. The first process that gets
-there removes the file and obeys, so that what is started in its place is not hit again.
+Off unless ``PENSTOCK_FAILPOINTS`` names a folder. A file in it, named as the failpoint, arms it;
+the file holds the action: ``crash`` (SIGKILL to itself), ``hang`` or ``raise``, and optionally how
+often the process passes first, as in ``crash 2``. The first process that reaches the failpoint
+removes the file and acts, so the process that replaces it is not affected.
 
-The points lie on the paths of batches and commits, never on that of a single record.
+Failpoints are on the paths of batches and commits, never on that of a single record.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ Point = Literal[
     "shard_ended",
     "shutdown_requested",
 ]
-"""In the order in which a batch passes them: its line is decoded; between two batches of window
-writes; all of the hot store is written; before and after the segment's put; before and after the
-checkpoint; at the end of the shard; at a request to shut down."""
+"""In the order in which a batch passes them: after its line is decoded; between two batches of
+window writes; after the hot store is written; before and after the segment's put; before and after
+the checkpoint; at the end of the shard; at a request to shut down."""
 
 POINTS: Final[tuple[Point, ...]] = get_args(Point)
 
 
 class FailpointError(Exception):
-    """The failure that a test asked for."""
+    """The failure that a test asked for. Not a ``ConsumerError``: it stands for an unexpected
+    one."""
 
 
 def armed_by(folder: Path, act: Callable[[str], None]) -> Callable[[Point], None]:
-    """A :func:`hit` that looks into ``folder`` and leaves what it finds there to ``act``."""
+    """A :func:`hit` for a folder: calls ``act`` with the action of an armed failpoint."""
     passed: Counter[str] = Counter()
 
     def hit(point: Point) -> None:
@@ -62,7 +63,7 @@ def armed_by(folder: Path, act: Callable[[str], None]) -> Callable[[Point], None
 
 
 def obey(action: str) -> None:
-    """Die, hang or fail.
+    """Do the action: die, hang or fail.
 
     :raises FailpointError: for ``raise``, and for anything that is no action.
     """
@@ -74,7 +75,7 @@ def obey(action: str) -> None:
 
 
 def _off(point: Point) -> None:
-    """A point in production: nothing."""
+    """A failpoint in production does nothing."""
 
 
 hit: Callable[[Point], None] = _off

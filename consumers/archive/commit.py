@@ -1,10 +1,9 @@
-"""The archive of one shard: an append-only chain of segments, each committed by its creation.
+"""The archive of one shard: a chain of segments, each committed by the creation of its object.
 
-Two workers can believe that they own a shard. Both write the segment that begins where the
-last one ended; the store lets one create it, and the other adopts it: it drops what the
-object covers and carries on after it. So every record is in exactly one object, whatever
-crashes, and the object's metadata tells where to go on.
-"""
+Two workers can believe that they own a shard. Both then write the segment that begins where the
+last one ended. The store lets one of them create the object. The other adopts it: it drops the
+records that the object covers and continues after them. So every record is in exactly one object
+after any crash, and the object's metadata says where to continue."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from consumers.record import ShardRecord
 
 
 class Put(enum.Enum):
-    """What became of a conditional put."""
+    """The outcome of a conditional put; ``AGAIN``: not known, send it again."""
 
     CREATED = enum.auto()
     EXISTS = enum.auto()
@@ -29,17 +28,17 @@ class Put(enum.Enum):
 
 
 class ObjectStore(Protocol):
-    """What this module needs of S3. Every call raises for what no retry mends."""
+    """The calls of S3 that this module needs. Each raises ``StoreError`` for errors that no retry
+    mends."""
 
     def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
-        """Create the object from the whole file, unless one of that name exists. ``AGAIN``:
-        outcome unknown."""
+        """Create the object from the whole file, unless one of that name exists."""
 
     def metadata(self, key: str) -> Mapping[str, Any] | None:
         """The object's metadata; ``None`` when the store is busy."""
 
     def keys(self, prefix: str) -> Sequence[str] | None:
-        """Names of all objects that begin so; ``None`` when the store is busy."""
+        """The keys that begin with the prefix; ``None`` when the store is busy."""
 
 
 GROUP_ROWS: Final = 5_000
@@ -48,9 +47,8 @@ GROUP_ROWS: Final = 5_000
 class Limits(NamedTuple):
     """When a segment closes: rows, bytes of payload, age (s).
 
-    ``group_rows`` wait in memory to be encoded together: few enough that a segment needs little
-    memory however long it stays open, and that a reader looking for one device or minute skips
-    most of it.
+    ``group_rows`` rows are encoded together, as one row group of Parquet: few enough that an open
+    segment needs little memory, and that a reader of one device or minute skips most of the object.
     """
 
     rows: int
@@ -117,12 +115,12 @@ class Archive:
         )
 
     def commit(self) -> Position | None:
-        """Return when every record taken so far is in the archive, and up to where it reaches.
-        The dispositions of all of them must be final.
+        """Archive every record appended so far, all of which must be final. Returns the position up
+        to which the archive reaches.
 
-        That may be further than this worker has read, when another one was ahead.
+        The archive can reach further than this worker has read, when another worker was ahead.
 
-        :raises GaveUpError: when the store stays busy; nothing is lost, and nothing doubled.
+        :raises GaveUpError: when the store stays busy. Nothing is lost or archived twice then.
         """
         backoff = self._backoff()
         while self.segment:
@@ -150,9 +148,9 @@ class Archive:
         return True
 
     def _align(self, backoff: Backoff) -> None:
-        """Before this process's first commit: is its first record inside a committed segment?
-
-        It is when the checkpoints were lost, or the stream's oldest records have expired.
+        """Before the first commit of this process: find out whether its first record is inside a
+        committed segment. It is when checkpoints were lost, or the stream's oldest records have
+        expired.
         """
         segment = self.segment
         prefix = segments.hour_prefix(self._shard, segment.hour)

@@ -1,4 +1,4 @@
-"""The archive's edge: three calls of S3, and what each of their errors asks of us."""
+"""The archive's three calls of S3. Maps each error to *send again*, *exists already* or *fail*."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ class S3Store:
         return None
 
     def _check(self, error: ClientError) -> None:
-        """Let pass what a retry may mend.
+        """Return when a retry may succeed.
 
-        :raises StoreError: for the rest.
+        :raises StoreError: when it cannot.
         """
         if not (is_throttle(error) or is_transient(error)):
             code = code_of(error) or str(status_of(error))

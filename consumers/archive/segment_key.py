@@ -1,4 +1,4 @@
-"""Segments: how a shard's records are cut into archive objects, and what those are called.
+"""The keys and the metadata of segments, the objects of the archive.
 
 A segment is a run of consecutive records of one shard within one arrival hour. Its key names
 its first record, so two workers that start at the same record compete for the same object,
@@ -26,26 +26,26 @@ def object_key(shard: str, first: Position, hour: int) -> str:
 
 
 def hour_prefix(shard: str, hour: int) -> str:
-    """What the keys of all the shard's segments of that hour begin with."""
+    """The prefix of the keys of all segments of a shard and hour."""
     moment = datetime.fromtimestamp(hour * 3600, UTC)
     return f"{PREFIX}/dt={moment:%Y-%m-%d}/hour={moment:%H}/{shard}-"
 
 
 def first_of(key: str) -> Position | None:
-    """The position in a key, or ``None`` when no segment is called that."""
+    """The position in a segment's key, or ``None`` when it is not one."""
     match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
     return position(match["sequence"], int(match["sub"])) if match else None
 
 
-def may_cover(keys: Iterable[str], at: Position) -> str | None:
-    """Of an hour's segments, the only one that can hold ``at``: the last to begin at or before
-    it."""
-    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= at]
+def may_cover(keys: Iterable[str], position: Position) -> str | None:
+    """Of an hour's segments, the only one that can hold ``position``: the last that begins at or
+    before it."""
+    firsts = [(first, key) for key in keys if (first := first_of(key)) and first <= position]
     return max(firsts)[1] if firsts else None
 
 
 def last_metadata(last: Position, records: int, rows: int) -> dict[str, str]:
-    """An object's metadata: the last record it holds, for whoever has to carry on after it."""
+    """The metadata of a segment's object: its last record, from which the next segment follows."""
     return {
         "last-sequence": last.sequence,
         "last-sub": str(last.sub),

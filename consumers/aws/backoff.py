@@ -1,4 +1,4 @@
-"""Back off from a service that is busy, and give up loudly when it stays so."""
+"""Waits between attempts at a call that a service refuses because it is busy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from consumers.exceptions import GaveUpError
 BASE_S: Final = 0.05
 LONGEST_S: Final = 5.0
 GIVE_UP_S: Final = 120.0
-"""How long one write is tried. Longer than any throttle or failover of a healthy service, and
-shorter than the KCL's patience with a child (``child_timeout_s``)."""
+"""How long one write is tried: longer than a healthy service throttles or fails over, and shorter
+than the KCL waits for a child (``child_timeout_s``)."""
 
 
 class Backoff:
@@ -45,6 +45,6 @@ class Backoff:
         self._sleep(self._jitter() * min(LONGEST_S, BASE_S * 2**self._attempts))
 
     def progressed(self) -> None:
-        """Something went through: begin again with short waits."""
+        """An attempt succeeded: the next wait is short again."""
         self._attempts = 0
         self._started = None

@@ -1,5 +1,5 @@
-"""AWS clients for a child: one connection pool each, short time-outs, and no retries inside,
-because what a retry means is decided by the caller."""
+"""The AWS clients of a child: short time-outs and no retries of their own, because the caller
+decides what a retry means."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CONFIG: Final = Config(
 
 
 class Clients(NamedTuple):
-    """The two services that a shard writes to, and IoT where durable readings are
+    """The two stores that a shard writes to, and IoT's data plane when readings are
     acknowledged."""
 
     dynamodb: DynamoDBClient
@@ -40,11 +40,10 @@ class Clients(NamedTuple):
 
 @cache
 def open_clients(config: ChildConfig) -> Clients:
-    """Make the clients, once a process; credentials are found as every AWS SDK finds them.
+    """Make the clients, once a process. Credentials come from where every AWS SDK looks for them.
 
-    A client that was made and not used yet has no connection and no thread, so processes forked
-    from this one can use it, each with connections of its own. See
-    :mod:`consumers.shard.fork_server`.
+    A client that has not been used has no connection and no thread. So processes forked from this
+    one can use it, each with connections of its own; see :mod:`consumers.shard.fork_server`.
     """
     session = botocore.session.get_session()
 
@@ -61,8 +60,8 @@ def open_clients(config: ChildConfig) -> Clients:
 
 
 def rehearse(clients: Clients) -> None:
-    """Go through each call once without sending it, so that all that the SDK makes for a first
-    call is there before a fork. Whatever goes wrong here goes wrong again where it counts."""
+    """Prepare each call once without sending it, so that what the SDK sets up at a first call is
+    shared by forked processes. Errors are ignored: they occur again at the real call."""
     iot: list[tuple[Any, Any]] = []
     if clients.iot_data is not None:
         iot = [(clients.iot_data, [("publish", {"topic": "x", "qos": 1, "payload": b"x"})])]

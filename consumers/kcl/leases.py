@@ -1,12 +1,12 @@
-"""The KCL's lease tables, touched at two moments when the KCL itself would wait.
+"""The KCL's lease tables, written by us at two moments when the KCL itself would wait.
 
-At the start of a new application it waits up to 30 s before its first shard sync and then for
-a round of assignment. With one row a shard already there it begins at once; the rows are those
-it would write itself.
+At the start of a new application the KCL waits up to 30 s before its first shard sync, and then for
+a round of assignment. When one row a shard exists already, it begins at once. The rows are those
+that it would write itself.
 
-After a daemon was killed, its leader's lock runs on for 2 minutes (KCL 3.1.3,
-``DynamoDBLockBasedLeaderDecider``), and without a leader nobody assigns leases. Whoever saw the
-daemon die can release what it held.
+After a daemon was killed, its leader's lock stays valid for 2 minutes (KCL 3.1.3,
+``DynamoDBLockBasedLeaderDecider``), and without a leader no leases are assigned. A supervisor that
+saw its daemon die releases what the daemon held.
 """
 
 from __future__ import annotations
@@ -53,13 +53,12 @@ def create_leases(
 
 
 def release(dynamodb: DynamoDBClient, application: str, worker: str | None = None) -> int:
-    """Give back what a worker that is known to be dead holds, or every worker when ``worker`` is
-    ``None``; how many rows that were.
+    """Release what a worker that is known to be dead holds, or what every worker holds when
+    ``worker`` is ``None``. Returns the number of rows released.
 
-    That is the leader's lock, the worker's entry among those that leases are assigned to (it
-    counts as alive for another minute), and its leases. Each is conditional on its owner, so
-    what a living worker has taken since stays.
-    """
+    These are the leader's lock, the worker's entry among those that leases are assigned to (it
+    would count as alive for another minute), and its leases. Each release is conditional on the
+    owner, so what a living worker has taken since stays."""
     coordinator, members = f"{application}-CoordinatorState", f"{application}-WorkerMetricStats"
     given = 0
     for row in _owned(dynamodb, coordinator, "ownerName", worker):
@@ -74,7 +73,7 @@ def release(dynamodb: DynamoDBClient, application: str, worker: str | None = Non
 def _owned(
     dynamodb: DynamoDBClient, table: str, owner: str, worker: str | None
 ) -> list[dict[str, Any]]:
-    """The rows of a table that the worker owns, or that anybody does."""
+    """The rows of a table that the worker owns, or that any worker owns."""
     return [
         row for row in _rows(dynamodb, table) if owner in row and worker in (None, row[owner]["S"])
     ]

@@ -1,4 +1,4 @@
-"""Where a record is in its shard."""
+"""The position of a record in its shard."""
 
 from __future__ import annotations
 

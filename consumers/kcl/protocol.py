@@ -1,7 +1,7 @@
-"""The MultiLang protocol: lines from the KCL daemon to values, and answers to lines.
+"""The MultiLang protocol: reads lines from the KCL daemon, and writes answers.
 
-One JSON object a line. The daemon sends an action and waits for ``status``; in between, the
-child may send ``checkpoint`` and then reads one ``checkpoint`` line as the answer. Taken from
+Each line is a JSON object. The daemon sends an action and waits for ``status``. Before that, the
+child may send ``checkpoint`` and then reads one ``checkpoint`` line as the answer. The source is
 ``amazon_kclpy`` 3.1.3 and ``software.amazon.kinesis.multilang.messages``.
 """
 
@@ -61,19 +61,19 @@ def parse(line: bytes) -> Action:
 
 
 def status_line(response_for: str) -> bytes:
-    """The answer that an action is done."""
+    """The answer to an action that is done; ``response_for`` is its name."""
     return b"\n" + _encode({"action": "status", "responseFor": response_for}) + b"\n"
 
 
-def checkpoint_line(at: Position | None) -> bytes:
+def checkpoint_line(position: Position | None) -> bytes:
     """Ask for a checkpoint. ``None`` is the end of a closed shard, and nothing else."""
     return (
         b"\n"
         + _encode(
             {
                 "action": "checkpoint",
-                "sequenceNumber": None if at is None else at.sequence,
-                "subSequenceNumber": None if at is None else at.sub,
+                "sequenceNumber": None if position is None else position.sequence,
+                "subSequenceNumber": None if position is None else position.sub,
             }
         )
         + b"\n"

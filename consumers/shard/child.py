@@ -1,10 +1,11 @@
-"""One shard's process: the KCL daemon starts it, speaks to it over pipes, and ends it.
+"""The process of one shard (a *child*): the KCL daemon starts it, talks to it over pipes, and ends
+it.
 
-stdout is the daemon's channel. A private duplicate of it is kept here and file descriptor 1
-points at stderr, so that a stray ``print`` anywhere cannot break the protocol.
+stdout is the channel to the daemon. The process keeps a duplicate of it and points file descriptor
+1 at stderr, so that a stray ``print`` does not break the protocol.
 
-The process leaves when its input ends, and at once, whatever it is doing: a daemon that is
-gone has lost its leases. SIGTERM and SIGINT are ignored; the daemon says when to stop.
+The process exits at once when its input ends, whatever it is doing: a daemon that is gone has lost
+its leases. It ignores SIGTERM and SIGINT, because the daemon says when to stop.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a shard's child reports: counts since it started, as one JSON line now and then.
+"""What a child writes to stderr for its supervisor: reports of its counts, and log lines.
 
-The lines go to stderr, where ``penstock consume`` picks them up. Counts are of work done, so
-a batch that is processed again after a crash counts again.
+Each is one line of JSON. Counts are of work done: a batch that is processed again after a crash
+counts again.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def parse(line: bytes) -> Line | None:
-    """A child's line, or ``None`` when it is somebody else's."""
+    """Read a child's line; ``None`` when it is not one, as an output of Java."""
     if not line.startswith(MARK):
         return None
     try:
@@ -115,7 +115,7 @@ class ShardStats:
         self._write = write
         self._latency, self._live_latency = Histogram(), Histogram()
         self._not_live: set[str] = set()
-        self._progressed_at = now_ms()
+        self._progressed_at: int | None = None
         self._reported_at = 0.0
         self.acknowledgements: Callable[[], tuple[int, int]] | None = None
         """Where they are told: how many were published, and how many dropped."""
@@ -163,9 +163,10 @@ class ShardStats:
         if records:
             self.report.records += len(records)
             self.report.newest = records[-1].sequence_number
-            waited_since = max(records[0].approximate_arrival_timestamp, self._progressed_at)
-            stood_ms = now - waited_since
-            self.report.longest_stall_ms = max(self.report.longest_stall_ms, stood_ms)
+            if self._progressed_at is not None:  # what waited before the first batch is its start
+                waited_since = max(records[0].approximate_arrival_timestamp, self._progressed_at)
+                stood_ms = now - waited_since
+                self.report.longest_stall_ms = max(self.report.longest_stall_ms, stood_ms)
         self.report.uncommitted_since = uncommitted_since
         self._progressed_at = now
 

@@ -1,4 +1,5 @@
-"""Start a long-lived program so that it can be stopped, and cannot outlive its parent."""
+"""Starts a long-lived program that can be stopped with its children and does not outlive its
+parent."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What a worker says of itself, for dashboards: one item in ``<stack>-status``, every few seconds.
+"""Writes the worker's report for dashboards: one item in ``<stack>-status``, every few seconds.
 
-It is written by the supervisor and not by the children, so it costs one small write per worker.
-It may be late or missing; nothing that decides anything reads it.
+The supervisor writes it, for all of its shards at once. :mod:`ingest.tables.status` has the item.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Puts(Protocol):
 
 
 def rates(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[str, float]:
-    """What was done per second between two snapshots of a status."""
+    """Messages and readings per second between two snapshots of a status, ``seconds`` apart."""
     return {
         name: round(max(0, now[count] - before[count]) / seconds, 1)
         for name, count in _RATES.items()
@@ -52,7 +51,7 @@ def reporting(
     worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
     ending = threading.Event()
 
-    def tell() -> None:
+    def write_reports() -> None:
         before, at = status.snapshot(), time.monotonic()
         failing = False
         over = False
@@ -72,7 +71,7 @@ def reporting(
                     log.warning("the worker's status is not written: %s", error)
                 failing = True
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=write_reports, daemon=True)
     thread.start()
     try:
         yield

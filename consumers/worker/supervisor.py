@@ -1,7 +1,7 @@
-"""``penstock consume``: run the KCL daemon and restart it when it dies.
+"""Runs the KCL daemon of a worker, and restarts it when it ends.
 
-A child that dies makes the daemon leave, and with it every shard on this host stops. So the
-daemon is restarted, at once after a long life, ever later after short ones.
+When a child ends, the daemon ends, and with it every shard of this worker stops. So the daemon is
+restarted: at once after a long life, with growing delays after short ones.
 """
 
 from __future__ import annotations
@@ -95,8 +95,9 @@ class Worker:
         self._reader.start()
 
     def _start_fork_server(self) -> Path | None:
-        """Start what the daemon's children are forked from, and say where it listens."""
-        if sys.platform != "linux":  # nothing else ends a child whose fork server is gone
+        """Start the fork server; return the directory in which it listens, or ``None`` without
+        one."""
+        if sys.platform != "linux":  # elsewhere a child would outlive its fork server
             return None
         self._fork_server = spawn(
             [sys.executable, "-m", "consumers.shard.fork_server", str(self._directory)],
@@ -135,7 +136,7 @@ class Worker:
             started = clock()
 
     def _reap(self) -> None:
-        """Nothing of the old daemon may still write when the new one starts."""
+        """End all processes of the old daemon, so that none writes when the new one has started."""
         if self._process is not None:
             stop(self._process, 0)
         self._stop_fork_server()
@@ -145,12 +146,14 @@ class Worker:
         self._give_back()
 
     def _give_back(self) -> None:
-        """Others need not wait for what the dead daemon held; without this the KCL would still
-        assign leases to it for a minute."""
+        """Release what the dead daemon held. Without this the KCL would still assign leases to it
+        for a minute."""
         try:
             self._release(self.worker_id)
         except (BotoCoreError, ClientError) as error:
-            self._log.warning("the dead daemon's leases stay until they expire: %s", error)
+            self._log.warning(
+                "the leases of the daemon that ended stay until they expire: %s", error
+            )
 
     def _read(self, source: IO[bytes]) -> None:
         with source:

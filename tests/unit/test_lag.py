@@ -179,6 +179,8 @@ def test_the_longest_stall_is_known_from_outside_while_it_lasts_and_afterwards()
 def test_a_process_counts_the_longest_time_in_which_records_waited_and_no_batch_was_done() -> None:
     now = 10_000
     stats = ShardStats("s-0", lambda: now, lambda _: None)
+    stats.on_batch_done([record("0", 1_000)], None)  # the start is no stall
+    assert stats.report.longest_stall_ms == 0
     now = 11_000
     stats.on_batch_done([record("1", 10_900)], None)  # it waited for 100 ms
     assert stats.report.longest_stall_ms == 100

@@ -43,6 +43,7 @@ def the_jvm_is_frozen(site: Site) -> None:
     with site.load(30):
         worker = working(site)
         status = worker.worker.status
+        site.until(lambda: status.snapshot()["lag_ms"] == 0, 30, "an end of the backlog")
         os.kill(worker.daemon, signal.SIGSTOP)
         try:
             frozen = time.monotonic()
