@@ -17,14 +17,14 @@ from infra.extras import advice, extra_of
 
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
-    "verify", "windows", "devices", "dashboard", "rejects", "schema", "doctor",
+    "verify", "windows", "devices", "dashboard", "rejects", "schema", "doctor", "cost",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""
 
 click.rich_click.COMMAND_GROUPS = {
     "penstock": [
         {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
-        {"name": "On AWS", "commands": ["deploy", "destroy", "consume"]},
+        {"name": "On AWS", "commands": ["cost", "deploy", "destroy", "consume"]},
         {"name": "Devices and load", "commands": ["device", "simulate", "verify"]},
         {"name": "Reading", "commands": ["dashboard", "windows", "devices", "rejects", "schema"]},
     ]

@@ -15,9 +15,9 @@ RECORDS_A_LINE = 500
 BOOT = "9f2c61d0c1a44a2e"
 
 
-def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
+def lines(devices: int, messages: int, readings: int, *, metrics: int = 3) -> Iterator[bytes]:
     """``processRecords`` lines, 500 records each: every device in turn, ``messages`` times, with
-    so many ``readings`` of three metrics in each message. A second of event time passes every
+    so many ``readings`` of so many metrics in each message. A second of event time passes every
     1,000 records, the most that a shard takes."""
     chance = random.Random(8)
     records = []
@@ -25,7 +25,8 @@ def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
         for device in range(devices):
             number = message * devices + device
             times = [NOW + number + i * devices // readings for i in range(readings)]
-            records.append(record(f"dev-{device:06d}", message * readings, times, number, chance))
+            name = f"dev-{device:06d}"
+            records.append(record(name, message * readings, times, number, chance, metrics))
             if len(records) == RECORDS_A_LINE:
                 yield line(records)
                 records = []
@@ -34,7 +35,12 @@ def lines(devices: int, messages: int, readings: int) -> Iterator[bytes]:
 
 
 def record(
-    device: str, seq: int, times: Sequence[int], number: int, chance: random.Random
+    device: str,
+    seq: int,
+    times: Sequence[int],
+    number: int,
+    chance: random.Random,
+    metrics: int = 3,
 ) -> dict[str, object]:
     """One record as the daemon writes it: readings of these event times (ms)."""
     received_at = times[-1] + 20
@@ -43,17 +49,7 @@ def record(
             "v": 1,
             "boot": BOOT,
             "seq": seq,
-            "readings": [
-                {
-                    "ts": ts,
-                    "metrics": {
-                        "temperature": round(chance.gauss(21.5, 0.5), 2),
-                        "humidity": round(chance.gauss(44.0, 2.0), 1),
-                        "door_open": chance.random() < 0.05,
-                    },
-                }
-                for ts in times
-            ],
+            "readings": [{"ts": ts, "metrics": _values(chance, metrics)} for ts in times],
         }
     )
     data = encode_record(payload, device, received_at)
@@ -65,6 +61,18 @@ def record(
         "approximateArrivalTimestamp": received_at,
         "action": "record",
     }
+
+
+def _values(chance: random.Random, metrics: int) -> dict[str, object]:
+    """The first of: a temperature, a humidity, a door that is seldom open, more temperatures."""
+    values: dict[str, object] = {
+        "temperature": round(chance.gauss(21.5, 0.5), 2),
+        "humidity": round(chance.gauss(44.0, 2.0), 1),
+        "door_open": chance.random() < 0.05,
+    }
+    for number in range(len(values), metrics):
+        values[f"temperature_{number}"] = round(chance.gauss(21.5, 0.5), 2)
+    return dict(list(values.items())[:metrics])
 
 
 def line(records: list[dict[str, object]]) -> bytes:

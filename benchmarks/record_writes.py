@@ -1,0 +1,58 @@
+"""Measure what ``penstock cost`` computes with, and write ``infra/measured.json``.
+
+``python -m benchmarks.record_writes``, some minutes; run it when the flush policy, the defaults of
+a freshness or the archive's format change.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import msgspec
+
+from benchmarks.workloads import traffic
+from benchmarks.workloads.ours import SHARD
+from benchmarks.workloads.virtual_shard import measure
+from consumers.archive.parquet import SegmentFile
+from consumers.kcl.protocol import parse
+from consumers.record import open_record
+from infra.cost.measured import TABLE, HotPolicy, Measured, Measurements
+from ingest.tiers import DEFAULT_TIERS, Tier
+
+INTERVALS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+METRICS: Final = (1, 3, 10, 30, 64)
+DAY: Final = 86400
+POLICIES: Final = {
+    "live": HotPolicy(DEFAULT_TIERS, 1.0, 60.0),
+    "standard": HotPolicy((Tier("1m", 60, 7 * DAY), Tier("1h", 300, 400 * DAY)), 60, 60),
+    "economy": HotPolicy((Tier("1m", 60, 7 * DAY), Tier("1h", 900, 400 * DAY)), 300, 300),
+}
+
+
+def archive_bytes(metrics: int, *, devices: int = 500, messages: int = 60) -> float:
+    """Bytes of a reading of so many metrics in a segment, a reading a message."""
+    file = SegmentFile(SHARD)
+    for line in traffic.lines(devices, messages, 1, metrics=metrics):
+        records = [open_record(record) for record in parse(line).records]
+        for record in records:
+            record.readings = 1
+        file.add(records)
+    return file.finish().seek(0, 2) / (devices * messages)
+
+
+def main() -> None:
+    """Measure every freshness at every interval."""
+    rows = []
+    for freshness, policy in POLICIES.items():
+        for every_s in INTERVALS:
+            writes = measure(policy, every_s)
+            rows.append(Measured(freshness, every_s, writes))
+            print(f"{freshness} {every_s:g} s: {writes}", file=sys.stderr, flush=True)
+    sizes = {metrics: round(archive_bytes(metrics), 2) for metrics in METRICS}
+    found = Measurements(POLICIES, tuple(rows), sizes)
+    TABLE.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
