@@ -94,7 +94,7 @@ def _run(policy: HotPolicy, every_s: float, fleet: int) -> HotWrites:
     tables = CountingTables()
     store = HotStore(
         tables, windows_table="windows", devices_table="devices", tiers=policy.tiers,
-        latest_flush_s=policy.latest_flush_s, now_ms=lambda: NOW, durable=lambda _: None,
+        latest_flush_s=policy.latest_flush_s, now_ms=lambda: NOW, durable=lambda *_: None,
     )  # fmt: skip
     limits = Limits(50_000 // SCALE, (16 << 20) // SCALE, policy.segment_age_s)
     shard = ShardProcessor(

@@ -58,11 +58,12 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
     "dashboard": {TOP: set()},
     "infra": {
         TOP: {"aws"},
-        "aws": set(),
         "emulator": set(),
+        "cost": {"emulator"},
+        "aws": {"cost"},
         "local": {"aws", "emulator"},
-        "simulation": {"aws", "emulator", "local"},
-        "commands": {"aws", "emulator", "local", "simulation"},
+        "simulation": {"aws", "cost", "emulator", "local"},
+        "commands": {"aws", "cost", "emulator", "local", "simulation"},
     },
 }
 """For each package: sub-package to the sub-packages beside it that it may import. A sub-package
