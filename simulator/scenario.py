@@ -23,6 +23,8 @@ Times = Annotated[int, msgspec.Meta(ge=0)]
 Rate = Annotated[float, msgspec.Meta(ge=0)]
 
 SUFFIX: Final = ".toml"
+TYPES: Final = (*KINDS, "mixed")
+"""What a fleet's devices can be; ``mixed`` gives them all types in turn."""
 _Spell = TypeVar("_Spell", "Offline | None", "Jumps | None")
 
 
@@ -62,15 +64,19 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``duplicates`` are published twice; ``disorder`` are held back for up to ``held_s``; each of
     ``malformed`` is followed by bytes that no worker can read; each of ``spoof`` by an attempt to
-    publish as another device. ``storms`` times the whole fleet loses its connections at once.
-    ``power_cuts`` times the fleet's process is killed, and started again after ``down_s`` with
-    the spools that it left. ``clock_skew_s`` is the range (from, to) by which clocks are off.
+    publish as another device. ``duplicate_every`` and ``malformed_every`` do the same to each so
+    many messages of a device, so that they can be counted beforehand. ``storms`` times the whole
+    fleet loses its connections at once. ``power_cuts`` times the fleet's process is killed, and
+    started again after ``down_s`` with the spools that it left. ``clock_skew_s`` is the range
+    (from, to) by which clocks are off.
     """
 
     duplicates: Share = 0.0
+    duplicate_every: Times = 0
     disorder: Share = 0.0
     held_s: Seconds = 2.0
     malformed: Share = 0.0
+    malformed_every: Times = 0
     spoof: Share = 0.0
     storms: Times = 0
     power_cuts: Times = 0
@@ -80,12 +86,22 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offline: Offline | None = None
 
 
+class Segment(NamedTuple):
+    """A stretch of a fleet's time: its start and length (s), and the rates (messages/s of a
+    device) between which it changes evenly."""
+
+    start: float
+    seconds: float
+    first: float
+    last: float
+
+
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Devices that do the same, in a process of their own. Signals are those of ``type``, or the
     rows of a ``replay`` file (CSV or Parquet; see :mod:`simulator.load.replay`)."""
 
     name: str
-    devices: Annotated[int, msgspec.Meta(ge=1, le=20_000)]
+    devices: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
     phases: Annotated[list[Phase], msgspec.Meta(min_length=1)]
     type: str = "thermostat"
     batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_READINGS)] = 1
@@ -99,14 +115,32 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """How long it runs."""
         return sum(phase.seconds for phase in self.phases)
 
+    def segments(self) -> list[Segment]:
+        """The phases as stretches in which the rate changes evenly."""
+        found: list[Segment] = []
+        start = before = 0.0
+        for phase in self.phases:
+            match phase.kind:
+                case "ramp":
+                    stretches = [(phase.seconds, before, phase.rate)]
+                case "spike":
+                    half = phase.seconds / 2
+                    stretches = [(half, before, phase.rate), (half, phase.rate, before)]
+                case _:
+                    stretches = [(phase.seconds, phase.rate, phase.rate)]
+            for seconds, first, last in stretches:
+                found.append(Segment(start, seconds, first, last))
+                start += seconds
+            before = found[-1].last
+        return found
+
     def rate(self, at: float) -> float:
         """Messages/s of a device at this time (s from the start); 0 when it is over."""
-        before = 0.0
-        for phase in self.phases:
-            if at < phase.seconds:
-                return _shape(phase, before, max(0.0, at) / phase.seconds)
-            at -= phase.seconds
-            before = phase.rate if phase.kind != "spike" else before
+        at = max(0.0, at)
+        for segment in self.segments():
+            if at < segment.start + segment.seconds:
+                part = (at - segment.start) / segment.seconds
+                return segment.first + (segment.last - segment.first) * part
         return 0.0
 
     def phase(self, at: float) -> str:
@@ -194,9 +228,9 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"{where}: {error}") from None
     for fleet in scenario.fleets:
-        if not fleet.replay and fleet.type not in KINDS:
+        if not fleet.replay and fleet.type not in TYPES:
             raise ScenarioError(
-                f"{where}: fleet {fleet.name} is of type {fleet.type}, known are {sorted(KINDS)}"
+                f"{where}: fleet {fleet.name} is of type {fleet.type}, known are {sorted(TYPES)}"
             )
         if not any(phase.rate for phase in fleet.phases):
             raise ScenarioError(f"{where}: fleet {fleet.name} never sends anything")
@@ -273,14 +307,6 @@ def _ranges(faults: Faults) -> Sequence[tuple[float, float]]:
     return [faults.clock_skew_s, *([jumps.by_s] if jumps else [])]
 
 
-def _shape(phase: Phase, before: float, part: float) -> float:
-    if phase.kind == "ramp":
-        return before + (phase.rate - before) * part
-    if phase.kind == "spike":
-        return before + (phase.rate - before) * (1 - abs(2 * part - 1))
-    return phase.rate
-
-
 def _faster(fleet: Fleet, factor: float) -> Fleet:
     phases = [
         msgspec.structs.replace(phase, seconds=phase.seconds / factor, rate=phase.rate * factor)
@@ -300,3 +326,24 @@ def _faster(fleet: Fleet, factor: float) -> Fleet:
 
 def _shorter(spell: _Spell, factor: float) -> _Spell:
     return spell and msgspec.structs.replace(spell, seconds=spell.seconds / factor)
+
+
+def steady_fleet(
+    devices: int,
+    *,
+    rate: float = 1.0,
+    seconds: float = 30.0,
+    batch: int = 1,
+    duplicate_every: int = 0,
+    malformed_every: int = 0,
+    kind: str = "mixed",
+) -> Fleet:
+    """A fleet that sends at one rate: ``rate`` messages/s a device, ``batch`` readings a message,
+    at least one message a device.
+
+    >>> steady_fleet(20, rate=2, seconds=20).seconds
+    20.0
+    """
+    phase = Phase(seconds=float(seconds), rate=max(rate, 1 / seconds))
+    faults = Faults(duplicate_every=duplicate_every, malformed_every=malformed_every)
+    return Fleet("load", devices, [phase], type=kind, batch=batch, faults=faults)

@@ -20,9 +20,10 @@ from consumers.worker.supervisor import Worker
 from infra.console import Stages
 from infra.local.stack import LocalOptions, LocalStack
 from infra.simulation.drive import drive as drive_load
+from infra.simulation.drive import over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from ingest.histogram import Histogram
-from simulator.load.fleet import Load
+from simulator.scenario import steady_fleet
 
 DEVICES: Final = 50
 RATE: Final = 2.0
@@ -79,8 +80,11 @@ def driven(stack: LocalStack, fleet: Any, rate: float, seconds: float) -> Iterat
 
     def drive() -> None:
         try:
-            load = Load(rate=rate, seconds=seconds)
-            drive_load(stack.target, fleet, load, ledger, lambda: None, lambda: False)
+            load = steady_fleet(len(fleet), rate=rate, seconds=seconds)
+            drive_load(
+                stack.target, load, [one.device_id for one in fleet], over_mqtt(fleet),
+                seed=1, ledger_path=ledger,
+            )  # fmt: skip
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             errors.append(error)
 

@@ -19,16 +19,16 @@ from typing import Any, Final
 
 from benchmarks.measure import Progress, Result, Samples, check, result
 from benchmarks.path.p4_full_path import local_stack
-from devices.batch import BatchLimits
 from devices.identity import Identity
 from devices.mqtt.connection import Connection
 from infra.simulation.drive import new_ledger
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.target import Target
+from ingest.message import VERSION, Message, Reading, encode
 from ingest.topic import basic_ingest_topic
-from simulator.load.batcher import Batcher
-from simulator.load.fleet import Fleet, Load
-from simulator.load.kinesis_load import load_stream
+from simulator.load.fleet import FleetRunner, run_fleet
+from simulator.load.transport import KinesisTransport, MqttTransport
+from simulator.scenario import Fleet, steady_fleet
 from simulator.signals import reader
 from simulator.verification.ledger import Ledger
 
@@ -79,7 +79,7 @@ def run(progress: Progress) -> Result:
 
 def _over_mqtt(target: Target, fleet: Sequence[Identity]) -> tuple[float, float]:
     """CPU seconds of a fleet's load, its connections included, and GB that it added."""
-    load = Load(rate=MESSAGES / 4, seconds=4.0)
+    load = steady_fleet(len(fleet), rate=MESSAGES / 4, seconds=4.0)
     with _ledger(target) as ledger:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         before, memory = _cpu(), _rss_gb()
@@ -96,9 +96,11 @@ def _ledger(target: Target) -> Iterator[Ledger]:
         yield ledger
 
 
-async def _drive(fleet: Sequence[Identity], load: Load, ledger: Any) -> None:
-    progress = await Fleet(fleet, load, ledger).run()
-    assert not progress.failed, progress.failed[0]
+async def _drive(identities: Sequence[Identity], load: Fleet, ledger: Ledger) -> None:
+    names = [one.device_id for one in identities]
+    transport = MqttTransport({one.device_id: one for one in identities})
+    status = await run_fleet(FleetRunner(load, names, seed=1, ledger=ledger, transport=transport))
+    assert not status.failed, status.failed[0]
 
 
 def _bare_sdk(fleet: Sequence[Identity]) -> float:
@@ -107,13 +109,15 @@ def _bare_sdk(fleet: Sequence[Identity]) -> float:
 
     async def device(identity: Identity, slots: asyncio.Semaphore) -> None:
         read = reader(1, identity.device_id, identity.config.type)
-        batcher = Batcher(BatchLimits(1))
-        messages = [m for ts in range(MESSAGES) for m in batcher.add(ts, read(ts))]
+        messages = [
+            encode(Message(VERSION, "bench000", seq, [Reading(seq, read(seq))]))
+            for seq in range(MESSAGES)
+        ]
         connection = Connection(identity)
         async with slots:
             await connection.open(60.0)
         topic = basic_ingest_topic(identity.config.rule, identity.device_id)
-        await asyncio.gather(*(connection.publish(topic, m.payload) for m in messages))
+        await asyncio.gather(*(connection.publish(topic, payload) for payload in messages))
         await connection.stop()
 
     async def all_of_them() -> None:
@@ -135,10 +139,16 @@ class _Sink:
 def _into_a_stream(target: Target) -> float:
     """CPU seconds of a load straight into a stream, Kinesis's own client apart."""
     names = [f"dev-{i:05d}" for i in range(1000)]
-    load = Load(rate=STREAM_MESSAGES / 1000 * 4, seconds=0.25)
+    load = steady_fleet(1000, rate=STREAM_MESSAGES / 1000 * 4, seconds=0.25)
+
+    async def put(ledger: Ledger) -> None:
+        transport = KinesisTransport(_Sink(), "sink", "rule")
+        await run_fleet(FleetRunner(load, names, seed=1, ledger=ledger, transport=transport))
+
     with _ledger(target) as ledger:
         before = _cpu()
-        load_stream(_Sink(), "sink", names, load, ledger)
+        asyncio.run(put(ledger))
+        assert ledger.acked == STREAM_MESSAGES
         return _cpu() - before
 
 

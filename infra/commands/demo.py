@@ -20,7 +20,7 @@ from infra.local.stack import LocalOptions, LocalStack
 from infra.simulation.demo import run_demo
 from infra.simulation.report import demo_document, demo_lines
 from infra.simulation.scenario_demo import play_locally
-from simulator.load.fleet import Load
+from simulator.scenario import Fleet
 
 
 @click.command()
@@ -42,8 +42,8 @@ from simulator.load.fleet import Load
 @scenario_options
 @json_option
 def demo(
-    devices: int,
-    load: Load,
+    fleet: Fleet,
+    seed: int,
     port: int | None,
     mqtt_port: int | None,
     like_aws: bool,
@@ -61,12 +61,12 @@ def demo(
     if wanted is not None:
         profile = profile_of(like_aws, wanted.seed)
         return _demo_scenario(wanted, LocalPorts(port, mqtt_port), profile, as_json)
-    profile = profile_of(like_aws, load.seed)
+    profile = profile_of(like_aws, seed)
     stopping = threading.Event()
     stages = Stages()
     say(
-        f"penstock demo: {devices} devices, {load.rate:g} messages/s each for "
-        f"{load.seconds:g} s, seed {load.seed}"
+        f"penstock demo: {fleet.devices} devices, {fleet.rate(0):g} messages/s each for "
+        f"{fleet.seconds:g} s, seed {seed}"
     )
     with run_folder() as folder, stop_on_signals(stopping):
         options = LocalOptions(folder, port=port, mqtt_port=mqtt_port, profile=profile)
@@ -75,8 +75,8 @@ def demo(
             run = run_demo(
                 stack,
                 stages,
-                load,
-                devices=devices,
+                fleet,
+                seed=seed,
                 directory=folder,
                 started=STARTED,
                 stopping=stopping.is_set,

@@ -9,15 +9,17 @@ from typing import Any
 
 import rich_click as click
 
-from simulator.load.fleet import Load
+from simulator.scenario import steady_fleet
 
 
 def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], Any]:
-    """The options of a load with these defaults; the command gets them as ``load``."""
+    """The options of a load with these defaults; with ``devices``, which the command declares,
+    the command gets them as ``fleet`` and ``seed``."""
 
     def decorate(command: Callable[..., Any]) -> Any:
         @functools.wraps(command)
         def with_load(
+            devices: int,
             rate: float,
             seconds: float,
             batch: int,
@@ -26,15 +28,16 @@ def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], 
             duplicates: int,
             **others: Any,
         ) -> Any:
-            load = Load(
+            fleet = steady_fleet(
+                devices,
                 rate=rate,
-                batch=batch,
                 seconds=seconds,
-                seed=random.randrange(2**31) if seed is None else seed,
-                garbage_every=garbage,
+                batch=batch,
                 duplicate_every=duplicates,
+                malformed_every=garbage,
             )
-            return command(load=load, **others)
+            seed = random.randrange(2**31) if seed is None else seed
+            return command(fleet=fleet, seed=seed, **others)
 
         wrapped: Any = with_load
         for option in reversed(_options(rate, seconds)):

@@ -15,18 +15,16 @@ from infra.commands.options import aws_option, json_option
 from infra.commands.scenario_options import ScenarioRun, finish_scenario, scenario_options
 from infra.commands.verify import print_report
 from infra.commands.write_target import find_write_target
-from infra.console import UserError, live, say
+from infra.console import UserError, say
 from infra.interrupts import stop_on_signals
 from infra.runfile import HOME
 from infra.simulation.drain import archived_counter, await_archived
-from infra.simulation.drive import drive, new_ledger
+from infra.simulation.drive import drive, into_stream, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.scenario import play
 from infra.simulation.verify import verify_settled
 from infra.target import Target
-from ingest.stream import PutError
-from simulator.load.fleet import Load
-from simulator.load.kinesis_load import load_stream
+from simulator.scenario import Fleet
 
 
 @click.command()
@@ -61,8 +59,8 @@ from simulator.load.kinesis_load import load_stream
 @json_option
 @aws_option  # fmt: skip
 def simulate(
-    devices: int,
-    load: Load,
+    fleet: Fleet,
+    seed: int,
     via: str,
     wanted: ScenarioRun | None,
     ledger: Path | None,
@@ -75,20 +73,18 @@ def simulate(
     The devices are new things; on AWS the stack must have been deployed with
     `--simulator`. Ctrl-C ends the load early, and what was sent is still checked.
     """
-    if via == "kinesis" and (load.garbage_every or load.duplicate_every):
-        raise click.UsageError("--garbage and --duplicates need --via mqtt")
     target = find_write_target("simulate devices", aws=aws)
     path = ledger or HOME / "ledgers" / f"{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
     if path.exists():
         raise UserError(f"{path} exists: name another file with --ledger")
     if wanted is not None:
         return _play(target, wanted, path, via, as_json)
-    say(f"simulating {devices} devices, seed {load.seed}, ledger {path}")
+    say(f"simulating {fleet.devices} devices, seed {seed}, ledger {path}")
     try:
         before = archived_counter(target).count() if verified else 0
         stopping = threading.Event()
         with stop_on_signals(stopping):
-            _drive(target, devices, load, path, via, stopping)
+            _drive(target, fleet, seed, path, via, stopping)
     except ClientError as error:
         raise UserError(f"AWS refuses: {error}") from None
     if not verified:
@@ -125,22 +121,14 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
 
 
 def _drive(
-    target: Target, devices: int, load: Load, path: Path, via: str, stopping: threading.Event
+    target: Target, fleet: Fleet, seed: int, path: Path, via: str, stopping: threading.Event
 ) -> None:
+    kinds = fleet_names(fleet.devices)
     if via == "mqtt":
-        fleet = provision_fleet(target, fleet_names(devices), group="simulated")
-        drive(target, fleet, load, path, lambda: None, stopping.is_set)
-        return
-    names = [name for name, _ in fleet_names(devices)]
-    with new_ledger(target, path, load.seed) as book, live(lambda: f"  … {book.sent} messages"):
-        try:
-            load_stream(
-                target.client("kinesis", "simulator"),
-                target.settings.stream,
-                names,
-                load,
-                book,
-                stopping=stopping.is_set,
-            )
-        except PutError as error:
-            raise UserError(str(error)) from None
+        transport = over_mqtt(provision_fleet(target, kinds, group="simulated"))
+    else:
+        transport = into_stream(target)
+    drive(
+        target, fleet, [name for name, _ in kinds], transport, seed=seed, ledger_path=path,
+        stopping=stopping.is_set,
+    )  # fmt: skip

@@ -14,10 +14,10 @@ from infra.console import Stages
 from infra.emulator.usage import Usage, read_usage
 from infra.local.stack import LocalStack
 from infra.simulation.drain import await_archived
-from infra.simulation.drive import drive
+from infra.simulation.drive import drive, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.verify import verify_settled
-from simulator.load.fleet import Load
+from simulator.scenario import Fleet
 from simulator.verification.ledger import read_faults
 from simulator.verification.verifier import Report
 
@@ -39,9 +39,9 @@ class DemoRun:
 def run_demo(
     stack: LocalStack,
     stages: Stages,
-    load: Load,
+    fleet: Fleet,
     *,
-    devices: int,
+    seed: int,
     directory: Path,
     started: float,
     stopping: Callable[[], bool],
@@ -51,15 +51,19 @@ def run_demo(
     target = stack.target
     if stopping():
         raise KeyboardInterrupt
-    with stages.stage("provision", f"{devices} devices have their certificates"):
-        fleet = provision_fleet(target, fleet_names(devices), group="demo")
+    with stages.stage("provision", f"{fleet.devices} devices have their certificates"):
+        identities = provision_fleet(target, fleet_names(fleet.devices), group="demo")
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
     if stopping():
         raise KeyboardInterrupt
     ledger_path = directory / "ledger.sqlite"
     with stages.stage("load", "load is driven and acknowledged"):
-        drive(target, fleet, load, ledger_path, stack.worker.status.snapshot, stopping)
+        drive(
+            target, fleet, [one.device_id for one in identities], over_mqtt(identities),
+            seed=seed, ledger_path=ledger_path, snapshot=stack.worker.status.snapshot,
+            stopping=stopping,
+        )  # fmt: skip
     with stages.stage("drain", "everything is folded and archived"):
         await_archived(target, ledger_path)
     with stages.stage("verify", "every reading is compared"):
@@ -72,7 +76,7 @@ def run_demo(
         snapshot=snapshot,
         stages=stages.seconds,
         first_window_s=None if first is None else round(first / 1000 - started, 2),
-        seed=load.seed,
+        seed=seed,
         ledger=ledger_path,
         usage=read_usage(stack.endpoint_url),
     )

@@ -19,8 +19,8 @@ from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
 from ingest.histogram import Histogram
-from simulator.load.director import Director, FleetError, FleetRun, Stage
-from simulator.load.stream_link import StreamTarget
+from simulator.load.director import Director, FleetError, FleetProgress, Setup
+from simulator.load.transport import StreamTarget
 from simulator.scenario import Scenario
 from simulator.verification.ledger import OK, Entry, read_entries, read_faults
 from simulator.verification.verifier import Report
@@ -82,7 +82,7 @@ def play(
     if via == "mqtt":
         kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
         provision_fleet(target, kinds, group="scenario")
-    stage = Stage(
+    setup = Setup(
         devices_dir=target.settings.devices_dir.absolute(),
         spools=folder.absolute() / "spools",
         ledger=ledger_path.absolute(),
@@ -90,7 +90,7 @@ def play(
         stream=None if via == "mqtt" else stream_target(target),
     )
     new_ledger(target, ledger_path, seed).close()
-    director = Director(scenario, stage, seed=seed, stopping=stopping, extra=_worker_facts(status))
+    director = Director(scenario, setup, seed=seed, stopping=stopping, extra=_worker_facts(status))
     try:
         with watching(director):
             asyncio.run(director.run())
@@ -145,7 +145,7 @@ def stream_target(target: Target) -> StreamTarget:
     )
 
 
-def spool_counts(runs: Iterable[FleetRun], entries: Iterable[Entry]) -> dict[str, int]:
+def spool_counts(runs: Iterable[FleetProgress], entries: Iterable[Entry]) -> dict[str, int]:
     """What became of every number that the devices gave to a reading: ``lost`` ones were never
     acknowledged, and are neither waiting nor dropped."""
     acked: dict[tuple[str, str], set[int]] = defaultdict(set)
@@ -169,7 +169,7 @@ def spool_counts(runs: Iterable[FleetRun], entries: Iterable[Entry]) -> dict[str
     }
 
 
-def fleet_facts(run: FleetRun) -> dict[str, Any]:
+def fleet_facts(run: FleetProgress) -> dict[str, Any]:
     """One fleet in figures; memory and CPU are of its process, the interpreter included."""
     devices = run.fleet.devices
     latency = run.latency()

@@ -24,7 +24,7 @@ def watching(director: Director) -> Iterator[None]:
         with Live(_View(director), console=STDERR, refresh_per_second=2, transient=True):
             yield
         return
-    director.extra_line = _lines(director)
+    director.on_sample = _lines(director)
     yield
 
 

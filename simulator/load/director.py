@@ -1,7 +1,7 @@
-"""Runs a scenario: a process for each fleet, power cuts, and what all of them say of themselves.
+"""Runs a scenario: starts a process for each fleet, cuts its power, and collects its status.
 
-The director owns processes and nothing else. A fleet's process is killed without warning, as its
-plan has it, and another one goes on with its spools.
+The director owns processes and nothing else. It kills a fleet's process without warning when the
+plan says so, and starts another one, which goes on with the same spools.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any, Final
 import msgspec
 
 from ingest.histogram import Histogram
-from simulator.load.fleet_process import Job, Status
-from simulator.load.stream_link import StreamTarget
+from simulator.load.fleet import Status
+from simulator.load.fleet_process import Job
+from simulator.load.transport import StreamTarget
 from simulator.scenario import Event, Fleet, Scenario, plan
 from simulator.verification.ledger import Ledger
 
@@ -30,12 +31,12 @@ LINE_BYTES: Final = 1 << 26
 
 
 class FleetError(Exception):
-    """A fleet's process ended on its own; the text has the last that it said."""
+    """A fleet's process ended on its own; the text has the last line of its standard error."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a scenario is played: identities and spools on disk, the ledger, and the stream when
+class Setup:
+    """Where a scenario runs: identities and spools on disk, the ledger, and the stream when
     the broker is left out. ``names`` are each fleet's devices."""
 
     devices_dir: Path
@@ -46,8 +47,9 @@ class Stage:
 
 
 @dataclass
-class FleetRun:
-    """What is known of one fleet: counts of the processes that are over, and the newest status."""
+class FleetProgress:
+    """One fleet so far: ``over`` has the counts of its processes that have ended, ``status`` the
+    newest of the one that runs."""
 
     fleet: Fleet
     status: Status = field(default_factory=Status)
@@ -62,7 +64,7 @@ class FleetRun:
         return getattr(self.over, name) + getattr(self.status, name)
 
     def retire(self) -> None:
-        """The process is gone: what it counted stays."""
+        """The process has ended: add its counts to ``over``."""
         for name in ("connections", "taken", "refused", "sent", "acked", "cpu_s"):
             setattr(self.over, name, self.total(name))
         self.acks.add_counts(self.status.acks)
@@ -91,12 +93,12 @@ class Sample:
 
 
 class Director:
-    """One run of a scenario; ``extra`` adds to each sample what others know."""
+    """One run of a scenario; ``extra`` gives each sample more facts, of the worker for example."""
 
     def __init__(
         self,
         scenario: Scenario,
-        stage: Stage,
+        setup: Setup,
         *,
         seed: int,
         stopping: Callable[[], bool] = lambda: False,
@@ -104,17 +106,17 @@ class Director:
         drain_s: float = DRAIN_S,
     ) -> None:
         self.scenario = scenario
-        self.stage = stage
+        self.setup = setup
         self.seed = seed
         self._stopping = stopping
         self._extra = extra
         self._drain_s = drain_s
-        self.fleets = {fleet.name: FleetRun(fleet) for fleet in scenario.fleets}
+        self.fleets = {fleet.name: FleetProgress(fleet) for fleet in scenario.fleets}
         self.samples: list[Sample] = []
         self.started_at = 0.0
         self.power_cuts = 0
         self._acks_seen: Mapping[int, int] = {}
-        self.extra_line: Callable[[], None] = lambda: None
+        self.on_sample: Callable[[], None] = lambda: None
         """Called after each sample."""
 
     def elapsed(self) -> float:
@@ -135,9 +137,9 @@ class Director:
             for task in [*fleets, sampling]:
                 task.cancel()
             await asyncio.gather(*fleets, sampling, return_exceptions=True)
-            self._note()
+            self._take_sample()
 
-    async def _fleet(self, run: FleetRun) -> None:
+    async def _fleet(self, run: FleetProgress) -> None:
         cuts = [e for e in plan(run.fleet, self.seed) if e.kind == "power_cut"]
         for cut in cuts:
             if self._stopping():
@@ -146,7 +148,7 @@ class Director:
             await asyncio.sleep(cut.seconds)
         await self._incarnation(run, None)
 
-    async def _incarnation(self, run: FleetRun, cut: Event | None) -> None:
+    async def _incarnation(self, run: FleetProgress, cut: Event | None) -> None:
         """One process, until its power is cut or its work is done."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "simulator.load.fleet_process",
@@ -158,20 +160,20 @@ class Director:
         assert process.stderr is not None
         run.incarnation += 1
         run.up = True
-        trouble = asyncio.create_task(process.stderr.read())
+        errors = asyncio.create_task(process.stderr.read())
         try:
             process.stdin.write(msgspec.json.encode(self._job(run)) + b"\n")
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
-            hearing = asyncio.create_task(self._hear(run, process))
-            if cut is not None and await self._until(cut.at, hearing):
+            reading = asyncio.create_task(self._read(run, process))
+            if cut is not None and await self._until(cut.at, reading):
                 process.kill()
                 self.power_cuts += 1
-                with Ledger.join(self.stage.ledger, lambda: time.time_ns() // 1_000_000) as ledger:
+                with Ledger.join(self.setup.ledger, lambda: time.time_ns() // 1_000_000) as ledger:
                     ledger.fault("power_cut", run.fleet.name)
             elif cut is None:
-                await self._to_the_end(run, process, hearing)
-            await hearing
+                await self._to_the_end(run, process, reading)
+            await reading
             await process.wait()
         finally:
             if process.returncode is None:
@@ -179,35 +181,35 @@ class Director:
                 await process.wait()
             run.up = False
             done = run.status.done
-            said = (await trouble).decode(errors="replace").strip()
+            text = (await errors).decode(errors="replace").strip()
             run.retire()
         if cut is None and not done and not self._gave_up(run):
             raise FleetError(
-                f"the process of fleet {run.fleet.name} ended: {said.splitlines()[-1:] or 'silent'}"
+                f"the process of fleet {run.fleet.name} ended: {text.splitlines()[-1:] or 'silent'}"
             )
         if done:
             run.over.done = True
 
-    def _gave_up(self, run: FleetRun) -> bool:
+    def _gave_up(self, run: FleetProgress) -> bool:
         return self._stopping() or self.elapsed() > run.fleet.seconds + self._drain_s
 
-    async def _until(self, at: float, hearing: asyncio.Task[None]) -> bool:
-        """Whether it is time, and not over before."""
-        while self.elapsed() < at and not self._stopping() and not hearing.done():
-            await asyncio.wait([hearing], timeout=min(0.2, max(0.0, at - self.elapsed())))
-        return not self._stopping() and not hearing.done()
+    async def _until(self, at: float, reading: asyncio.Task[None]) -> bool:
+        """Wait until a time; whether the fleet still runs then."""
+        while self.elapsed() < at and not self._stopping() and not reading.done():
+            await asyncio.wait([reading], timeout=min(0.2, max(0.0, at - self.elapsed())))
+        return not self._stopping() and not reading.done()
 
     async def _to_the_end(
-        self, run: FleetRun, process: asyncio.subprocess.Process, hearing: asyncio.Task[None]
+        self, run: FleetProgress, process: asyncio.subprocess.Process, reading: asyncio.Task[None]
     ) -> None:
-        """Let it live and drain; ask it to finish early when the user wants so, and end it when
-        it takes too long."""
-        asked = False
+        """Let it run and drain; tell it to finish early when the user wants to stop, and kill it
+        when it takes too long."""
+        told = False
         deadline = run.fleet.seconds + self._drain_s
-        while not hearing.done():
-            await asyncio.wait([hearing], timeout=0.2)
-            if self._stopping() and not asked:
-                asked, deadline = True, self.elapsed() + self._drain_s
+        while not reading.done():
+            await asyncio.wait([reading], timeout=0.2)
+            if self._stopping() and not told:
+                told, deadline = True, self.elapsed() + self._drain_s
                 assert process.stdin is not None
                 with contextlib.suppress(ConnectionError):
                     process.stdin.write(b"finish\n")
@@ -215,7 +217,7 @@ class Director:
                 process.kill()
                 return
 
-    async def _hear(self, run: FleetRun, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, run: FleetProgress, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             with contextlib.suppress(msgspec.MsgspecError):  # the line that a kill cut off
@@ -224,25 +226,25 @@ class Director:
                 if run.status.done:
                     run.over.numbers = run.status.numbers
 
-    def _job(self, run: FleetRun) -> Job:
-        stage, name = self.stage, run.fleet.name
-        others = [n for fleet, names in stage.names.items() if fleet != name for n in names]
-        mine = list(stage.names[name])
+    def _job(self, run: FleetProgress) -> Job:
+        setup, name = self.setup, run.fleet.name
+        others = [n for fleet, names in setup.names.items() if fleet != name for n in names]
+        mine = list(setup.names[name])
         return Job(
             fleet=run.fleet, seed=self.seed, incarnation=run.incarnation,
-            started_at=self.started_at, devices_dir=str(stage.devices_dir), names=mine,
-            spools=str(stage.spools), ledger=str(stage.ledger),
+            started_at=self.started_at, devices_dir=str(setup.devices_dir), names=mine,
+            spools=str(setup.spools), ledger=str(setup.ledger),
             victims=(others or mine)[:50] if len(others or mine) > 1 else [],
-            stream=stage.stream,
+            stream=setup.stream,
         )  # fmt: skip
 
     async def _sample(self) -> None:
         while True:
-            self._note()
-            self.extra_line()
+            self._take_sample()
+            self.on_sample()
             await asyncio.sleep(SAMPLE_S)
 
-    def _note(self) -> None:
+    def _take_sample(self) -> None:
         runs = self.fleets.values()
         merged = Histogram()
         for run in runs:

@@ -19,12 +19,18 @@ SPOOF = "spoof"
 
 
 class Recorder:
-    """One device's observer: writes each message into the ledger with what must become of it.
-    Spoofed ones are not written: they must arrive nowhere."""
+    """One device's observer: writes each message into the ledger with the disposition that it
+    must get. Spoofed messages are not written: they must arrive nowhere.
 
-    def __init__(self, ledger: Ledger, heard: Callable[[float], None], now: Callable[[], float]):
+    ``on_acknowledged`` gets the time (ms) from the hand-over of a message to its acknowledgement;
+    ``now`` is a clock (s).
+    """
+
+    def __init__(
+        self, ledger: Ledger, on_acknowledged: Callable[[float], None], now: Callable[[], float]
+    ) -> None:
         self._ledger = ledger
-        self._heard = heard
+        self._on_acknowledged = on_acknowledged
         self._now = now
         self._sent: dict[tuple[str, int], float] = {}
         self.expect: dict[tuple[str, int], str] = {}
@@ -45,11 +51,11 @@ class Recorder:
         key = (message.boot, message.seq)
         self.expect.pop(key, None)
         if (sent := self._sent.pop(key, None)) is not None:
-            self._heard((self._now() - sent) * 1000)
+            self._on_acknowledged((self._now() - sent) * 1000)
 
 
 class Misbehaviour:
-    """What one device does wrong, drawn message by message."""
+    """What one device does wrong: drawn message by message, or each so many messages."""
 
     def __init__(
         self, faults: Faults, chance: random.Random, ledger: Ledger, recorder: Recorder,
@@ -58,11 +64,16 @@ class Misbehaviour:
         self.faults = faults
         self.chance = chance
         self.recorder = recorder
-        self._ledger = ledger
+        self.ledger = ledger
         self._device = device
         self._rule = rule
         self._victims = victims
-        self._number = chance.randrange(1 << 40)
+        self._garbage = chance.randrange(1 << 40)
+        self._repeated = self._followed = 0
+        self.possible = any(
+            (faults.disorder, faults.duplicates, faults.duplicate_every, faults.malformed,
+             faults.malformed_every, faults.spoof)
+        )  # fmt: skip
 
     def hold_s(self) -> float:
         """How long the next message is held back, so that later ones overtake it (s)."""
@@ -73,7 +84,11 @@ class Misbehaviour:
 
     def repeats(self) -> bool:
         """Whether the next message is published twice."""
-        if self.chance.random() >= self.faults.duplicates:
+        self._repeated += 1
+        if not (
+            self.chance.random() < self.faults.duplicates
+            or _every(self.faults.duplicate_every, self._repeated)
+        ):
             return False
         self.count("duplicates")
         return True
@@ -82,9 +97,12 @@ class Misbehaviour:
         """What is sent after a message beside it: garbage to the own topic (``None``), or a
         reading in another device's name to its topic."""
         found: list[tuple[Outgoing, str | None]] = []
-        if self.chance.random() < self.faults.malformed:
-            self._number += 1
-            made = garbage.make(self.chance, self._number)
+        self._followed += 1
+        if self.chance.random() < self.faults.malformed or _every(
+            self.faults.malformed_every, self._followed
+        ):
+            self._garbage += 1
+            made = garbage.make(self.chance, self._garbage)
             self.recorder.expect[made.message.boot, made.message.seq] = made.expect
             self.count("malformed")
             found.append((made.message, None))
@@ -97,10 +115,10 @@ class Misbehaviour:
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
-        self._ledger.fault(kind, self._device)
+        self.ledger.fault(kind, self._device)
 
 
-class ChaoticClient(TelemetryClient):
+class FaultyClient(TelemetryClient):
     """A telemetry client whose messages are repeated and overtaken; it waits for its turn to
     connect, as a fleet does that must not storm its broker."""
 
@@ -140,3 +158,7 @@ class ChaoticClient(TelemetryClient):
             if elsewhere is None:
                 raise
             self._misbehaviour.count("spoof_refused")
+
+
+def _every(period: int, number: int) -> bool:
+    return period > 0 and number % period == 0

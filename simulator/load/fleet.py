@@ -1,181 +1,322 @@
-"""A seeded fleet: many virtual devices, each with its own certificate, on one event loop."""
+"""The load engine: all devices of one fleet on one event loop, over any transport.
+
+Every device takes readings when its schedule says so, sends them as messages, and does wrong what
+its fleet's faults say; every message is in the ledger before it leaves. The commands run a fleet
+in their own process, without spools; a scenario runs each of its fleets in a process that can be
+killed, with spools.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import os
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
-from devices.batch import BatchLimits, Outgoing
+import msgspec
+
+from devices.batch import BatchLimits
 from devices.errors import ConnectError, PublishRefusedError
-from devices.identity import Identity
-from devices.mqtt.client import TelemetryClient
-from simulator.load import garbage
-from simulator.load.batcher import Batcher
-from simulator.signals import reader
-from simulator.verification.ledger import OK, Ledger
+from devices.events import Event as DeviceEvent
+from devices.spool.client import SpooledClient
+from devices.spool.spool import Spool, SpoolLimits
+from ingest.histogram import Histogram
+from simulator.load.faulty_device import Misbehaviour, Recorder
+from simulator.load.replay import Replay
+from simulator.load.schedule import due_times
+from simulator.load.senders import DirectSender, Sender, SpooledSender
+from simulator.load.sensor import sensor_of
+from simulator.load.transport import Transport
+from simulator.scenario import Event, Fleet, plan
+from simulator.verification.ledger import Ledger
 
-CONNECTS_AT_ONCE: Final = 8
 BATCH_BYTES: Final = 120 * 1024
+STORM_S: Final = (0.0, 2.0)
 GRACE_S: Final = 30.0
+"""How much longer than its fleet's time a device may take to hand over its messages."""
+
+_MAX_NOTICES: Final = 5
+_SEEN_S: Final = 0.5
+"""An event that is older than this when a fleet's process starts again has happened before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What every device of a fleet does.
-
-    ``rate`` is messages/s a device, ``batch`` readings a message, ``seconds`` the duration,
-    ``jitter`` the share of an interval by which a message may come early or late. Every
-    ``duplicate_every``-th message is published twice; every ``garbage_every``-th is followed by
-    bytes that no worker can read (0: never).
-    """
-
-    rate: float = 1.0
-    batch: int = 1
-    seconds: float = 30.0
-    jitter: float = 0.2
-    seed: int = 1
-    duplicate_every: int = 0
-    garbage_every: int = 0
-
-
-@dataclass
-class Progress:
-    """Live counts of a run; ``failed`` holds a sentence for each device that could not connect
-    or whose messages were refused."""
+class Status(msgspec.Struct):
+    """Counts of a fleet since its process began, and what its spools hold. ``acks`` are buckets
+    of :class:`~ingest.histogram.Histogram`, of the time from the hand-over of a message to
+    its acknowledgement; ``failed`` has a sentence for each device without a spool that could
+    not connect or whose messages were refused."""
 
     connected: int = 0
-    failed: list[str] = field(default_factory=list)
+    connections: int = 0
+    taken: int = 0
+    refused: int = 0
+    sent: int = 0
+    acked: int = 0
     unacknowledged: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    cpu_s: float = 0.0
+    rss_kb: int = 0
+    acks: dict[int, int] = {}
+    numbers: dict[str, tuple[str, int]] = {}
+    """At the end: each device's boot, and how many numbers it has used of it."""
+    notices: list[str] = []
+    failed: list[str] = []
+    done: bool = False
 
 
-class _Recorder:
-    """One device's observer: writes each message into the ledger with what must become of it."""
+class FleetRunner:
+    """Runs one fleet. Make it on the event loop that it runs on.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self.expect = OK
-
-    def sending(self, device_id: str, message: Outgoing) -> None:
-        self._ledger.sending(device_id, message, self.expect)
-
-    def acknowledged(self, device_id: str, message: Outgoing) -> None:
-        self._ledger.acknowledged(device_id, message)
-
-
-class Fleet:
-    """Runs a load over devices that exist."""
+    ``started_at`` is when the fleet's time began (s since 1970); ``spools`` is the folder of the
+    devices' spools, without which they have none, and the fleet's faults may not take away its
+    network or its power; ``incarnation`` counts the processes of the fleet, from 1; ``victims``
+    are devices that it tries to publish as.
+    """
 
     def __init__(
         self,
-        identities: Sequence[Identity],
-        load: Load,
-        ledger: Ledger,
+        fleet: Fleet,
+        names: Sequence[str],
         *,
-        stopping: Callable[[], bool] = lambda: False,
+        seed: int,
+        ledger: Ledger,
+        transport: Transport,
+        spools: Path | None = None,
+        started_at: float | None = None,
+        incarnation: int = 1,
+        victims: Sequence[str] = (),
     ) -> None:
-        """``stopping`` is asked between messages; when it says so the load ends early, with
-        everything that was handed over still awaited."""
-        self._identities = identities
-        self._load = load
-        self._ledger = ledger
-        self._stopping = stopping
-        self._slots = asyncio.Semaphore(CONNECTS_AT_ONCE)
-        self.progress = Progress()
+        """:raises ScenarioError: when the fleet's replay cannot be read.
+        :raises IdentityError: when a device's identity is not there.
+        :raises ValueError: when the fleet's events need spools."""
+        self.fleet = fleet
+        self.seed = seed
+        self.ledger = ledger
+        self.transport = transport
+        self.spools = spools
+        self.incarnation = incarnation
+        self.victims = victims if transport.spoofs else ()
+        self.started_at = time.time() if started_at is None else started_at
+        self.acks = Histogram()
+        self.failed: list[str] = []
+        self.taken = self.refused = self.unacknowledged = 0
+        self.finishing = asyncio.Event()
+        self._events = plan(fleet, seed)
+        if self._events and spools is None:
+            raise ValueError(f"fleet {fleet.name} loses its network or power: it needs spools")
+        self._replay = Replay.load(Path(fleet.replay)) if fleet.replay else None
+        self._notices: dict[str, None] = {}
+        self._done = False
+        self.devices = [VirtualDevice(self, index, name) for index, name in enumerate(names)]
 
-    async def run(self) -> Progress:
-        """Connect every device, drive the load, and wait for acknowledgements.
+    def elapsed(self) -> float:
+        """Seconds since the fleet's time began."""
+        return time.time() - self.started_at
 
-        :raises ConnectError: when every device failed: it could not connect, or was refused.
-        """
-        ending = asyncio.create_task(self._ending())
+    def finish(self) -> None:
+        """End early: take no more readings, and send what waits."""
+        self.finishing.set()
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the report: each once, and not too many."""
+        if len(self._notices) < _MAX_NOTICES:
+            self._notices[sentence] = None
+
+    def on_event(self, event: DeviceEvent) -> None:
+        """Keep the warnings of a device's spool and client."""
+        if event.level >= logging.WARNING:
+            self.note(str(event))
+
+    def rows_of(self, index: int) -> Iterator[dict[str, float]] | None:
+        """The rows that a device replays, if the fleet replays a file."""
+        return self._replay.of(index) if self._replay else None
+
+    async def run(self) -> None:
+        """Run every device to its end, and wait until what it took is acknowledged."""
+        happening = asyncio.create_task(self._happen())
+        await asyncio.gather(*(device.live() for device in self.devices))
+        happening.cancel()
+        await asyncio.gather(happening, return_exceptions=True)
+        await asyncio.gather(*(device.close() for device in self.devices))
+        self._done = True
+
+    async def _happen(self) -> None:
+        """The planned events, from now on. At the end every device has its network back."""
+        running: set[asyncio.Task[None]] = set()
         try:
-            await asyncio.gather(
-                *(self._device(i, one, ending) for i, one in enumerate(self._identities))
+            for event in self._events:
+                seen = self.incarnation > 1 and event.at < self.elapsed() - _SEEN_S
+                if event.kind == "power_cut" or seen:
+                    continue
+                await asyncio.sleep(max(0.0, event.at - self.elapsed()))
+                for index in event.devices:
+                    running.add(asyncio.create_task(self.devices[index].undergo(event)))
+            await asyncio.Event().wait()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            for device in self.devices:
+                await device.come_online()
+
+    def status(self) -> Status:
+        """The counts of this moment."""
+        senders = [device.sender for device in self.devices]
+        spools = [device.spool for device in self.devices if device.spool is not None]
+        return Status(
+            connected=sum(sender.connected for sender in senders),
+            connections=sum(sender.connections for sender in senders),
+            taken=self.taken,
+            refused=self.refused,
+            sent=self.ledger.sent,
+            acked=self.ledger.acked,
+            unacknowledged=self.unacknowledged,
+            waiting=sum(len(spool) for spool in spools),
+            dropped=sum(spool.dropped for spool in spools),
+            cpu_s=time.process_time(),
+            rss_kb=_rss_kb(),
+            acks=dict(self.acks.counts),
+            numbers=self._numbers() if self._done else {},
+            notices=list(self._notices),
+            failed=self.failed,
+            done=self._done,
+        )
+
+    def _numbers(self) -> dict[str, tuple[str, int]]:
+        spools = {device.name: device.spool for device in self.devices}
+        return {name: (s.boot, s.seq) for name, s in spools.items() if s is not None}
+
+
+class VirtualDevice:
+    """One device of a fleet: its sensor, its schedule and its way out."""
+
+    def __init__(self, runner: FleetRunner, index: int, name: str) -> None:
+        fleet, seed = runner.fleet, runner.seed
+        self.name = name
+        self._runner = runner
+        self._identity = runner.transport.identity(name)
+        self._schedule_chance = random.Random(f"{seed}/{name}/schedule")
+        self._chance = random.Random(f"{seed}/{name}/{runner.incarnation}")
+        self.sensor = sensor_of(fleet, index, name, seed, runner.rows_of(index))
+        self._recorder = Recorder(runner.ledger, runner.acks.add, time.monotonic)
+        self.spool: Spool | None = None
+        self.sender: Sender = self._sender()
+
+    def _sender(self) -> Sender:
+        runner, fleet = self._runner, self._runner.fleet
+        limits = BatchLimits(fleet.batch, BATCH_BYTES, age_s=3600.0)
+        make = runner.transport.client(
+            Misbehaviour(
+                fleet.faults, self._chance, runner.ledger, self._recorder, self.name,
+                self._identity.config.rule, [v for v in runner.victims if v != self.name],
+            )
+        )  # fmt: skip
+        if runner.spools is None:
+            return DirectSender(lambda: make(self._identity, observer=self._recorder))
+        self.spool = Spool(
+            runner.spools / self.name, now=_now_ms, limits=SpoolLimits(sync=False),
+            on_event=runner.on_event,
+        )  # fmt: skip
+        client = SpooledClient(
+            self._identity, self.spool, limits=limits, observer=self._recorder, order=fleet.order,
+            on_event=runner.on_event, client=make,
+        )  # fmt: skip
+        return SpooledSender(client, runner.note)
+
+    async def live(self) -> None:
+        """Connect, and send what the schedule says until it is over or the fleet finishes."""
+        runner = self._runner
+        try:
+            await self.sender.open()
+        except ConnectError as error:
+            runner.failed.append(str(error))
+            return
+        sending = asyncio.create_task(self._send_all())
+        finishing = asyncio.create_task(runner.finishing.wait())
+        try:
+            await asyncio.wait(
+                [sending, finishing],
+                timeout=runner.fleet.seconds + GRACE_S,
+                return_when=asyncio.FIRST_COMPLETED,
             )
         finally:
-            ending.cancel()
-        if self._identities and len(self.progress.failed) == len(self._identities):
-            raise ConnectError(self.progress.failed[0])
-        return self.progress
-
-    async def _ending(self) -> None:
-        """Ends when the user wants to stop, which a signal's handler tells and no event can."""
-        while not self._stopping():  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
-
-    async def _device(self, index: int, identity: Identity, ending: asyncio.Task[None]) -> None:
-        recorder = _Recorder(self._ledger)
+            for task in (sending, finishing):
+                task.cancel()
+            await asyncio.gather(sending, finishing, return_exceptions=True)
         try:
-            async with self._slots:
-                if ending.done():
-                    return
-                client = TelemetryClient(identity, observer=recorder)
-                await client.connect(60.0)
-        except ConnectError as error:
-            self.progress.failed.append(str(error))
-            return
-        self.progress.connected += 1
-        chance = random.Random(f"{self._load.seed}/{index}")
-        drive = asyncio.create_task(self._drive(client, recorder, chance))
-        try:
-            await self._bounded(drive, ending)
+            if not sending.cancelled():
+                sending.result()
         except PublishRefusedError as error:
-            self.progress.failed.append(str(error))
-        finally:
-            self.progress.unacknowledged += await client.close()
-            self.progress.connected -= 1
+            runner.failed.append(str(error))
 
-    async def _bounded(self, drive: asyncio.Task[None], ending: asyncio.Task[None]) -> None:
-        """Wait for a device's load, but not for ever: a full window of messages that the broker
-        does not take must not keep the fleet from its end."""
-        await asyncio.wait(
-            [drive, ending],
-            timeout=self._load.seconds + GRACE_S,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        drive.cancel()
-        await asyncio.gather(drive, return_exceptions=True)
-        if not drive.cancelled() and (error := drive.exception()):
-            raise error
+    async def _send_all(self) -> None:
+        """A device without a spool begins its schedule when it is connected; one with a spool
+        takes readings by the fleet's time, connected or not."""
+        runner = self._runner
+        spooled = self.spool is not None
+        origin = 0.0 if spooled else runner.elapsed()
+        since = runner.elapsed() if spooled and runner.incarnation > 1 else 0.0
+        for due in due_times(runner.fleet, self._schedule_chance, since=since):
+            if (rest := origin + due - runner.elapsed()) > 0:
+                await asyncio.sleep(rest)
+            batch = runner.fleet.batch
+            taken = await self.sender.send(self.sensor.take(_now_ms(), batch))
+            runner.taken += taken
+            runner.refused += batch - taken
 
-    async def _drive(
-        self, client: TelemetryClient, recorder: _Recorder, chance: random.Random
-    ) -> None:
-        """One device's load: readings spread over each message's interval."""
-        load = self._load
-        device = client.identity
-        batcher = Batcher(BatchLimits(load.batch, BATCH_BYTES))
-        read = reader(load.seed, device.device_id, device.config.type)
-        interval = 1 / load.rate
-        started = time.monotonic() + chance.random() * interval
-        last_ts = 0
-        for number in range(1, max(1, round(load.seconds * load.rate)) + 1):
-            for i in range(load.batch):
-                due = started + (number - 1 + i / load.batch) * interval
-                due += chance.uniform(-0.5, 0.5) * load.jitter * interval / load.batch
-                await asyncio.sleep(max(0.0, due - time.monotonic()))
-                last_ts = max(last_ts + 1, time.time_ns() // 1_000_000)
-                for message in batcher.add(last_ts, read(last_ts)):
-                    await self._send(client, message, number)
-            if _every(load.garbage_every, number):
-                made = garbage.make(chance, number)
-                self._ledger.fault("malformed", device.device_id)
-                recorder.expect = made.expect
-                await client.send(made.message)
-                recorder.expect = OK
-        for message in batcher.flush():  # what a limit of bytes left over
-            await client.send(message)
+    async def close(self) -> None:
+        """Send what waits, and disconnect."""
+        self._runner.unacknowledged += await self.sender.close()
 
-    async def _send(self, client: TelemetryClient, message: Outgoing, number: int) -> None:
-        await client.send(message)
-        if _every(self._load.duplicate_every, number):
-            self._ledger.fault("duplicates", client.identity.device_id)
-            await client.send(message)
+    async def undergo(self, event: Event) -> None:
+        """An event of the plan happens to this device."""
+        self._runner.ledger.fault(event.kind, self.name)
+        if event.kind == "clock_jump":
+            self.sensor.jump_ms = round(event.by * 1000)
+            await asyncio.sleep(event.seconds)
+            self.sensor.set_clock_right()
+            return
+        assert isinstance(self.sender, SpooledSender)
+        await self.sender.client.pause()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(event.seconds or self._chance.uniform(*STORM_S)):
+                await self._runner.finishing.wait()
+        self.sender.client.start()
+
+    async def come_online(self) -> None:
+        """Give the device its network back, if it has lost it."""
+        if isinstance(self.sender, SpooledSender) and self.sender.client.offline:
+            self.sender.client.start()
 
 
-def _every(period: int, number: int) -> bool:
-    return period > 0 and number % period == 0
+async def run_fleet(runner: FleetRunner, stopping: Callable[[], bool] = lambda: False) -> Status:
+    """Run a fleet in this process; ``stopping`` is asked a few times a second whether to end
+    early, because a signal's handler cannot wake an event loop.
+
+    :raises ConnectError: when every device failed: it could not connect, or was refused.
+    """
+    running = asyncio.create_task(runner.run())
+    while not running.done():
+        await asyncio.wait([running], timeout=0.2)
+        if stopping():
+            runner.finish()
+    running.result()
+    status = runner.status()
+    if runner.devices and len(status.failed) == len(runner.devices):
+        raise ConnectError(status.failed[0])
+    return status
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _rss_kb() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -131,6 +131,15 @@ class Ledger:
             del self._open[key]
         self._db.execute("UPDATE message SET acked_at = ? WHERE id = ?", (self._now_ms(), row))
         self.acked += 1
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is written in the body is committed together, at its end."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
     def fault(self, kind: str, device: str) -> None:
         """Write down that something was made to go wrong."""

@@ -36,7 +36,9 @@ from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
-from simulator.load.fleet import Fleet, Load
+from simulator.load.fleet import FleetRunner, run_fleet
+from simulator.load.transport import MqttTransport
+from simulator.scenario import Fleet, steady_fleet
 from simulator.verification.ledger import OK, Entry, Ledger, Meta, read_entries
 from simulator.verification.observe import ArchiveRow, Observed, observe, rows_of
 from simulator.verification.observe import Clients as ReadClients
@@ -213,7 +215,7 @@ class Site:
         fleet = self.fleet(devices)
         ledger_path: list[Ledger] = []
         errors: list[BaseException] = []
-        wanted = Load(rate=rate, seconds=seconds, seed=self.seed, **load)
+        wanted = steady_fleet(devices, rate=rate, seconds=seconds, kind="meter", **load)
 
         def drive() -> None:
             with self._ledger() as ledger:
@@ -233,10 +235,13 @@ class Site:
         if errors:
             raise errors[0]
 
-    async def _drive(self, fleet: Sequence[Identity], load: Load, ledger: Ledger) -> None:
-        progress = await Fleet(fleet, load, ledger).run()
-        if progress.failed:
-            raise AssertionError(f"devices failed: {progress.failed[:3]}")
+    async def _drive(self, identities: Sequence[Identity], load: Fleet, ledger: Ledger) -> None:
+        names = [one.device_id for one in identities]
+        transport = MqttTransport({one.device_id: one for one in identities})
+        runner = FleetRunner(load, names, seed=self.seed, ledger=ledger, transport=transport)
+        status = await run_fleet(runner)
+        if status.failed:
+            raise AssertionError(f"devices failed: {status.failed[:3]}")
 
     def publish(self, messages: Mapping[Identity, Sequence[tuple[Outgoing, str]]]) -> None:
         """Publish messages over MQTT, each device's in the given order."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.batch import BatchLimits, Outgoing
+from devices.batch import ENVELOPE_BYTES, BatchLimits, Outgoing
+from devices.spool.spool import Spool, SpoolLimits
 from ingest.message import MAX_PAYLOAD_BYTES, MAX_READINGS, Message, Reading, decode
-from simulator.load.batcher import Batcher
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 VALUES = st.floats(allow_nan=False, allow_infinity=False)
@@ -18,9 +23,29 @@ LIMITS = st.builds(BatchLimits, readings=st.integers(1, 30), bytes=st.integers(1
 
 
 def _sent(limits: BatchLimits, readings: list[tuple[int, dict[str, float]]]) -> list[Outgoing]:
-    batcher = Batcher(limits)
-    messages = [message for ts, metrics in readings for message in batcher.add(ts, metrics)]
-    return messages + batcher.flush()
+    with _spool() as spool:
+        for ts, metrics in readings:
+            spool.add(ts, metrics)
+        return _messages(spool, limits)
+
+
+@contextmanager
+def _spool() -> Iterator[Spool]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Spool(Path(folder), now=lambda: 1, limits=SpoolLimits(sync=False)) as spool,
+    ):
+        yield spool
+
+
+def _messages(spool: Spool, limits: BatchLimits) -> list[Outgoing]:
+    """What a client makes of the spool: the next message starts where the last one ended."""
+    found = []
+    position, size = 0, limits.bytes - ENVELOPE_BYTES
+    while batch := spool.read(position, spool.end, limits.readings, size):
+        position = batch.last + 1
+        found.append(Outgoing(batch.boot, batch.seq, len(batch.readings), batch.payload()))
+    return found
 
 
 def _decoded(outgoing: Outgoing) -> Message:
@@ -67,10 +92,11 @@ def test_no_message_is_over_its_limits_unless_one_reading_is(
 @given(st.integers(1, MAX_READINGS))
 def test_a_full_message_of_the_greatest_readings_is_within_the_contract(readings: int) -> None:
     metrics = {f"m{i:062d}x": -1.7976931348623157e308 for i in range(64)}
-    batcher = Batcher(BatchLimits(readings, MAX_PAYLOAD_BYTES))
-    ready = [message for i in range(25) for message in batcher.add(2**53 - 1 - i, metrics)]
-    for message in ready + batcher.flush():
-        assert len(message.payload) <= MAX_PAYLOAD_BYTES
+    sent = _sent(
+        BatchLimits(readings, MAX_PAYLOAD_BYTES), [(2**53 - 1 - i, metrics) for i in range(25)]
+    )
+    assert sum(message.readings for message in sent) == 25
+    assert all(len(message.payload) <= MAX_PAYLOAD_BYTES for message in sent)
 
 
 @pytest.mark.parametrize(
@@ -81,21 +107,22 @@ def test_a_full_message_of_the_greatest_readings_is_within_the_contract(readings
 def test_a_reading_that_breaks_the_contract_is_refused_and_not_numbered(
     metrics: dict[str, float],
 ) -> None:
-    batcher = Batcher(BatchLimits(readings=2))
-    batcher.add(1, {"a": 1.0})
-    with pytest.raises(ValueError):
-        batcher.add(2, metrics)
-    (message,) = batcher.add(3, {"a": 3.0})
+    with _spool() as spool:
+        spool.add(1, {"a": 1.0})
+        with pytest.raises(ValueError):
+            spool.add(2, metrics)
+        spool.add(3, {"a": 3.0})
+        (message,) = _messages(spool, BatchLimits(readings=2))
     assert [reading.ts for reading in _decoded(message).readings] == [1, 3]
-    assert batcher.flush() == []
 
 
-def test_two_batchers_never_share_an_id() -> None:
-    assert Batcher(BatchLimits()).boot != Batcher(BatchLimits()).boot
+def test_two_spools_never_share_an_id() -> None:
+    with _spool() as one, _spool() as other:
+        assert one.boot != other.boot
 
 
 def test_a_bool_is_sent_as_a_bool() -> None:
-    (message,) = Batcher(BatchLimits(readings=1)).add(1, {"door_open": True})
+    (message,) = _sent(BatchLimits(readings=1), [(1, {"door_open": True})])
     assert b'"door_open":true' in message.payload
 
 

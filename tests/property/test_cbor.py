@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -13,8 +15,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from devices.batch import BatchLimits
+from devices.batch import ENVELOPE_BYTES
 from devices.spool.batch import Batch
+from devices.spool.spool import Spool, SpoolLimits
 from ingest.message import (
     MAX_INTEGER,
     MAX_PAYLOAD_BYTES,
@@ -24,7 +27,6 @@ from ingest.message import (
     decode,
     encode,
 )
-from simulator.load.batcher import Batcher
 from tests.property.test_message import MESSAGES, WRONG, document, reading
 
 SCALARS = (
@@ -199,17 +201,23 @@ def test_every_finite_number_survives_the_shortest_float(value: float) -> None:
 
 @given(st.integers(0, 40), st.integers(64, 2000))
 def test_a_device_batches_in_cbor_within_its_limits(count: int, room: int) -> None:
-    batcher = Batcher(BatchLimits(readings=15, bytes=room), "bootboot", content="cbor")
-    ready = [
-        message
-        for i in range(count)
-        for message in batcher.add(1_795_420_839_206 + i, {"temperature": 20 + i / 7})
-    ] + batcher.flush()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Spool(Path(folder), now=lambda: 1, limits=SpoolLimits(sync=False)) as spool,
+    ):
+        for i in range(count):
+            spool.add(1_795_420_839_206 + i, {"temperature": 20 + i / 7})
+        ready: list[Batch] = []
+        while batch := spool.read(
+            ready[-1].last + 1 if ready else 0, spool.end, 15, room - ENVELOPE_BYTES
+        ):
+            ready.append(batch)
     found = 0
-    for message in ready:
-        assert 0x80 <= message.payload[0] <= 0xBF
-        assert len(message.payload) <= room or message.readings == 1
-        decoded = decode(message.payload)
+    for batch in ready:
+        payload = batch.payload("cbor")
+        assert 0x80 <= payload[0] <= 0xBF
+        assert len(payload) <= room or len(batch.readings) == 1
+        decoded = decode(payload)
         assert isinstance(decoded, Message)
         assert decoded.seq == found
         found += len(decoded.readings)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from devices.batch import BatchLimits
-from ingest.message import Content
-from simulator.load.batcher import Batcher
+from ingest.message import VERSION, Content, Message, Reading, encode
 from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, Shard, open_worker
 from tests.harness.stores import MemoryDynamo, MemoryS3
@@ -14,10 +12,12 @@ def _fold(contents: tuple[Content, Content]) -> tuple[MemoryDynamo, MemoryS3]:
     """The stores after two messages of one device and one that is no message."""
     shard, dynamo, s3 = Shard(), MemoryDynamo(), MemoryS3()
     for boot, content in zip(("bootboot-1", "bootboot-2"), contents, strict=True):
-        batcher = Batcher(BatchLimits(readings=2), boot, content=content)
-        batcher.add(NOW, {"temperature": 21.5, "open": True})
-        (message,) = batcher.add(NOW + 10, {"temperature": 20})
-        shard.put("pump-1", message.payload, NOW + 20, NOW + 20)
+        readings = [
+            Reading(NOW, {"temperature": 21.5, "open": True}),
+            Reading(NOW + 10, {"temperature": 20}),
+        ]
+        payload = encode(Message(VERSION, boot, 0, readings), content)
+        shard.put("pump-1", payload, NOW + 20, NOW + 20)
     shard.put("pump-1", b"\xa1\x61v\x01", NOW + 20, NOW + 20)
     worker = open_worker(shard, dynamo, s3, lambda: 0.0)
     worker.process(shard.records)

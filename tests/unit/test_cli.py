@@ -21,7 +21,7 @@ from tests.harness.command import run
         ("demo", "--nonsense"),
         ("nonsense",),
         ("device", "create"),
-        ("simulate", "--via", "kinesis", "--garbage", "3"),
+        ("simulate", "--via", "kinesis", "--speed", "3"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(

@@ -10,8 +10,8 @@ import pytest
 from infra.simulation.scenario import fleet_names, spool_counts
 from ingest.histogram import Histogram
 from simulator import scenario
-from simulator.load.director import FleetRun
-from simulator.load.fleet_process import Status
+from simulator.load.director import FleetProgress
+from simulator.load.fleet import Status
 from simulator.load.replay import Replay
 from simulator.report_page import Plot, Series, nice, page
 from simulator.scenario import Scenario, ScenarioError, at_speed, load, names, parse, plan, thinned
@@ -122,8 +122,8 @@ def _entry(seq: int, readings: int, acked: bool) -> Entry:
     return Entry(1, "d", "b", seq, readings, b"", OK, 0, 1 if acked else None)
 
 
-def _run(numbered: int, waiting: int = 0, dropped: int = 0) -> FleetRun:
-    run = FleetRun(parse(SMALL).fleets[0])
+def _run(numbered: int, waiting: int = 0, dropped: int = 0) -> FleetProgress:
+    run = FleetProgress(parse(SMALL).fleets[0])
     run.over.numbers = {"d": ("b", numbered)}
     run.status = Status(waiting=waiting, dropped=dropped)
     return run
@@ -147,7 +147,7 @@ def test_a_number_that_was_given_and_never_acknowledged_is_a_lost_reading(
 
 
 def test_counts_of_killed_processes_add_up() -> None:
-    run = FleetRun(parse(SMALL).fleets[0])
+    run = FleetProgress(parse(SMALL).fleets[0])
     for acked in (3, 4):
         run.status = Status(acked=acked, waiting=2, cpu_s=0.5, acks={10: acked})
         run.retire()

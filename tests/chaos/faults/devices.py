@@ -122,7 +122,7 @@ def readings_later_than_a_tier_s_time_to_live(site: Site) -> None:
 @on_shared_site
 def malformed_and_hostile_payloads(site: Site) -> None:
     """Garbage after every message: broken JSON, deep nesting, KPL magic, other versions."""
-    with site.load(5, devices=6, garbage_every=1):
+    with site.load(5, devices=6, malformed_every=1):
         pass
 
 

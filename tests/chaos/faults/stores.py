@@ -7,8 +7,8 @@ from typing import Final
 
 from botocore.config import Config
 
-from devices.batch import BatchLimits
-from simulator.load.batcher import Batcher
+from ingest.message import Reading
+from simulator.load.senders import messages as cut_messages
 from simulator.verification.ledger import OK
 from tests.chaos.faults import on_own_site, on_shared_site
 from tests.chaos.plan import Fault, Rule
@@ -97,12 +97,12 @@ def put_records_fails_in_part(site: Site) -> None:
         endpoint_url=site.proxy.url,
         config=Config(retries={"mode": "standard", "max_attempts": 8}),
     )
-    batcher = Batcher(BatchLimits(readings=5))
     now = time.time_ns() // 1_000_000
+    readings = [Reading(now - 2000 + i, {"level": float(i)}) for i in range(2000)]
     messages: list[Expected] = [
         ("loader", message, OK)
-        for i in range(2000)
-        for message in batcher.add(now - 2000 + i, {"level": float(i)})
+        for seq in range(0, 2000, 5)
+        for message in cut_messages("chaosload", seq, readings[seq : seq + 5])
     ]
     plan = site.spoil(
         Rule("kinesis", Fault.REPLY_LOST, "PutRecords", times=1),
