@@ -149,7 +149,8 @@ def test_a_device_that_finds_no_broker_keeps_its_readings_for_the_next_run(up: U
 def test_a_foreign_mqtt_client_publishes_with_the_files_that_create_wrote(up: Up) -> None:
     made = up.penstock("device", "create", "foreign-1", "--json").json
     assert Path(up.folder, made["private_key"]).stat().st_mode & 0o777 == 0o600
-    example = (DOCS / "devices.md").read_text().split("```python\n")[1].split("```")[0]
+    page = (DOCS / "devices.md").read_text().partition("## With another client")[2]
+    example = page.split("```python\n")[1].split("```")[0]
     script = up.folder / "foreign.py"
     script.write_text(example)
     subprocess.run(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +32,7 @@ from ingest.topic import (
 from tests.integration.conftest import STACK, eventually, records
 from tests.integration.test_telemetry_client import Broker, _arrived, _device, _run
 
+ROOT = Path(__file__).parents[2]
 pytestmark = STACK
 
 
@@ -241,3 +245,14 @@ def test_telemetry_may_be_published_by_its_own_topic_too(pipeline: Target) -> No
         return code
 
     assert (_run(scenario()) or 0) < 0x80
+
+
+def test_the_examples_run_as_devices(pipeline: Target) -> None:
+    for example, seconds in (("load_average.py", "2"), ("pump.py", "2")):
+        device = _device(pipeline, example.partition(".")[0].replace("_", "-"))
+        run = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / example), str(device.folder), seconds],
+            capture_output=True, text=True, check=False, timeout=60, cwd=ROOT,
+        )  # fmt: skip
+        assert (run.returncode, run.stderr) == (0, "")
+        assert eventually(lambda: _arrived(pipeline, device.device_id) >= {0, 1})  # noqa: B023

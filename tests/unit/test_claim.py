@@ -122,6 +122,11 @@ def test_a_name_that_is_no_device_id_is_refused(tmp_path: Path) -> None:
         provision(FakeAws(), DEPLOYMENT, tmp_path, "../pump")
 
 
+def write_certificate(path: Path, *, days: float) -> None:
+    """A certificate (PEM) that ends in ``days`` days."""
+    _certificate(path, datetime.now(UTC) + timedelta(days=days))
+
+
 def _certificate(path: Path, end: datetime) -> None:
     key: Any = serialization.load_pem_private_key(new_key(), None)
     request = x509.load_pem_x509_csr(request_for(new_key(), "d").encode())
