@@ -127,7 +127,7 @@ def test_a_scenario_is_played_on_the_stack_that_is_up(up: Up, via: str) -> None:
 
 def test_a_device_that_finds_no_broker_keeps_its_readings_for_the_next_run(up: Up) -> None:
     assert up.penstock("device", "create", "remote-1").code == 0
-    broker = next(p for p, line in descendants(up.process.pid) if "emulated_aws" in line)
+    broker = next(p for p, line in descendants(up.process.pid) if "infra.emulator.server" in line)
     os.kill(broker, signal.SIGSTOP)
     try:
         away = up.penstock(
