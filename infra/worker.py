@@ -17,8 +17,9 @@ from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
 from infra.aws.credentials import serve_credentials
+from infra.console import UserError
 from infra.target import Target
-from ingest.settings import Settings
+from ingest.settings import Settings, SettingsError
 
 ROLE = "worker"
 
@@ -39,6 +40,8 @@ def worker_of(
     own output goes to ``output``. ``settings`` are those of the target unless given: the fault
     suite sends the daemon through a proxy. ``environment`` is added to the daemon's. The status
     table gets a report every ``report_s`` seconds.
+
+    :raises UserError: when the settings do not fit into this machine's memory.
     """
     settings = settings or target.settings
     with ExitStack() as stack:
@@ -48,8 +51,8 @@ def worker_of(
                 serve_credentials(lambda: target.assume_with_expiry(ROLE))
             )
         dynamodb = target.client("dynamodb", ROLE)
-        worker = stack.enter_context(
-            Worker(
+        try:
+            worker = Worker(
                 settings,
                 target.account,
                 directory=directory,
@@ -57,7 +60,9 @@ def worker_of(
                 output=output,
                 release=partial(release, dynamodb, settings.application),
             )
-        )
+        except SettingsError as error:
+            raise UserError(str(error)) from None
+        stack.enter_context(worker)
         stack.enter_context(reporting(dynamodb, settings.status_table, worker.status, report_s))
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)

@@ -77,23 +77,26 @@ class Settings(BaseSettings):
     initial_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
     failover_ms: Annotated[int, Field(ge=1000)] = 10_000
     idle_ms: Annotated[int, Field(ge=100)] = 250
-    max_records: Annotated[int, Field(ge=1, le=10_000)] = 5_000
+    max_records: Annotated[int, Field(ge=1, le=10_000)] = 2_000
+    """Records that one read of a shard asks for; four reads a second, at the default ``idle_ms``,
+    are more than a shard can give."""
+    max_leases: Annotated[int, Field(ge=1)] | None = None
+    """Shards that this worker takes at most; none means as many as its memory carries when all of
+    them are behind, and 32 at most."""
     attempt_timeout_s: Annotated[float, Field(ge=0.5)] = 1.5
     """How long the KCL waits for an answer of Kinesis or DynamoDB before it asks again. A shard
     whose connection falls silent stands still for as long. An answer has up to 10 MB: allow more
     where a worker that catches up has less than 60 Mbit/s."""
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
     """A child that does not answer KCL for this long is ended with its daemon."""
-    heap_mb: Annotated[int, Field(ge=64)] = 256
-    """The KCL daemon's heap (MB). A shard that is caught up holds batches of up to 10 MB."""
+    heap_mb: Annotated[int, Field(ge=64)] | None = None
+    """The KCL daemon's heap (MiB); none means what ``max_records`` and ``max_leases`` need."""
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
     kinesis_cbor: bool = True
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
-    prelease: bool = False
-    """Create the KCL's lease rows ahead of it, which spares a new application half a minute."""
     units: dict[str, str] = {}
     """What dashboards show behind a metric's values: its name to a unit, as ``{"power": "W"}``."""
     status_port: Annotated[int, Field(ge=0, le=65535)] = 9464

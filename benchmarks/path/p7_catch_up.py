@@ -26,8 +26,10 @@ from benchmarks.path.p4_full_path import children_cpu_s, children_of, process_cp
 from benchmarks.workloads.stand import deployed
 from benchmarks.workloads.traffic import lines
 from consumers.kcl import daemon
-from consumers.kcl.leases import create_leases
+from consumers.kcl.capacity import capacity
+from consumers.kcl.first_leases import prepare_leases
 from consumers.worker.launch import daemon_environment
+from consumers.worker.memory import memory_mb
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.supervisor import Worker
 from infra.target import LOCAL_KEYS
@@ -83,7 +85,6 @@ class _Bench:
                 segment_age_s=2.0,
                 shutdown_grace_s=1,
                 failover_ms=10_000,  # the emulator is busy
-                max_records=1000,
             )
         )
         self._settings = self._target.settings
@@ -124,7 +125,8 @@ class _Bench:
         folder = self._folder / f"stock-{number}"
         folder.mkdir()
         child = [sys.executable, "-m", "benchmarks.baselines.stock_app"]
-        values = daemon.properties(settings, f"stock-{number}", child)
+        room = capacity(settings, memory_mb())
+        values = daemon.properties(settings, room, f"stock-{number}", child)
         file = folder / "kcl.properties"
         file.write_text(daemon.properties_text(values))
         config = {
@@ -141,7 +143,9 @@ class _Bench:
             "AWS_DEFAULT_REGION": settings.region,
         }
         with (folder / "worker.log").open("ab") as log:
-            process = spawn(daemon.command(file, settings), env=environment, stdout=log, stderr=log)
+            process = spawn(
+                daemon.command(file, settings, room), env=environment, stdout=log, stderr=log
+            )
             try:
                 return self._follow(
                     settings, lambda: children_of(process.pid), lambda: process.poll() is None
@@ -152,7 +156,7 @@ class _Bench:
     def _leases(self, run: str) -> Settings:
         """Settings under another application's name, with its lease table."""
         settings = _RunSettings(**self._settings.model_dump(), run=run)
-        create_leases(
+        prepare_leases(
             self._dynamodb, self._kinesis, stream=settings.stream,
             application=settings.application, position="TRIM_HORIZON",
         )  # fmt: skip

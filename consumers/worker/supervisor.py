@@ -20,9 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.config import child_config, to_environment
 from consumers.kcl import daemon
+from consumers.kcl.capacity import capacity
 from consumers.logs import SHARDS
 from consumers.shard import report as stats
 from consumers.worker.launch import child_command
+from consumers.worker.memory import memory_mb
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.status import WorkerStatus
 from ingest.settings import Settings
@@ -50,8 +52,12 @@ class Worker:
         """All files of the worker are in ``directory``, which exists and is the caller's to
         remove. ``environment`` is the daemon's whole environment, credentials included; its own
         output goes to ``output``. ``release`` gives back what a dead daemon of this worker id held
-        (:func:`consumers.kcl.leases.release`)."""
+        (:func:`consumers.kcl.leases.release`).
+
+        :raises SettingsError: when the settings do not fit into this machine's memory.
+        """
         self.status = WorkerStatus()
+        self.capacity = capacity(settings, memory_mb())
         self._settings = settings
         self._environment = {**environment, **to_environment(child_config(settings, account))}
         self._output = output
@@ -80,10 +86,12 @@ class Worker:
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
         fork_server = self._start_fork_server()
         file = self._directory / "kcl.properties"
-        values = daemon.properties(self._settings, self.worker_id, child_command(fork_server))
+        values = daemon.properties(
+            self._settings, self.capacity, self.worker_id, child_command(fork_server)
+        )
         file.write_text(daemon.properties_text(values))
         self._process = spawn(
-            daemon.command(file, self._settings),
+            daemon.command(file, self._settings, self.capacity),
             env=self._environment,
             stdout=self._output,
             stderr=subprocess.PIPE,

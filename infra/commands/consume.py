@@ -15,7 +15,7 @@ from pathlib import Path
 import rich_click as click
 from botocore.exceptions import ClientError
 
-from consumers.kcl.leases import create_leases
+from consumers.kcl.first_leases import prepare_leases
 from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
 from consumers.worker.supervisor import Worker
@@ -67,14 +67,13 @@ def _check_stream(target: Target) -> None:
     kinesis = target.client("kinesis", "worker")
     try:
         kinesis.describe_stream_summary(StreamName=settings.stream)
-        if settings.prelease:
-            create_leases(
-                target.client("dynamodb", "worker"),
-                kinesis,
-                stream=settings.stream,
-                application=settings.application,
-                position=settings.initial_position,
-            )
+        prepare_leases(
+            target.client("dynamodb", "worker"),
+            kinesis,
+            stream=settings.stream,
+            application=settings.application,
+            position=settings.initial_position,
+        )
     except ClientError as error:
         raise UserError(
             f"cannot read stream {settings.stream} in {settings.region}: {error}; "

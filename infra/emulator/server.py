@@ -1,6 +1,6 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Eleven extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
+Twelve extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
 test (``test_emulator.py`` and ``test_provisioning.py`` in ``tests/integration``). A private name
 that is missing ends the process with an ``AttributeError`` before it serves anything.
 
@@ -23,6 +23,7 @@ from infra.emulator.authorization import (
     name_the_resource_of_calls,
 )
 from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
+from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
 from infra.emulator.gateway import serve_control, shape_calls
 from infra.emulator.iot.certificates import (
     end_connections_of_revoked_certificates,
@@ -74,6 +75,7 @@ def main() -> None:
         count_loopback_as_secure_transport,
         keep_sessions,
         keep_closed_shards,
+        describe_indexes_of_templates,
         sign_requests_over_mqtt,
         end_connections_of_revoked_certificates,
     ]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from consumers.kcl.leases import create_leases, release
+from consumers.kcl.first_leases import prepare_leases
+from consumers.kcl.leases import release
 from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
 from consumers.worker.supervisor import Worker
@@ -39,7 +40,6 @@ LOCAL_SETTINGS: Final[dict[str, Any]] = {
     "idle_ms": 200,
     "kinesis_cbor": False,
     "units": dict(UNITS),
-    "prelease": True,
 }
 """What differs from a deployment on AWS: windows, segments and leases are short-lived, so that
 a person who watches sees them. Everything else is the same code and the same template."""
@@ -152,7 +152,7 @@ class LocalStack:
         dynamodb = target.client("dynamodb")
         for table in (settings.windows_table, settings.status_table):
             ensure_ttl(dynamodb, table)
-        created = create_leases(
+        created = prepare_leases(
             dynamodb,
             target.client("kinesis"),
             stream=settings.stream,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from consumers.failpoints import VARIABLE, Point
-from consumers.kcl.leases import create_leases
+from consumers.kcl.first_leases import prepare_leases
 from consumers.kcl.position import position
 from consumers.logs import logging_to
 from devices.batch import Outgoing
@@ -129,7 +129,7 @@ class Site:
 
     def create_leases(self) -> None:
         """One row a shard, as the local stack does."""
-        create_leases(
+        prepare_leases(
             self.dynamodb, self.kinesis, stream=self.settings.stream,
             application=self.settings.application, position="TRIM_HORIZON",
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from consumers.kcl.first_leases import INDEX
 from devices.provisioning.registry import Clients, create_device
 from infra.aws.cloudformation import DeployError, Event, deploy, destroy, ensure_ttl
 from infra.aws.erase import delete_data
@@ -132,13 +133,11 @@ def test_destroying_keeps_the_data_until_asked(plant: Target) -> None:
     for body in (b"1", b"2"):
         plant.client("s3").put_object(Bucket=bucket, Key="telemetry/a", Body=body)
     plant.client("s3").delete_object(Bucket=bucket, Key="telemetry/a")
-    for table in ("plant-7-worker", "plant-7-worker-CoordinatorState"):
-        _create_table(plant, table)
     cfn = plant.client("cloudformation")
     assert destroy(cfn, "plant-7", on_event=lambda _: None, interval=0.02)
     left = [name for name in _remains(plant) if name.startswith("plant")]
-    assert len(left) == 5, left
-    assert len(_remove(plant)) == 5
+    assert len(left) == 3, left
+    assert len(_remove(plant)) == 3
     assert [n for n in _remains(plant) if "plant-7" in n or "plant_7" in n] == []
     assert not destroy(cfn, "plant-7", on_event=lambda _: None)
 
@@ -149,6 +148,13 @@ def test_the_tables_of_a_stack_with_a_longer_name_are_left_alone(plant: Target) 
     _remove(plant)
     assert "plant-7-worker-windows" in plant.client("dynamodb").list_tables()["TableNames"]
     plant.client("dynamodb").delete_table(TableName="plant-7-worker-windows")
+
+
+def test_the_index_of_the_lease_table_is_described_as_active(pipeline: Target) -> None:
+    table = pipeline.client("dynamodb").describe_table(TableName=pipeline.settings.application)
+    (index,) = table["Table"]["GlobalSecondaryIndexes"]
+    assert (index["IndexName"], index["IndexStatus"]) == (INDEX, "ACTIVE")
+    assert index["IndexArn"].endswith(f"table/{pipeline.settings.application}/index/{INDEX}")
 
 
 def test_time_to_live_is_enabled_once(plant: Target) -> None:
@@ -243,10 +249,22 @@ def test_the_worker_says_how_it_is_and_reads_nobody_s_words(pipeline: Target) ->
 
 def test_the_worker_keeps_its_leases_and_no_other_tables(pipeline: Target) -> None:
     application = pipeline.settings.application
-    for suffix in ("-CoordinatorState", "-WorkerMetricStats"):
-        _create_table(pipeline, application + suffix, "worker")
-        pipeline.client("dynamodb").delete_table(TableName=application + suffix)
     dynamodb = pipeline.client("dynamodb", "worker")
+    for suffix, key in (
+        ("", "leaseKey"),
+        ("-CoordinatorState", "key"),
+        ("-WorkerMetricStats", "wid"),
+    ):
+        item = {key: {"S": "role"}}
+        dynamodb.put_item(TableName=application + suffix, Item=item)
+        assert item in dynamodb.scan(TableName=application + suffix)["Items"]
+        dynamodb.delete_item(TableName=application + suffix, Key=item)
+    dynamodb.query(
+        TableName=application,
+        IndexName=INDEX,
+        KeyConditionExpression="leaseOwner = :o",
+        ExpressionAttributeValues={":o": {"S": "role"}},
+    )
     assert _denied(dynamodb.scan, TableName=f"{application}-windows")
     with pytest.raises(ClientError, match="AccessDenied"):
         _create_table(pipeline, "other", "worker")

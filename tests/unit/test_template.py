@@ -12,6 +12,7 @@ from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 from cfnlint.decode import decode
 
+from consumers.kcl.first_leases import INDEX
 from infra.aws.cloudformation import TEMPLATE
 from ingest.settings import Settings
 from ingest.topic import (
@@ -265,12 +266,42 @@ def test_a_claim_and_what_registers_it_reach_no_telemetry_and_no_data() -> None:
     assert not {"iot:CreatePolicy", "iot:DeleteThing"} & _actions("ProvisioningRole")
 
 
-def test_the_workers_lease_rights_end_at_its_own_tables() -> None:
+def test_the_workers_lease_rights_end_at_its_own_tables_and_make_none() -> None:
     leases = next(s for _, s in _statements() if s.get("Sid") == "KeepLeases")
-    tables = [arn.rpartition(":table/")[2] for arn in leases["Resource"]]
-    app = SETTINGS.application
-    kcl = [app, f"{app}-CoordinatorState", f"{app}-WorkerMetricStats", f"{app}/index/*"]
-    assert sorted(tables) == sorted(kcl)
+    lease_table, *others = leases["Resource"]
+    assert [lease_table, *others] == [
+        "<LeaseTable.Arn>",
+        "<CoordinatorStateTable.Arn>",
+        "<WorkerMetricStatsTable.Arn>",
+        f"<LeaseTable.Arn>/index/{INDEX}",
+    ]
+    assert not {"dynamodb:CreateTable", "dynamodb:UpdateTable"} & set(leases["Action"])
+
+
+@pytest.mark.parametrize(
+    ("resource", "suffix", "key"),
+    [
+        ("LeaseTable", "", "leaseKey"),
+        ("CoordinatorStateTable", "-CoordinatorState", "key"),
+        ("WorkerMetricStatsTable", "-WorkerMetricStats", "wid"),
+    ],
+)
+def test_the_kcl_finds_its_tables_ready(resource: str, suffix: str, key: str) -> None:
+    """Names and keys of DynamoDBLeaseSerializer, CoordinatorStateDAO and WorkerMetricStats."""
+    properties = _properties(resource)
+    assert properties["TableName"] == SETTINGS.application + suffix
+    assert properties["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_the_lease_table_has_the_index_that_the_kcl_would_wait_for() -> None:
+    (index,) = _properties("LeaseTable")["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == INDEX
+    assert [(k["AttributeName"], k["KeyType"]) for k in index["KeySchema"]] == [
+        ("leaseOwner", "HASH"),
+        ("leaseKey", "RANGE"),
+    ]
+    assert index["Projection"] == {"ProjectionType": "KEYS_ONLY"}
 
 
 def test_the_rule_role_is_for_the_broker_of_this_account_only() -> None:

@@ -21,7 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from consumers.hot.runs import run_of_one
 from consumers.kcl import daemon
-from consumers.kcl.leases import lease_rows, release
+from consumers.kcl.capacity import Capacity
+from consumers.kcl.first_leases import lease_rows
+from consumers.kcl.leases import release
 from consumers.logs import logging_to
 from consumers.shard.report import LogHandler, LogLine, ShardReport, ShardStats, parse
 from consumers.worker.launch import child_command, daemon_environment
@@ -31,16 +33,18 @@ from consumers.worker.status_server import StatusServer
 from ingest.histogram import Histogram
 from ingest.settings import Settings
 
+ROOM = Capacity(max_records=2000, heap_mb=512, leases=4)
+
 
 def test_polling_and_fan_out_differ_by_the_one_property_that_would_force_polling() -> None:
-    polling = daemon.properties(Settings(), "w", ["child"])
-    fanout = daemon.properties(Settings(retrieval="fanout"), "w", ["child"])
+    polling = daemon.properties(Settings(), ROOM, "w", ["child"])
+    fanout = daemon.properties(Settings(retrieval="fanout"), ROOM, "w", ["child"])
     assert polling.keys() - fanout.keys() == {"idleTimeBetweenReadsInMillis"}
     assert (polling["retrievalMode"], fanout["retrievalMode"]) == ("POLLING", "FANOUT")
 
 
 def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
-    values = daemon.properties(Settings(child_timeout_s=77), "me", child_command(None))
+    values = daemon.properties(Settings(child_timeout_s=77), ROOM, "me", child_command(None))
     assert values["callProcessRecordsEvenForEmptyRecordList"] == "true"
     assert values["timeoutInSeconds"] == "77"
     assert values["isGracefulLeaseHandoffEnabled"] == "false"
@@ -50,14 +54,14 @@ def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
 
 def test_the_daemon_asks_again_when_an_answer_does_not_come() -> None:
     """The SDK would wait 10 s for Kinesis and 30 s for DynamoDB, and a shard as long."""
-    values = daemon.properties(Settings(), "w", ["child"])
+    values = daemon.properties(Settings(), ROOM, "w", ["child"])
     for client in ("kinesisClient", "dynamoDbClient"):
         assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.5S"
 
 
 def test_endpoints_are_named_only_where_there_is_one() -> None:
-    assert "kinesisEndpoint" not in daemon.properties(Settings(), "w", ["child"])
-    local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), "w", ["child"])
+    assert "kinesisEndpoint" not in daemon.properties(Settings(), ROOM, "w", ["child"])
+    local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), ROOM, "w", ["child"])
     assert local["kinesisEndpoint"] == local["dynamoDBEndpoint"] == "http://127.0.0.1:1"
 
 
@@ -65,20 +69,37 @@ def test_a_backslash_in_a_property_stays_one() -> None:
     assert daemon.properties_text({"a": "b\\c"}) == "a = b\\\\c\n"
 
 
-def test_only_open_shards_get_a_lease_row() -> None:
+def _shard(name: str, *parents: str, closed: bool = False) -> dict[str, Any]:
+    names = dict(zip(("ParentShardId", "AdjacentParentShardId"), parents, strict=False))
+    end = {"EndingSequenceNumber": "5"} if closed else {}
     hashes = {"StartingHashKey": "0", "EndingHashKey": "9"}
-    rows = lease_rows(
-        [
-            {"ShardId": "s-0", "HashKeyRange": hashes, "SequenceNumberRange": {}},
-            {
-                "ShardId": "s-1",
-                "HashKeyRange": hashes,
-                "SequenceNumberRange": {"EndingSequenceNumber": "5"},
-            },
-        ],
-        "TRIM_HORIZON",
-    )
-    assert [row["leaseKey"]["S"] for row in rows] == ["s-0"]
+    return {"ShardId": name, "HashKeyRange": hashes, "SequenceNumberRange": end, **names}
+
+
+RESHARDED = [
+    _shard("split", closed=True),
+    _shard("half", "split"),
+    _shard("merged-a", "expired", closed=True),
+    _shard("merged-b", closed=True),
+    _shard("both", "merged-a", "merged-b"),
+    _shard("whole"),
+]
+
+
+@pytest.mark.parametrize(
+    ("position", "names"),
+    [
+        ("LATEST", ["half", "both", "whole"]),
+        ("TRIM_HORIZON", ["split", "merged-a", "merged-b", "whole"]),
+    ],
+)
+def test_a_new_application_begins_with_the_shards_that_its_position_asks_for(
+    position: str, names: list[str]
+) -> None:
+    """From TRIM_HORIZON on, a closed shard's records come before its children's."""
+    rows = lease_rows(RESHARDED, position)
+    assert [row["leaseKey"]["S"] for row in rows] == names
+    assert {row["checkpoint"]["S"] for row in rows} == {position}
 
 
 class LeaseTables:
