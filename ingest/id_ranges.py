@@ -21,6 +21,13 @@ Range = tuple[int, int]
 HalfOpen = tuple[int, int]
 """Sequence numbers from the first up to, and without, the second."""
 
+RANGE_BYTES: Final = 34
+"""The most that one range takes as text: two numbers of 16 digits, a hyphen and a comma."""
+
+BOOT_BYTES: Final = 40
+"""The most that one boot takes beside its ranges: its name of up to 36 characters, and what
+DynamoDB counts for an entry of a map."""
+
 _RANGE: Final = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?", re.ASCII)
 
 
@@ -95,16 +102,8 @@ class IdSet:
         return sum(sum(b[1::2]) - sum(b[0::2]) for b in self.bounds.values())
 
     def weight(self) -> int:
-        """About how many bytes the set takes in an item: 24 a range, 40 a boot."""
-        return 24 * self.ranges + 40 * len(self.bounds)
-
-    def is_next_to(self, boot: str, seq: int) -> bool:
-        """Whether adding the id would lengthen a range, and not begin a new one."""
-        bounds = self.bounds.get(boot)
-        if bounds is None:
-            return False
-        at = bisect_right(bounds, seq)
-        return bool(at & 1) or bounds[at - 1] == seq or bounds[at : at + 1] == [seq + 1]
+        """The most bytes that the set takes in an item."""
+        return RANGE_BYTES * self.ranges + BOOT_BYTES * len(self.bounds)
 
     def dump(self) -> dict[str, str]:
         """Boot to inclusive ranges, as stored: ``{"9f2c61d0": "1-60,62"}``."""

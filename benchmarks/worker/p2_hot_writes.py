@@ -21,7 +21,7 @@ from benchmarks.workloads.stub import Stub
 from benchmarks.workloads.traffic import BOOT, NOW
 from consumers.hot.dynamodb import DynamoStore
 from consumers.hot.items import WindowCodec
-from consumers.hot.optimistic import STATEMENTS_A_CALL, OptimisticWriter
+from consumers.hot.optimistic import STATEMENTS_A_CALL, OptimisticWriter, write_all
 from consumers.hot.runs import Stretch, runs_of
 from consumers.hot.windows import Window
 from ingest.tiers import DEFAULT_TIERS
@@ -69,7 +69,7 @@ def run(progress: Progress) -> Result:
             for w in windows()
         ]  # fmt: skip
         known = windows()
-        writer.write(known)
+        write_all([(writer, known)])
 
         def put(item: Any) -> None:
             stock.put_item(TableName="windows", Item=item, ConditionExpression="ver = :v",
@@ -86,10 +86,10 @@ def run(progress: Progress) -> Result:
         def update() -> None:
             for window in known:
                 fill(window, window.n)
-            writer.write(known)
+            write_all([(writer, known)])
 
         def first_touch() -> None:
-            writer.write(windows())
+            write_all([(writer, windows())])
 
         progress(f"{ITEMS} items a run …")
         walls: dict[str, list[float]] = {}

@@ -29,7 +29,7 @@ class OpenTables:
         return [Outcome.WRITTEN] * len(statements)
 
     def read(
-        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+        self, table: str, key_names: tuple[str, ...], keys: Sequence[Key]
     ) -> tuple[Stored, Sequence[Key]]:
         return {}, ()
 

@@ -47,7 +47,7 @@ class CountingTables:
         return [Outcome.WRITTEN] * len(statements)
 
     def read(
-        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+        self, table: str, key_names: tuple[str, ...], keys: Sequence[Key]
     ) -> tuple[Stored, Sequence[Key]]:
         self.reads += len(keys)
         return {}, ()

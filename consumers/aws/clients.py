@@ -25,6 +25,7 @@ _CONFIG: Final = Config(
     read_timeout=20,
     retries={"total_max_attempts": 1, "mode": "standard"},
     tcp_keepalive=True,
+    max_pool_connections=16,  # more than calls are in flight
     s3={"addressing_style": "path"},
 )
 

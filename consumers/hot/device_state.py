@@ -1,4 +1,4 @@
-"""The latest state of a device: what the roster shows beside its name.
+"""The latest state of a device, as the roster shows it.
 
 A merge of "newest wins" is idempotent, so it needs no ids: merging a reading twice, or two
 states of the same device in either order, gives the same state.
@@ -15,7 +15,7 @@ class DeviceState:
     ``metrics`` is name to ``(value, ts)``: the newest ``ts`` wins, of equal ones the greater
     value. ``last_ts``, ``boot`` and ``seq`` are those of the newest reading by
     ``(ts, boot, seq)``. ``last_seen`` is the greatest ``received_at``. ``loaded`` says whether
-    the stored item (version ``ver``) is merged in; ``dirty`` whether it knows less than this.
+    the stored item (version ``ver``) is merged in; ``dirty`` whether this state is newer than it.
     """
 
     __slots__ = ("device", "dirty", "last_seen", "loaded", "metrics", "newest", "touched", "ver")
@@ -31,7 +31,7 @@ class DeviceState:
         self.last_seen = 0
 
     def merge_run(self, run: Run, received_at: int) -> None:
-        """Take a run in, received until then."""
+        """Merge a run whose last record was received then (ms)."""
         known = self.metrics
         for name, metric in run.metrics.items():
             newest = known.get(name)
@@ -43,7 +43,7 @@ class DeviceState:
         self.dirty = True
 
     def merge_stored(self, stored: StoredState | None) -> None:
-        """Take the stored item in; afterwards ``dirty`` says whether it must be written."""
+        """Merge the stored item; afterwards ``dirty`` says whether this state must be written."""
         self.loaded = True
         self.ver = stored.ver if stored else 0
         if stored is None:
@@ -70,7 +70,7 @@ class DeviceState:
 
 
 class StoredState:
-    """What the table holds of a device: a provisioned one that never sent has no ``newest``."""
+    """A device's item. ``newest`` is ``None`` for a provisioned device that never sent."""
 
     __slots__ = ("last_seen", "metrics", "newest", "ver")
 

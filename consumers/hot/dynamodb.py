@@ -1,7 +1,8 @@
-"""The hot tables' edge: two calls of DynamoDB, and what each of their errors asks of us."""
+"""The two DynamoDB calls of the hot tables. Maps each error to *retry* or *fail*."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,27 +28,27 @@ _UNKNOWN: Final = frozenset({"InternalServerError", "TransactionConflict"})
 class DynamoStore:
     """:class:`consumers.hot.optimistic.Store` on a ``boto3`` client that does not retry itself.
 
-    The client must not retry: a retried INSERT that had been applied is a conflict, and that
-    is for the caller to know.
+    The client must not retry: a retried INSERT that had been applied is a conflict, which the
+    caller must see. Calls may run in several threads at once.
     """
 
     def __init__(self, client: DynamoDBClient) -> None:
         self._client = client
-        self._body = b""
+        self._thread = threading.local()
         client.meta.events.register("before-call.dynamodb.BatchExecuteStatement", self._send)
 
     def _send(self, params: dict[str, Any], **_: Any) -> None:
-        """Put our body in the place of the client's. The SDK walks every attribute value to
-        check and copy it, which takes longer than all the rest; attribute values are JSON
-        already, in the form that DynamoDB reads."""
-        params["body"] = self._body
+        """Replace the client's body with the one that this thread encoded. The SDK walks every
+        attribute value to check and copy it, which takes longer than all the rest; attribute
+        values are JSON already, in the form that DynamoDB reads."""
+        params["body"] = self._thread.body
 
     def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
         """See :class:`~consumers.hot.optimistic.Store`.
 
         :raises StoreError: when a statement fails for a reason that no retry mends.
         """
-        self._body = _encode(
+        self._thread.body = _encode(
             {
                 "Statements": [
                     {"Statement": statement.text, "Parameters": statement.parameters}
@@ -64,16 +65,18 @@ class DynamoStore:
         return [_outcome(response.get("Error")) for response in answer["Responses"]]
 
     def read(
-        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+        self, table: str, key_names: tuple[str, ...], keys: Sequence[Key]
     ) -> tuple[Stored, Sequence[Key]]:
         """See :class:`~consumers.hot.optimistic.Store`.
 
         :raises StoreError: when the read fails for a reason that no retry mends.
         """
-        hash_name, range_name = key_names
         request: Any = {
             table: {
-                "Keys": [{hash_name: {"S": h}, range_name: {"S": r}} for h, r in keys],
+                "Keys": [
+                    {name: {"S": part} for name, part in zip(key_names, key, strict=True)}
+                    for key in keys
+                ],
                 "ConsistentRead": True,
             }
         }
@@ -84,16 +87,17 @@ class DynamoStore:
             return {}, keys
         except BotoCoreError:
             return {}, keys
-        found = {
-            (item[hash_name]["S"], item[range_name]["S"]): item
-            for item in answer["Responses"].get(table, [])
-        }
+
+        def key_of(item: Mapping[str, Any]) -> Key:
+            return tuple(item[name]["S"] for name in key_names)
+
         unprocessed = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-        return found, [(key[hash_name]["S"], key[range_name]["S"]) for key in unprocessed]
+        found = {key_of(item): item for item in answer["Responses"].get(table, [])}
+        return found, [key_of(key) for key in unprocessed]
 
 
 def _whole_call(error: ClientError) -> Outcome:
-    """What a refused call means for each of its statements."""
+    """The outcome of each statement of a call that was refused as a whole."""
     if is_throttle(error):
         return Outcome.THROTTLED
     if is_transient(error):

@@ -36,11 +36,11 @@ class Codec(Protocol[ItemT_contra]):
     """How one table holds one kind of item."""
 
     table: str
-    key_names: tuple[str, str]
+    key_names: tuple[str, ...]
     columns: tuple[str, ...]
 
-    def key(self, item: ItemT_contra) -> tuple[str, str]:
-        """Hash and range key."""
+    def key(self, item: ItemT_contra) -> tuple[str, ...]:
+        """The values of ``key_names``."""
 
     def values(self, item: ItemT_contra) -> list[AttributeValue]:
         """The full state, in the order of ``columns``, without key and ``ver``."""
@@ -58,10 +58,10 @@ def number(value: float) -> AttributeValue:
 
 
 class WindowCodec:
-    """``<stack>-windows``. ``settled`` hears of each window that became durable, with the
-    readings that did, before they are forgotten."""
+    """``<stack>-windows``. ``settled`` is called with each window that became durable, while it
+    still has the readings that did."""
 
-    key_names = ("device", "window")
+    key_names: tuple[str, ...] = ("device", "window")
     columns: tuple[str, ...] = (
         "ids",
         "n",
@@ -84,7 +84,7 @@ class WindowCodec:
         self._now_ms = now_ms
         self._settled = settled
 
-    def key(self, item: Window) -> tuple[str, str]:
+    def key(self, item: Window) -> tuple[str, ...]:
         return item.device, item.name
 
     def values(self, item: Window) -> list[AttributeValue]:
@@ -114,13 +114,13 @@ class WindowCodec:
 class DeviceCodec:
     """``<stack>-devices``. Group and type, written at provisioning, are left as they are."""
 
-    key_names = ("bucket", "device")
+    key_names: tuple[str, ...] = ("bucket", "device")
     columns: tuple[str, ...] = ("metrics", "last_ts", "last_seen", "boot", "seq")
 
     def __init__(self, table: str) -> None:
         self.table = table
 
-    def key(self, item: DeviceState) -> tuple[str, str]:
+    def key(self, item: DeviceState) -> tuple[str, ...]:
         return bucket_of(item.device), item.device
 
     def values(self, item: DeviceState) -> list[AttributeValue]:

@@ -12,7 +12,7 @@ from ingest.tiers import Tier
 
 
 class LatenessPolicy:
-    """The rules of lateness for one deployment, with what they need worked out once."""
+    """The lateness rules of one deployment, with their limits computed once."""
 
     def __init__(self, tiers: Sequence[Tier], clock_ahead_s: int) -> None:
         self._oldest_ms = [tier.oldest_ms for tier in tiers]
@@ -40,8 +40,8 @@ class LatenessPolicy:
         return [i for i, oldest in enumerate(self._oldest_ms) if age <= oldest]
 
     def tiers_of_all(self, least_age: int, greatest_age: int) -> Sequence[int] | None:
-        """The tiers that take every reading of an age (ms) in between; ``None`` when there is
-        more to say: some is early or late, or a tier takes only the younger ones."""
+        """The tiers that take every reading of an age (ms) in this range; ``None`` when they must
+        be judged one by one: some is early or late, or a tier takes only the younger ones."""
         if least_age < -self._ahead_ms or greatest_age > self._oldest_of_all_ms:
             return None
         if greatest_age <= self._oldest_of_any_ms:

@@ -1,4 +1,4 @@
-"""What a window keeps of one metric, and how two such aggregates become one."""
+"""The aggregates of one metric in a window, and their merge."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Metric(Struct, gc=False):
     last_at: int
 
     def copied(self) -> Metric:
-        """The same aggregates, to be merged into apart from these."""
+        """A copy that can be merged into."""
         return Metric(self.n, self.sum, self.min, self.max, self.mean, self.m2, self.first,
                       self.first_at, self.last, self.last_at)  # fmt: skip
 
     def merge(self, other: Metric) -> None:
-        """Take in the aggregates of other values (Chan's formula for ``mean`` and ``m2``)."""
+        """Add the aggregates of other values (Chan's formula for ``mean`` and ``m2``)."""
         mine, theirs = self.n, other.n
         self.n = n = mine + theirs
         self.sum += other.sum
@@ -63,8 +63,8 @@ def of_one(value: float, ts: int) -> Metric:
 
 
 class Ends:
-    """Where a column of readings begins and ends in event time: the oldest and the newest ``ts``
-    (ms), and the places of the readings that have them."""
+    """The oldest and the newest ``ts`` (ms) of a column, and the indices of the readings that have
+    them."""
 
     __slots__ = ("newest", "newest_at", "oldest", "oldest_at")
 
@@ -83,7 +83,7 @@ _FIRST, _LAST = (0,), (-1,)
 
 
 def of_column(values: Sequence[float], ends: Ends) -> Metric:
-    """The aggregates of a column of values, one for each reading, with C built-ins only."""
+    """The aggregates of a column of values, one for each reading. Uses C built-ins only."""
     n, total = len(values), float(sum(values))
     mean = total / n
     distance = math.dist(values, [mean] * n)
@@ -103,6 +103,6 @@ def of_column(values: Sequence[float], ends: Ends) -> Metric:
 
 
 def of_sparse_column(values: Sequence[float | None], ts: Sequence[int]) -> Metric:
-    """The same where some readings do not carry the metric; at least one does."""
+    """The same for a column in which some readings, but not all, lack the metric."""
     carried = [(value, at) for value, at in zip(values, ts, strict=True) if value is not None]
     return of_column([value for value, _ in carried], Ends([at for _, at in carried]))

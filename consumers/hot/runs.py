@@ -16,6 +16,7 @@ from typing import Final
 from msgspec import Struct
 
 from consumers.hot.metric import Ends, Metric, of_column, of_one, of_sparse_column
+from ingest.id_ranges import BOOT_BYTES, RANGE_BYTES
 from ingest.message import MAX_METRICS
 
 Row = Mapping[str, float]
@@ -28,8 +29,8 @@ Span = tuple[int, int]
 """Event times from the first up to, and without, the second (ms)."""
 
 METRIC_BYTES: Final = 330
-"""Of an item, for one metric; :data:`RANGE_BYTES` for a range of ids and its boot's name."""
-RANGE_BYTES: Final = 64
+"""The most bytes that one metric takes in a window's item: a name of 64 characters, the names of
+its ten aggregates, and ten numbers of up to 21 bytes."""
 
 
 class Run(Struct, gc=False, frozen=True, eq=False):
@@ -67,8 +68,8 @@ class Run(Struct, gc=False, frozen=True, eq=False):
         return _run(self.boot, start, ts, Ends(ts), columns, self.sparse)
 
     def growth(self) -> int:
-        """The most bytes by which an item grows that takes the run."""
-        return RANGE_BYTES + METRIC_BYTES * len(self.metrics)
+        """The most bytes by which an item grows that takes in one reading, or all, of the run."""
+        return RANGE_BYTES + BOOT_BYTES + METRIC_BYTES * len(self.metrics)
 
     def latest(self) -> tuple[int, str, int]:
         """Identity of the newest reading, by ``(ts, boot, seq)``."""
@@ -78,7 +79,7 @@ class Run(Struct, gc=False, frozen=True, eq=False):
 
 
 class Stretch(Struct, gc=False):
-    """Consecutive readings of one boot as they came, from ``seq``: event times (ms) and
+    """Consecutive readings of one boot as they arrived, from ``seq``: event times (ms) and
     metrics."""
 
     boot: str
@@ -92,15 +93,15 @@ class Stretch(Struct, gc=False):
 
 
 def runs_of(stretch: Stretch, span_of: Callable[[int], Span]) -> Sequence[Run]:
-    """Cut consecutive readings into runs. ``span_of`` an event time: the times around it that
+    """Cut consecutive readings into runs. ``span_of(ts)`` gives the event times around ``ts`` that
     are in the same windows."""
     ends = Ends(stretch.ts)
     if ends.newest < span_of(ends.oldest)[1]:
-        return _alike(stretch, ends)
+        return _same_windows(stretch, ends)
     runs: list[Run] = []
     for first, end in _cuts(stretch.ts, span_of):
         part = stretch.part(first, end)
-        runs += _alike(part, Ends(part.ts))
+        runs += _same_windows(part, Ends(part.ts))
     return runs
 
 
@@ -123,7 +124,7 @@ def _cuts(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tuple[i
     yield first, len(ts)
 
 
-def _alike(stretch: Stretch, ends: Ends) -> Sequence[Run]:
+def _same_windows(stretch: Stretch, ends: Ends) -> Sequence[Run]:
     """Readings in the same windows as one run, unless they carry too many different metrics."""
     boot, seq, ts, rows = stretch.boot, stretch.seq, stretch.ts, stretch.rows
     if len(rows) == 1:

@@ -1,19 +1,20 @@
 """The hot store of one shard: windows and device states in memory, and when they are written.
 
-Folding touches memory only. A window's stored item is read just before its first write; from
-then on the copy here is the base of the next write, until a conflict says that another worker
-wrote too.
+A window's stored item is read before anything is folded into it (:meth:`HotStore.load`): whether
+there is room is judged on the item as it will be written. From then on the copy here is the base of
+the next write, until a conflict says that another worker wrote too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from consumers.aws.backoff import Backoff
+from consumers.aws.in_flight import Calls, OneAtATime
 from consumers.hot.device_state import DeviceState
 from consumers.hot.items import DeviceCodec, WindowCodec
-from consumers.hot.optimistic import OptimisticWriter, Store
+from consumers.hot.optimistic import OptimisticWriter, Store, Work, read_all, write_all
 from consumers.hot.runs import Run, Span
 from consumers.hot.windows import MAX_WEIGHT, Window, has_room
 from ingest.tables.hot import window_name
@@ -68,9 +69,12 @@ class TierWindows:
             or len(self.dirty) >= OPEN_WINDOWS
         )
 
-    def flush(self) -> None:
-        """Make every dirty window durable."""
-        self.writer.write([window for window in self.dirty if window.pending])
+    def to_write(self) -> list[Window]:
+        """The windows that have something to write."""
+        return [window for window in self.dirty if window.pending]
+
+    def flushed(self) -> None:
+        """Everything that :meth:`to_write` gave is durable."""
         self.dirty.clear()
         self.pending = 0
         if len(self.open) > OPEN_WINDOWS:
@@ -99,20 +103,24 @@ class HotStore:
         now_ms: Callable[[], int],
         durable: Callable[[str, Sequence[Run]], None],
         backoff: Callable[[], Backoff] = Backoff,
+        calls: Calls | None = None,
     ) -> None:
-        """``durable`` hears of runs the first time that any tier holds them for good."""
+        """``durable`` is called with runs when the finest tier has made them durable; ``calls``
+        says how many calls are in flight at once, one if it is not given."""
+        self._calls: Calls = calls or OneAtATime()
+        self._backoff = backoff
         self._durable = durable
         self._latest_flush_s = latest_flush_s
         self._latest_flushed_at = 0.0
         self._generation = 0
         self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
-        self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table), backoff)
+        self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
         self.tiers: list[TierWindows] = []
         for index, tier in enumerate(tiers):
             settled = self._first_settled if index == 0 else _ignored
             codec = WindowCodec(windows_table, tier, now_ms, settled)
-            self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec, backoff)))
+            self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec)))
 
     def span(self, ts: int) -> Span:
         """The event times (ms) around this one that are in the same window of every tier."""
@@ -128,14 +136,32 @@ class HotStore:
         every, ts = self.tiers, run.oldest
         return [(every[index], every[index].window(device, ts), run) for index in tiers]
 
-    def fold(self, device: str, placed: Sequence[Placed], received_at: int) -> None:
-        """Fold a device's runs, received until then, into their windows.
+    def load(self, placed: Iterable[Placed]) -> None:
+        """Read the stored items of the windows that were not read yet.
 
+        :raises StoreError, GaveUpError: as the store does.
+        """
+        unread: dict[Window, TierWindows] = {
+            window: tier for tier, window, _ in placed if not window.loaded
+        }
+        if unread:
+            by_tier: dict[TierWindows, list[Window]] = {}
+            for window, tier in unread.items():
+                by_tier.setdefault(tier, []).append(window)
+            work = [(tier.writer, windows) for tier, windows in by_tier.items()]
+            read_all(work, self._calls, self._backoff)
+
+    def fold(self, device: str, placed: Iterable[Placed], received_at: int) -> None:
+        """Fold a device's runs, received until then, into their windows, which are loaded.
+
+        ``placed`` may be an iterator that judges each reading after the one before it was folded.
         All or nothing: when one of them raises, none of them is left in any window.
         """
         folded: list[tuple[Window, Run]] = []
+        taken: list[Run] = []
         try:
             for tier, window, run in placed:
+                taken.append(run)
                 folded.append((window, run))
                 for part in window.fold(run):
                     window.pending.append(part)
@@ -146,9 +172,11 @@ class HotStore:
         except Exception:
             _take_back(folded)
             raise
+        if not taken:
+            return
         state = self._device(device)
         latest = None
-        for _, _, run in placed:
+        for run in taken:
             if run is not latest:
                 state.merge_run(run, received_at)
                 latest = run
@@ -159,22 +187,20 @@ class HotStore:
 
     def flush_due(self, now: float) -> None:
         """Write the tiers whose flush interval has passed, or that hold much."""
-        for tier in self.tiers:
-            if tier.is_due(now):
-                tier.flushed_at = now
-                tier.flush()
-        if self._latest_is_due(now):
+        tiers = [tier for tier in self.tiers if tier.is_due(now)]
+        for tier in tiers:
+            tier.flushed_at = now
+        latest = self._latest_is_due(now)
+        if latest:
             self._latest_flushed_at = now
-            self._flush_devices()
+        self._flush(tiers, latest=latest)
 
     def _latest_is_due(self, now: float) -> bool:
         return now - self._latest_flushed_at >= self._latest_flush_s
 
     def flush_all(self) -> None:
         """Return when everything folded so far is durable."""
-        for tier in self.tiers:
-            tier.flush()
-        self._flush_devices()
+        self._flush(self.tiers, latest=True)
 
     def forget_idle(self) -> None:
         """Bound memory: drop what is durable and has not been touched for two commits."""
@@ -204,9 +230,16 @@ class HotStore:
         state.touched = self._generation
         return state
 
-    def _flush_devices(self) -> None:
-        self._device_writer.write([s for s in self._devices.values() if s.dirty])
-        if len(self._devices) > OPEN_WINDOWS:
+    def _flush(self, tiers: Sequence[TierWindows], *, latest: bool) -> None:
+        """Write what is dirty of these tiers, and of the roster, with all calls in flight
+        together."""
+        work: list[Work] = [(tier.writer, tier.to_write()) for tier in tiers]
+        if latest:
+            work.append((self._device_writer, [s for s in self._devices.values() if s.dirty]))
+        write_all(work, self._calls, self._backoff)
+        for tier in tiers:
+            tier.flushed()
+        if latest and len(self._devices) > OPEN_WINDOWS:
             self._devices.clear()
 
     def _first_settled(self, window: Window) -> None:
@@ -214,12 +247,17 @@ class HotStore:
 
 
 def _ignored(window: Window) -> None:
-    """Later tiers: their readings have been reported by the first."""
+    """For the coarser tiers: the finest one reports their readings."""
+
+
+def are_loaded(placed: Iterable[Placed]) -> bool:
+    """Whether the stored items of all these windows have been read."""
+    return all(window.loaded for _, window, _ in placed)
 
 
 def has_room_for_all(placed: Sequence[Placed]) -> bool:
-    """Whether the windows can take all of the runs, whatever their readings are; when not, some
-    reading of them may still find room."""
+    """Whether the windows, which are loaded, take all of the runs, in whatever order. When not,
+    some reading of them may still find room."""
     growth = 0
     for _, _, run in placed:
         growth += run.growth()
@@ -227,13 +265,13 @@ def has_room_for_all(placed: Sequence[Placed]) -> bool:
 
 
 def has_room_for_one(placed: Sequence[Placed]) -> bool:
-    """Whether each of the windows can take a run of one reading."""
+    """Whether each of the windows, which are loaded, takes a run of one reading."""
     return all(has_room(window, run) for _, window, run in placed)
 
 
 def _take_back(folded: Sequence[tuple[Window, Run]]) -> None:
-    """Undo folds: the runs leave the pending ones, and the windows are rebuilt from their
-    stored items at the next flush."""
+    """Undo folds: remove the runs from the pending ones; the windows are rebuilt from their
+    stored items when they are loaded next."""
     gone = {id(run) for _, run in folded}  # an equal one of another record stays
     for window in {id(window): window for window, _ in folded}.values():
         window.pending = [run for run in window.pending if id(run) not in gone]

@@ -19,17 +19,18 @@ MAX_MAGNITUDE: Final = 1e60
 """The greatest metric value that is folded. DynamoDB numbers end at 1e126, and a window holds
 sums of squares; a reading beyond it is archived as ``out_of_range``."""
 
-MAX_WEIGHT: Final = 150_000
-"""Bytes of ids and metrics at which a window takes no reading that would make it grow: an item
-may have 400 KB, and a conflict can add what another worker folded. See :func:`has_room`."""
+MAX_WEIGHT: Final = 100_000
+"""Bytes of ids and metrics from which on a window is closed, see :func:`has_room`. DynamoDB takes
+items of 400 KB: a window weighs at most this and one reading (22 KB) for each worker that writes
+it at the same time, and those are one, or two while a lease changes hands."""
 
 
 class Window:
     """One window of one device.
 
     ``ver`` is the stored item's version (0: not stored), ``loaded`` whether the stored item
-    has been read. ``pending`` are the runs folded here and not yet durable, in the order
-    they came: what is folded again on top of an item that another worker wrote.
+    has been read. ``pending`` are the runs folded here and not yet durable, in the order in which
+    they arrived: they are folded again on top of an item that another worker wrote.
     """
 
     __slots__ = (
@@ -47,7 +48,7 @@ class Window:
         self.clear()
 
     def clear(self) -> None:
-        """Hold nothing, as a window that no item is stored for."""
+        """Become an empty window without a stored item."""
         self.ver = 0
         self.ids = IdSet()
         self.n = self.first_ts = self.last_ts = 0
@@ -58,8 +59,8 @@ class Window:
         self.pending = [part for run in self.pending for part in self.fold(run)]
 
     def fold(self, run: Run) -> Sequence[Run]:
-        """Fold a run in; return what of it was not here yet, as runs. The rest are duplicates
-        and change nothing."""
+        """Fold a run; return the parts of it that were not here yet. The rest are duplicates and
+        change nothing."""
         fresh = self.ids.add(run.boot, run.seq, run.end)
         if len(fresh) == 1 and fresh[0] == (run.seq, run.end):
             self._merge(run)
@@ -70,7 +71,7 @@ class Window:
         return parts
 
     def _merge(self, run: Run) -> None:
-        """Take in the aggregates of a run of which no id was here."""
+        """Add the aggregates of a run of which no id was here."""
         if self.n == 0:
             self.first_ts, self.last_ts = run.oldest, run.newest
         else:
@@ -88,19 +89,20 @@ class Window:
                 mine.merge(metric)
 
     def weight(self) -> int:
-        """About how many bytes of the item grow with what is folded."""
+        """The most bytes of the item that depend on what is folded."""
         return self.ids.weight() + METRIC_BYTES * len(self.metrics)
 
 
 def has_room(window: Window, run: Run) -> bool:
-    """Whether the window can take a run of one reading and stay an item that DynamoDB accepts.
+    """Whether the window, which must be loaded, takes a run of one reading.
 
-    Only a device that invents metric names or numbers its readings at random ever meets this;
-    its readings are then archived as ``overflow``.
+    A window that weighs :data:`MAX_WEIGHT` is closed for good: it takes nothing more, whether or
+    not that would make it grow, so it stays closed and every replay decides the same. What it
+    holds is a duplicate, and a duplicate is welcome. Only a device that invents metric names or
+    scatters its sequence numbers over windows ever meets this; its readings are then archived as
+    ``overflow``.
     """
-    if window.weight() < MAX_WEIGHT:
-        return True
-    return run.metrics.keys() <= window.metrics.keys() and window.ids.is_next_to(run.boot, run.seq)
+    return window.weight() < MAX_WEIGHT or (run.boot, run.seq) in window.ids
 
 
 def window_start(tier: Tier, ts: int) -> int:

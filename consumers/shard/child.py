@@ -28,6 +28,7 @@ from consumers.archive.parquet import SegmentFile
 from consumers.archive.s3 import S3Store
 from consumers.aws.backoff import Backoff
 from consumers.aws.clients import open_clients
+from consumers.aws.in_flight import InFlight
 from consumers.config import ChildConfig, from_environment
 from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore
@@ -40,6 +41,10 @@ from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import LogHandler, ShardStats
 
 log: Final = logging.getLogger(__name__)
+
+CALLS_IN_FLIGHT: Final = 8
+"""Calls of DynamoDB that one shard has in flight at once. Two keep a core busy at 2.5 ms a call,
+eight at 20 ms; each costs a thread and a connection."""
 
 _RETRIED: Final = frozenset({"ThrottlingException", "KinesisClientLibDependencyException"})
 _LOST: Final = frozenset({"ShutdownException"})
@@ -137,6 +142,7 @@ def _opener(
             latest_flush_s=config.latest_flush_s,
             now_ms=_now_ms,
             durable=stats.durable,
+            calls=InFlight(CALLS_IN_FLIGHT),
         )
         archive = Archive(
             S3Store(clients.s3, config.bucket),

@@ -7,19 +7,33 @@ as runs.
 That is the fast path. It changes nothing and falls back to the slow path, reading by reading, when
 any reading is late, early or out of range, when a window has little room, or when the fold raises.
 The slow path decides the disposition of each reading.
+
+**Dispositions are final after the fold**, before anything is archived, and every replay decides the
+same: a shard's records are judged in their order, on windows that hold exactly the accepted
+readings before them (what a window holds beyond that are duplicates, which are accepted), and a
+window that is full is closed for good. This needs that a device's records come in one shard at a
+time, as the partition key gives; of a device that is written to two shards at once, a reading that
+meets a full window can be archived as ``overflow`` and yet be folded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from consumers.disposition import OK, Disposition
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.runs import Run, Stretch, run_of_one, runs_of
-from consumers.hot.store import HotStore, Placed, has_room_for_all, has_room_for_one
-from consumers.hot.windows import MAX_MAGNITUDE
+from consumers.hot.store import (
+    HotStore,
+    Placed,
+    are_loaded,
+    has_room_for_all,
+    has_room_for_one,
+)
+from consumers.hot.windows import MAX_MAGNITUDE, Window
 from consumers.record import ShardRecord
 from consumers.shard.report import ShardStats
 from ingest.message import Message, decode_raw
@@ -68,18 +82,35 @@ class FoldQueue:
         return self._bytes >= FULL
 
     def fold(self) -> None:
-        """Fold every waiting record. Afterwards all records that were added are final."""
+        """Fold every waiting record. Afterwards all records that were added are final.
+
+        Devices whose windows are all loaded are folded at once. Those of the others are read
+        together, then these devices are folded.
+
+        :raises StoreError, GaveUpError: when a window's item cannot be read.
+        """
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
+        later: list[tuple[str, Sequence[ShardRecord], Sequence[Placed] | None]] = []
+        unread: list[Placed] = []
         for device, records in waiting.items():
             messages = self._read(records)
             if self._on_message is not None:
                 for message in messages:
                     if message is not None:
                         self._on_message(device, message.boot, message.seq, len(message.readings))
-            if messages and not self._folded_as_runs(device, records, messages):
-                for record, message in zip(records, messages, strict=True):
-                    if message is not None:
-                        self._fold_record(device, record, message)
+            placed = self._placed_as_runs(device, records, messages)
+            if placed is None:
+                unread += self._placed_one_by_one(device, records, messages)
+                later.append((device, records, None))
+            elif not are_loaded(placed):
+                unread += placed
+                later.append((device, records, placed))
+            elif placed and not self._folded_as_runs(device, records, placed):
+                self._fold_one_by_one(device, records)
+        self._hot.load(unread)
+        for device, taken, placed in later:
+            if placed is None or not self._folded_as_runs(device, taken, placed):
+                self._fold_one_by_one(device, taken)
 
     def _read(self, records: Sequence[ShardRecord]) -> Sequence[Message | None]:
         """A device's messages; ``None`` for a record that holds none, which becomes final here."""
@@ -101,65 +132,104 @@ class FoldQueue:
         self._stats.count(record.disposition)
         self._stats.reject(record.device, record.disposition, record.payload, record.arrived_at)
 
-    def _folded_as_runs(
+    def _placed_as_runs(
         self, device: str, records: Sequence[ShardRecord], messages: Sequence[Message | None]
-    ) -> bool:
-        """Fold a device's readings if all of them are acceptable, else change nothing."""
+    ) -> Sequence[Placed] | None:
+        """A device's readings as runs with their windows, if all of them are acceptable."""
         try:
             received = [record.received_at for record in records]
             runs: list[Run] = []
             for stretch in _stretches(messages):
                 runs += runs_of(stretch, self._hot.span)
             if not runs:
-                return True
+                return ()
             least = min(received) - max([run.newest for run in runs])
             greatest = max(received) - min([run.oldest for run in runs])
             self._stats.on_ages(device, least, greatest)
             tiers = self._lateness.tiers_of_all(least, greatest)
             if tiers is None:
-                return False
+                return None
             placed: list[Placed] = []
             for run in runs:
                 if not _is_in_range(run):
-                    return False
+                    return None
                 placed += self._hot.place(device, run, tiers)
+        except Exception:  # noqa: BLE001  # the slow path meets it again, with its record
+            return None
+        return placed
+
+    def _folded_as_runs(
+        self, device: str, records: Sequence[ShardRecord], placed: Sequence[Placed]
+    ) -> bool:
+        """Fold a device's runs, whose windows are loaded, if all fit in; else change nothing."""
+        try:
             if not has_room_for_all(placed):
                 return False
-            self._hot.fold(device, placed, max(received))
+            self._hot.fold(device, placed, max([record.received_at for record in records]))
         except Exception:  # noqa: BLE001  # the slow path meets it again, with its record
             return False
-        self._stats.count(OK, sum([run.end - run.seq for run in runs]))
+        self._stats.count(OK, sum([record.readings for record in records]))
         return True
 
+    def _placed_one_by_one(
+        self, device: str, records: Sequence[ShardRecord], messages: Sequence[Message | None]
+    ) -> Sequence[Placed]:
+        """The windows of a device's acceptable readings, each named once."""
+        seen: dict[Window, Placed] = {}
+        for record, message in zip(records, messages, strict=True):
+            for index in range(record.readings if message else 0):
+                assert message is not None, "it has readings"
+                with contextlib.suppress(Exception):  # it is raised again where it is folded
+                    for placed in self._judged(device, record, message, index)[0]:
+                        seen[placed[1]] = placed
+        return list(seen.values())
+
+    def _fold_one_by_one(self, device: str, records: Sequence[ShardRecord]) -> None:
+        """Fold a device's acceptable readings, and decide each one's disposition."""
+        for record in records:
+            message = decode_raw(record.payload)
+            if isinstance(message, Message):
+                # Loaded already, unless an earlier record's fold was taken back.
+                self._hot.load(self._placed_one_by_one(device, [record], [message]))
+                self._fold_record(device, record, message)
+
     def _fold_record(self, device: str, record: ShardRecord, message: Message) -> None:
-        """Fold a record's acceptable readings, and decide the disposition of each.
+        """Fold a record's acceptable readings into loaded windows, each judged after those
+        before it.
 
         An unexpected exception is confined to its record, so that one poison message does not stop
         a fleet. No store is called here, so only the data can have caused it.
         """
-        received_at = record.received_at
+        dispositions: list[Disposition] = []
+
+        def accepted() -> Iterator[Placed]:
+            for index in range(record.readings):
+                placed, disposition = self._judged(device, record, message, index)
+                if disposition == OK and not has_room_for_one(placed):
+                    placed, disposition = (), "overflow"
+                dispositions.append(disposition)
+                yield from placed
+
         try:
-            judged = [self._judged(device, message, i, received_at) for i in range(record.readings)]
-            accepted = [p for placed, disposition in judged if disposition == OK for p in placed]
-            if accepted:
-                self._hot.fold(device, accepted, received_at)
-            record.dispositions = [disposition for _, disposition in judged]
+            self._hot.fold(device, accepted(), record.received_at)
         except Exception:
             log.exception("a message of %s is archived as internal_error", device)
-            record.dispositions = ["internal_error"] * record.readings
-        for disposition in record.dispositions:
+            dispositions = ["internal_error"] * record.readings
+        record.dispositions = dispositions
+        for disposition in dispositions:
             self._stats.count(disposition)
 
     def _judged(
-        self, device: str, message: Message, index: int, received_at: int
+        self, device: str, record: ShardRecord, message: Message, index: int
     ) -> tuple[Sequence[Placed], Disposition]:
-        reading = message.readings[index]
+        """A reading with its windows, if its own fields are acceptable, and its disposition as
+        far as they decide it."""
+        reading, received_at = message.readings[index], record.received_at
         disposition = self._lateness.disposition(reading, received_at)
         if disposition != OK:
             return (), disposition
         run = run_of_one(message.boot, message.seq + index, reading.ts, reading.metrics)
-        placed = self._hot.place(device, run, self._lateness.tiers(received_at - reading.ts))
-        return (placed, OK) if has_room_for_one(placed) else ((), "overflow")
+        return self._hot.place(device, run, self._lateness.tiers(received_at - reading.ts)), OK
 
 
 def _stretches(messages: Sequence[Message | None]) -> Sequence[Stretch]:

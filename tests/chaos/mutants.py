@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from consumers.hot.items import WindowCodec
-from consumers.hot.optimistic import KEYS_A_CALL, OptimisticWriter, Outcome, Statement
+from consumers.hot.optimistic import OptimisticWriter, Outcome, Statement
 from consumers.hot.windows import Window
 from consumers.shard.child import Pipe
 from consumers.shard.processor import ShardProcessor
@@ -56,16 +56,16 @@ def _add_deltas_instead_of_full_state() -> None:
 
 def _store_ids_apart_from_the_window() -> None:
     """Write down which ids were seen, and then, in another call, what was folded of them."""
-    original = OptimisticWriter._execute
+    original = OptimisticWriter.write_call
 
-    def execute(self: Any, items: Sequence[Any]) -> Any:
+    def write_call(self: Any, items: Sequence[Any]) -> Any:
         if isinstance(self._codec, WindowCodec):
             outcomes = self._store.execute([_ids_only(self, item) for item in items])
             for item, outcome in zip(items, outcomes, strict=True):
                 item.ver += outcome is Outcome.WRITTEN
         return original(self, items)
 
-    _set(OptimisticWriter, "_execute", execute)
+    _set(OptimisticWriter, "write_call", write_call)
 
 
 def _ids_only(writer: Any, item: Window) -> Statement:
@@ -101,21 +101,13 @@ def _swallow_an_exception() -> None:
 def _drop_unprocessed_keys() -> None:
     """Never ask again for what a batch read did not answer."""
 
-    def load(self: Any, items: list[Any], backoff: Any) -> list[Any]:
-        unread = {self._codec.key(item): item for item in items if not item.loaded}
-        ready = [item for item in items if item.loaded]
-        keys = list(unread)
-        for start in range(0, len(keys), KEYS_A_CALL):
-            asked = keys[start : start + KEYS_A_CALL]
-            found, unanswered = self._store.read(self._codec.table, self._codec.key_names, asked)
-            ready += [
-                unread[key]
-                for key in asked
-                if key not in unanswered and self._codec.adopt(unread[key], found.get(key))
-            ]
-        return ready
+    original = OptimisticWriter.adopted
 
-    _set(OptimisticWriter, "_load", load)
+    def adopted(self: Any, items: Any, answer: Any) -> Any:
+        ready, _ = original(self, items, answer)
+        return ready, []
+
+    _set(OptimisticWriter, "adopted", adopted)
 
 
 def _trust_a_lost_reply() -> None:

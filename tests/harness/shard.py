@@ -12,6 +12,7 @@ import msgspec
 
 from consumers.archive.commit import Archive, Limits
 from consumers.aws.backoff import Backoff
+from consumers.aws.in_flight import Calls
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
@@ -110,6 +111,7 @@ def open_worker(
     *,
     tiers: Sequence[Tier] = TIERS,
     limits: Limits = LIMITS,
+    calls: Calls | None = None,
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
@@ -124,6 +126,7 @@ def open_worker(
         now_ms=lambda: NOW,
         durable=stats.durable,
         backoff=backoff,
+        calls=calls,
     )
     return ShardProcessor(
         hot=fold_wrapper(hot),

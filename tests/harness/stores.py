@@ -48,7 +48,7 @@ class MemoryDynamo:
         return outcomes
 
     def read(
-        self, table: str, key_names: tuple[str, str], keys: Sequence[Key]
+        self, table: str, key_names: tuple[str, ...], keys: Sequence[Key]
     ) -> tuple[Stored, Sequence[Key]]:
         assert 0 < len(keys) <= 100
         unanswered = [key for key in keys if self.fault("read") != "ok"]

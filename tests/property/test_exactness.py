@@ -27,6 +27,7 @@ from consumers.shard.processor import ShardProcessor
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
 from tests.harness import stores
+from tests.harness.calls import ShuffledCalls
 from tests.harness.segment_buffer import decode_rows
 from tests.harness.shard import NOW, TIERS, Shard, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
@@ -123,15 +124,19 @@ class Schedule:
     def run(self) -> None:
         """Workers come and go until one of them has processed everything undisturbed."""
         for _ in range(self.random.randint(1, 6)):
-            self._live(open_worker(self.shard, self.dynamo, self.s3, lambda: self.now))
+            self._live(self._open())
         self.faults = 0.0
         at = self.shard.start()
-        last = open_worker(self.shard, self.dynamo, self.s3, lambda: self.now)
+        last = self._open()
         for zombie, zombie_at in self.zombies:
             zombie.process(self.shard.records[zombie_at:])
             zombie.commit()
         last.process(self.shard.records[at:])
         last.commit()
+
+    def _open(self) -> ShardProcessor:
+        calls = ShuffledCalls(3, self.random)
+        return open_worker(self.shard, self.dynamo, self.s3, lambda: self.now, calls=calls)
 
     def _live(self, worker: ShardProcessor) -> None:
         at = self.shard.start()
@@ -277,12 +282,12 @@ def _mutant_fold_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def _mutant_skip_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
     from consumers.hot.optimistic import OptimisticWriter
 
-    original = OptimisticWriter._execute
+    original = OptimisticWriter.written
 
-    def execute(self: Any, items: Any) -> Any:
-        return [item for item in original(self, items) if item.loaded]
+    def written(self: Any, items: Any, outcomes: Any) -> Any:
+        return [item for item in original(self, items, outcomes) if item.loaded]
 
-    monkeypatch.setattr(OptimisticWriter, "_execute", execute)
+    monkeypatch.setattr(OptimisticWriter, "written", written)
 
 
 def _mutant_ignore_that_the_object_exists(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from consumers.hot.items import WindowCodec, load_window
 from consumers.hot.lateness import LatenessPolicy
-from consumers.hot.runs import Run, Stretch, run_of_one, runs_of
+from consumers.hot.runs import METRIC_BYTES, Run, Stretch, run_of_one, runs_of
 from consumers.hot.windows import (
     MAX_WEIGHT,
     Window,
     has_room,
     window_start,
 )
+from ingest.id_ranges import BOOT_BYTES, RANGE_BYTES
 from ingest.message import Reading
 from ingest.tables.hot import window_name
 from ingest.tiers import DEFAULT_TIERS, LOCAL_TIERS, Tier
@@ -230,13 +231,41 @@ def test_a_reading_too_old_for_a_tier_still_goes_into_the_coarser_ones() -> None
     assert list(lateness.tiers(LOCAL_TIERS[1].oldest_ms + 1)) == [2]
 
 
-def test_a_window_that_is_nearly_too_large_takes_only_what_does_not_grow_it() -> None:
+def test_a_full_window_is_closed_for_good_and_knows_what_it_holds() -> None:
     window = Window("dev", "1h#x", 0)
     seq = 0
     while window.weight() < MAX_WEIGHT:
+        assert has_room(window, run_of_one("boot-one", seq, 0, {"a": 1.0}))
         window.fold(run_of_one("boot-one", seq, 0, {"a": 1.0}))
         seq += 2
-    assert has_room(window, run_of_one("boot-one", 1, 0, {"a": 1.0}))
+    assert has_room(window, run_of_one("boot-one", 2, 0, {"a": 1.0}))  # a duplicate
+    assert not has_room(window, run_of_one("boot-one", 1, 0, {"a": 1.0}))  # it would shrink
     assert not has_room(window, run_of_one("boot-one", seq + 5, 0, {"a": 1.0}))
-    assert not has_room(window, run_of_one("boot-one", 1, 0, {"b": 1.0}))
     assert not has_room(window, run_of_one("boot-two", 1, 0, {"a": 1.0}))
+
+
+def item_bytes(value: Any) -> int:
+    """Bytes of an attribute value as DynamoDB counts them, of numbers the most it may count."""
+    ((kind, held),) = value.items()
+    if kind == "M":
+        return 3 + sum(len(name) + 1 + item_bytes(part) for name, part in held.items())
+    return len(held) if kind == "S" else min(21, (len(held) + 1) // 2 + 2)
+
+
+def test_the_heaviest_windows_of_three_workers_make_an_item_that_dynamodb_takes() -> None:
+    """The longest names and numbers; three writers at once, each of which fills it."""
+    window = Window("d" * 128, "10s#2026-11-23T08:00:00Z", 0)
+    for writer in range(3):
+        seq, target = 2**53 - 200_000 * (writer + 1), (writer + 1) * MAX_WEIGHT
+        while window.weight() < target:
+            names = [f"m{'x' * 58}{number:05}" for number in range(seq % 64, seq % 64 + 3)]
+            row = dict.fromkeys(names, -1.2345678901234567e-100)
+            for number in (seq, seq + 1):
+                window.fold(run_of_one(f"{'b' * 35}{writer}", number, 2**41, row))
+            seq += 3
+    codec = WindowCodec("t", DEFAULT_TIERS[0], lambda: 2**41, lambda _: None)
+    item = dict(zip(codec.columns, codec.values(window), strict=True))
+    size = sum(len(name) + item_bytes(value) for name, value in item.items())
+    assert 0.8 * window.weight() < size < window.weight() + 1_000
+    one_reading = 64 * METRIC_BYTES + RANGE_BYTES + BOOT_BYTES
+    assert 3 * (MAX_WEIGHT + one_reading) + 1_000 < 400 * 1024

@@ -11,6 +11,7 @@ import json
 import mmap
 import os
 import pickle
+import random
 import signal
 import socket
 import struct
@@ -32,6 +33,7 @@ from consumers.hot.runs import Run
 from consumers.hot.windows import Window
 from consumers.shard import child, fold_queue
 from tests.chaos.schedules.services import Call, Failure
+from tests.harness.calls import ShuffledCalls
 
 POISON: Final = "poison"
 _LENGTH: Final = struct.Struct("!I")
@@ -53,13 +55,14 @@ class Clock:
 
 
 class Plan(NamedTuple):
-    """What a child shall suffer by itself: at the ``nth`` pass of ``point``, ``action``; and the
-    defect that is built into it."""
+    """What a child shall suffer by itself: at the ``nth`` pass of ``point``, ``action``; the
+    defect that is built into it; and the seed of the order of its calls."""
 
     point: str = ""
     nth: int = 0
     action: str = ""
     defect: Callable[[], None] | None = None
+    seed: int = 0
 
 
 def send(sock: socket.socket, value: Any) -> None:
@@ -125,6 +128,7 @@ def _patch(wire: socket.socket, clock: Clock, plan: Plan) -> None:
     child.time = now  # type: ignore[assignment]
     child.open_clients = lambda _: Clients(_Remote(wire), _Remote(wire))  # type: ignore[assignment,arg-type]
     retry.Backoff.__init__.__defaults__ = (sleep, lambda: slept, lambda: 1.0)  # type: ignore[attr-defined]
+    child.InFlight = lambda limit: ShuffledCalls(limit, random.Random(plan.seed))  # type: ignore[assignment,misc]
     child.ShardStats._send = lambda self, line: None  # type: ignore[method-assign]
     _poison_the_fold()
     _little_memory()

@@ -251,7 +251,7 @@ class Schedule:
             self.chance.choice(owned).owner = None
 
     def _begin(self, shard: StreamShard) -> None:
-        plan = Plan(defect=self.defect)
+        plan = Plan(defect=self.defect, seed=self.chance.randrange(2**32))
         if not self.healing and self.chance.random() < 0.25:
             plan = plan._replace(
                 point=self.chance.choice(_POINTS),
