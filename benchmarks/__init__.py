@@ -18,5 +18,6 @@ MEASURES: Final = {
     "P8": "benchmarks.worker.p8_growth",
     "P9": "benchmarks.path.p9_simulator",
     "P10": "benchmarks.path.p10_dashboard",
+    "P14": "benchmarks.path.p14_cost",
 }
 """Name to module, in the order in which they run."""

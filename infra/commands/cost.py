@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import rich_click as click
 
-from infra.aws.price_files import load_price_files
+from infra.aws.price_files import load_price_files, price_list, save_prices
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.cost import offers, tables
@@ -16,16 +15,8 @@ from infra.cost.bill import bill
 from infra.cost.measured import measurements
 from infra.cost.month import meters
 from infra.cost.options import ranked
-from infra.cost.prices import (
-    LIST,
-    PriceList,
-    PriceListError,
-    PriceTier,
-    encode_prices,
-    read_prices,
-)
+from infra.cost.prices import PriceList, PriceTier
 from infra.cost.workload import Workload, WorkloadError
-from infra.runfile import HOME
 from ingest.settings import SettingsError, load
 from ingest.tiers import Tier
 
@@ -101,10 +92,8 @@ _KEPT = re.compile(r"([1-9][0-9]*[smhd])=([1-9][0-9]*)d")
 )
 @click.option(
     "--workers",
-    default=1,
-    show_default=True,
     type=click.IntRange(1, 500),
-    help="Fargate tasks of 1 vCPU and 2 GB.",
+    help="Fargate tasks of 1 vCPU and 2 GB.  [default: one for 8 shards]",
 )
 @click.option(
     "--watched",
@@ -137,7 +126,7 @@ def cost(
     shards: int,
     retention_hours: int,
     provisioned_tables: bool,
-    workers: int,
+    workers: int | None,
     watched: float,
     network: str,
     refresh: bool,
@@ -163,9 +152,9 @@ def cost(
             shards=shards, retention_hours=retention_hours,
             fan_out=settings.retrieval == "fanout", provisioned_tables=provisioned_tables,
             archive_months=archive_months, acknowledge=settings.acknowledge, watched=watched,
-            workers=workers, network=network,  # type: ignore[arg-type]
+            workers=workers or 0, network=network,  # type: ignore[arg-type]
         )  # fmt: skip
-    except (SettingsError, PriceListError) as error:
+    except SettingsError as error:
         raise UserError(str(error)) from None
     except WorkloadError as error:
         raise click.UsageError(str(error)) from None
@@ -194,14 +183,12 @@ def _kept(tiers: Sequence[Tier], retention: tuple[str, ...]) -> tuple[Tier, ...]
 
 
 def _prices(region: str, *, refresh: bool) -> PriceList:
-    """The Region's list that was loaded in this folder, or the one that ships."""
-    path = HOME / f"prices-{region}.json"
-    prices = read_prices(path if path.exists() else LIST)
+    """The Region's list; with ``refresh``, from AWS's price files, telling what changed."""
+    prices = price_list(region)
     if not refresh:
         return prices
-    files = load_price_files(offers.services(prices), region)
-    found = offers.refresh(prices, region, files)
-    _save(path, found.prices)
+    found = offers.refresh(prices, region, load_price_files(offers.services(prices), region))
+    save_prices(found.prices)
     for change in found.changed:
         say(f"  {change.id}: {_amounts(change.before)} is now {_amounts(change.after)}")
     for kept in found.kept:
@@ -211,8 +198,3 @@ def _prices(region: str, *, refresh: bool) -> PriceList:
 
 def _amounts(tiers: Sequence[PriceTier]) -> str:
     return ", ".join(f"{tier.usd:g}" for tier in tiers)
-
-
-def _save(path: Path, prices: PriceList) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_prices(prices))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,7 @@ from infra.runfile import HOME
 from infra.simulation.drain import archived_counter, await_archived
 from infra.simulation.drive import drive, into_stream, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
+from infra.simulation.run_meter import RunMeter
 from infra.simulation.scenario import play
 from infra.simulation.verify import verify_settled
 from infra.target import Target
@@ -79,6 +81,7 @@ def simulate(
         raise UserError(f"{path} exists: name another file with --ledger")
     if wanted is not None:
         return _play(target, wanted, path, via, as_json)
+    meter = RunMeter(target) if target.local else None
     say(f"simulating {fleet.devices} devices, seed {seed}, ledger {path}")
     try:
         before = archived_counter(target).count() if verified else 0
@@ -91,7 +94,8 @@ def simulate(
         say(f"check it later with: penstock verify {path}")
         return 0
     await_archived(target, path, before)
-    return print_report(verify_settled(target, path, exclusive=False), as_json)
+    report = verify_settled(target, path, exclusive=False)
+    return print_report(report, as_json, meter.read(fleet.devices) if meter else None)
 
 
 def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bool) -> int:
@@ -101,6 +105,7 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
         f"seed {wanted.seed}, ledger {path}")  # fmt: skip
     stopping = threading.Event()
     started = time.monotonic()
+    meter = RunMeter(target) if target.local else None
     try:
         with stop_on_signals(stopping), TemporaryDirectory(prefix="penstock-") as folder:
             played = play(
@@ -117,6 +122,10 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
         "restarts": None,
         "conflicts": None,
     }
+    if meter:
+        cost = meter.read(scenario.devices)
+        played = replace(played, cost=cost)
+        document["aws"] = cost.document()
     return finish_scenario(wanted, played, document, as_json=as_json)
 
 

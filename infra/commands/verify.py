@@ -8,6 +8,7 @@ import rich_click as click
 
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, print_json
+from infra.cost.run import RunCost
 from infra.simulation.report import report_lines, verdict_line
 from infra.simulation.verify import verify_ledger
 from infra.target import find_target
@@ -27,10 +28,12 @@ def verify(ledger: Path, as_json: bool, aws: bool) -> int:
     return print_report(verify_ledger(find_target(aws=aws), ledger, exclusive=False), as_json)
 
 
-def print_report(report: Report, as_json: bool) -> int:
-    """Print a comparison; the exit code, 0 only when it is exact."""
+def print_report(report: Report, as_json: bool, cost: RunCost | None = None) -> int:
+    """Print a comparison, and what the run cost where that is known; the exit code, 0 only when
+    it is exact."""
     if as_json:
-        print_json(report.as_dict())
+        print_json({**report.as_dict(), **({"aws": cost.document()} if cost else {})})
     else:
-        STDOUT.print("\n".join([*report_lines(report), "", verdict_line(report)]), markup=False)
+        lines = [*report_lines(report), *(cost.lines() if cost else []), "", verdict_line(report)]
+        STDOUT.print("\n".join(lines), markup=False)
     return 0 if report.exact else 1

@@ -6,7 +6,6 @@ estimated but the readings themselves, whose values have two decimals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from consumers.hot.device_state import DeviceState
 from consumers.hot.items import Codec, DeviceCodec, WindowCodec
 from consumers.hot.runs import Run, Stretch, runs_of
 from consumers.hot.windows import Window
+from infra.emulator.limits.item_size import item_bytes
 from ingest.message import VERSION, Content, Message, Reading, encode
 from ingest.record import encode_record
 from ingest.tiers import Tier
@@ -24,24 +24,6 @@ _BOOT: Final = "9f2c61d0c1a44a2e"
 _SEQ: Final = 1_000_000
 _READINGS_FOLDED: Final = 60
 """More of them change an item by digits only: their ids are one range."""
-
-
-def attribute_size(value: Mapping[str, Any]) -> int:
-    """Bytes of an attribute value, by the *item sizes* page of DynamoDB's developer guide."""
-    ((kind, content),) = value.items()
-    match kind:
-        case "S":
-            return len(str(content).encode())
-        case "N":
-            text = str(content).lower()
-            digits = text.split("e")[0].replace(".", "").lstrip("-").strip("0")
-            return (len(digits) + 1) // 2 + 1 + text.startswith("-")
-        case "M":
-            return 3 + sum(len(k.encode()) + attribute_size(v) + 1 for k, v in content.items())
-        case "L":
-            return 3 + sum(attribute_size(v) + 1 for v in content)
-        case _:  # BOOL, NULL
-            return 1
 
 
 def message_size(metrics: int, readings: int, content: Content = "json") -> int:
@@ -75,16 +57,14 @@ def roster_size(metrics: int) -> int:
     for run in _runs(metrics, 1):
         state.merge_run(run, NOW)
     provisioned = {"group": {"S": "building-7"}, "type": {"S": "sensor"}}
-    return _item_size(DeviceCodec("devices"), state) + sum(
-        len(name) + attribute_size(value) for name, value in provisioned.items()
-    )
+    return _item_size(DeviceCodec("devices"), state) + item_bytes(provisioned)
 
 
 def _item_size(codec: Codec[Any], item: Any) -> int:
     names = (*codec.key_names, "ver", *codec.columns)
     key = [{"S": part} for part in codec.key(item)]
     values = [*key, {"N": str(item.ver)}, *codec.values(item)]
-    return sum(len(n) + attribute_size(v) for n, v in zip(names, values, strict=True))
+    return item_bytes(dict(zip(names, values, strict=True)))
 
 
 def _rows(metrics: int, readings: int) -> list[dict[str, float]]:

@@ -127,7 +127,7 @@ def hot_tables(load: Workload, writes: HotWrites) -> Iterator[Meter]:
     stored += load.devices * (size + STORAGE_OVERHEAD)
     units = load.messages * writes.roster * write_units(size)
     yield Meter(WRITES, "latest states", price, units * scale)
-    status = load.workers * SECONDS / STATUS_S * write_units(STATUS_BYTES)
+    status = load.tasks * SECONDS / STATUS_S * write_units(STATUS_BYTES)
     yield Meter(WRITES, "workers' status", "dynamodb.write", status)
     leases = load.shards_read * SECONDS / (load.failover_s / RENEWALS)
     yield Meter(WRITES, "leases", "dynamodb.write", leases)
@@ -153,7 +153,7 @@ def archive(load: Workload, bytes_a_reading: float) -> Iterator[Meter]:
 def workers(load: Workload) -> Iterator[Meter]:
     """Tasks, what they say of themselves, and the way from them to AWS. DynamoDB and S3 are
     reached by gateway endpoints, which are free."""
-    hours = load.workers * HOURS
+    hours = load.tasks * HOURS
     yield Meter(WORKERS, "vCPUs", "fargate.vcpu-hour", hours * load.vcpus)
     yield Meter(WORKERS, "memory", "fargate.gb-hour", hours * load.memory_gb)
     yield Meter(WATCHING, "alarms", "cloudwatch.alarm", load.alarms)

@@ -24,6 +24,13 @@ ON_DEMAND_SHARDS: Final = 4
 _DEVICE: Final = "device-000000"
 _TOPIC: Final = basic_ingest_topic(rule_name("penstock"), _DEVICE)
 
+VCPUS: Final = 1.0
+WORKER_GB: Final = 2.0
+"""Of a worker's task."""
+
+SHARDS_A_WORKER: Final = 8
+"""A shard's process has at most 100 MB (benchmark P8), and the KCL's daemon takes the rest."""
+
 Network = Literal["endpoints", "nat", "public"]
 
 
@@ -38,7 +45,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     ``archive_months`` how long the archive. ``connections_a_day``: of each device.
     ``watched``: devices that somebody looks at, on average over the month.
     ``provisioned_tables``: capacity with auto scaling instead of on demand. ``workers`` are
-    Fargate tasks of ``vcpus`` and ``memory_gb``. ``zones``, ``endpoints``: interface endpoints.
+    Fargate tasks (0: as many as needed) of ``vcpus`` and ``memory_gb``. ``zones``,
+    ``endpoints``: interface endpoints.
     """
 
     devices: int
@@ -60,9 +68,9 @@ class Workload(Struct, frozen=True, kw_only=True):
     acknowledge: bool = False
     connections_a_day: float = 1.0
     watched: float = 0.0
-    workers: int = 1
-    vcpus: float = 1.0
-    memory_gb: float = 2.0
+    workers: int = 0
+    vcpus: float = VCPUS
+    memory_gb: float = WORKER_GB
     network: Network = "endpoints"
     endpoints: int = 5
     zones: int = 2
@@ -71,7 +79,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     logs_gb: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("devices", "every_s", "metrics", "readings", "segment_age_s", "workers"):
+        for name in ("devices", "every_s", "metrics", "readings", "segment_age_s"):
             if getattr(self, name) <= 0:
                 raise WorkloadError(f"{name}: {getattr(self, name)} must be greater than 0")
         try:
@@ -125,6 +133,11 @@ class Workload(Struct, frozen=True, kw_only=True):
     def shards_read(self) -> int:
         """Shards that workers read, and write segments of."""
         return self.shards or max(ON_DEMAND_SHARDS, self.shards_needed)
+
+    @property
+    def tasks(self) -> int:
+        """Workers, as many as were asked for or as the shards need."""
+        return self.workers or math.ceil(self.shards_read / SHARDS_A_WORKER)
 
     def readings_a_window(self, tier: Tier) -> float:
         """Readings that a device sends in one window of a tier, at least one."""

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.console import Stages
-from infra.emulator.usage import Usage, read_usage
+from infra.cost.run import RunCost
 from infra.local.stack import LocalStack
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import drive, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
+from infra.simulation.run_meter import RunMeter
 from infra.simulation.verify import verify_settled
 from simulator.scenario import Fleet
 from simulator.verification.ledger import read_faults
@@ -33,7 +34,7 @@ class DemoRun:
     first_window_s: float | None
     seed: int
     ledger: Path
-    usage: Usage
+    cost: RunCost
 
 
 def run_demo(
@@ -49,6 +50,7 @@ def run_demo(
     """Drive a fleet through a running local stack, and verify; ``started`` is when the user
     typed the command (s since the epoch)."""
     target = stack.target
+    meter = RunMeter(target)
     if stopping():
         raise KeyboardInterrupt
     with stages.stage("provision", f"{fleet.devices} devices have their certificates"):
@@ -78,5 +80,5 @@ def run_demo(
         first_window_s=None if first is None else round(first / 1000 - started, 2),
         seed=seed,
         ledger=ledger_path,
-        usage=read_usage(stack.endpoint_url),
+        cost=meter.read(fleet.devices),
     )

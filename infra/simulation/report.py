@@ -21,7 +21,7 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
         "conflicts": run.snapshot["conflicts"],
         "seed": run.seed,
         "faults": run.faults,
-        "aws": run.usage.as_document(),
+        "aws": run.cost.document(),
     }
 
 
@@ -41,6 +41,7 @@ def demo_lines(run: DemoRun) -> list[str]:
         )
     if run.snapshot["restarts"]:
         lines.append(f"restarts  {run.snapshot['restarts']} of the KCL daemon")
+    lines += run.cost.lines()
     return [*lines, "", verdict_line(run.report)]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
+from infra.cost.run import RunCost
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
 from infra.simulation.provision_fleet import provision_fleet
@@ -38,6 +39,8 @@ class Played:
     fleets: dict[str, dict[str, Any]]
     samples: list[dict[str, Any]]
     notices: list[str]
+    cost: RunCost | None = None
+    """Where the run was metered."""
 
     @property
     def exact(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from infra.console import Stages
-from infra.emulator.usage import read_usage
 from infra.local.stack import LocalStack
+from infra.simulation.run_meter import RunMeter
 from infra.simulation.scenario import Played, play
 from simulator.scenario import Scenario
 
@@ -26,6 +27,7 @@ def play_locally(
 ) -> tuple[Played, dict[str, Any]]:
     """Play it on a stack that has just started; the result, and its document. ``started`` is
     when the user typed the command (s since the epoch)."""
+    meter = RunMeter(stack.target)
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
     if stopping():
@@ -36,6 +38,8 @@ def play_locally(
             ledger_path=directory / "ledger.sqlite", via=via, stopping=stopping,
             status=stack.worker.status, exclusive=True,
         )  # fmt: skip
+    cost = meter.read(scenario.devices)
+    played = replace(played, cost=cost)
     snapshot = stack.worker.status.snapshot()
     first = snapshot["first_durable_at"]
     document = {
@@ -47,6 +51,6 @@ def play_locally(
         "time_to_first_window_s": None if first is None else round(first / 1000 - started, 2),
         "restarts": snapshot["restarts"],
         "conflicts": snapshot["conflicts"],
-        "aws": read_usage(stack.endpoint_url).as_document(),
+        "aws": cost.document(),
     }
     return played, document

@@ -26,7 +26,8 @@ def lines(played: Played) -> list[str]:
             f"and {facts['cpu_ms_per_device']:.0f} ms of CPU a device"
             + (f", acknowledged within {p99:.0f} ms (p99)" if p99 else "")
         )
-    return found + [f"notice    {notice}" for notice in played.notices]
+    found += [f"notice    {notice}" for notice in played.notices]
+    return found + (played.cost.lines() if played.cost else [])
 
 
 def report_page(document: Mapping[str, Any]) -> str:
