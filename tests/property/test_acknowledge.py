@@ -37,7 +37,7 @@ def ids_of(payloads: Sequence[bytes]) -> set[tuple[str, int]]:
 
 
 @given(SPANS)
-def test_a_device_reads_what_was_taken_and_nothing_else(spans: Any) -> None:
+def test_a_device_is_acknowledged_exactly_what_was_read(spans: Any) -> None:
     taken = UnacknowledgedIds()
     for boot, seq, readings in spans:
         taken.add("pump-1", boot, seq, readings)
@@ -64,7 +64,7 @@ def test_ranges_are_cut_into_messages_that_fit_and_none_is_lost(spans: Any, limi
 
 @given(st.binary(max_size=100) | st.builds(lambda t: json.dumps({"boots": {"b": t}}).encode(),
                                             st.text("0123456789-, ", max_size=30)))  # fmt: skip
-def test_what_is_no_acknowledgement_counts_for_nothing(payload: bytes) -> None:
+def test_a_malformed_acknowledgement_is_refused_whole(payload: bytes) -> None:
     try:
         boots = parse(payload)
     except ValueError:
@@ -216,7 +216,7 @@ def test_an_acknowledgement_is_tried_again_and_then_dropped_and_counted() -> Non
     assert len(complaints) == 1
 
 
-def test_a_refusal_for_good_is_not_tried_again_and_said_once() -> None:
+def test_a_final_refusal_is_not_retried_and_is_reported_once() -> None:
     complaints: list[str] = []
     broker = Broker(*[refusal("ForbiddenException")] * 5)
     ours = publisher(broker, complaints)
@@ -226,7 +226,7 @@ def test_a_refusal_for_good_is_not_tried_again_and_said_once() -> None:
     assert (ours.dropped, broker.calls, len(complaints)) == (5, 5, 1)
 
 
-def test_a_broker_that_hangs_holds_nobody_up_and_what_finds_no_room_is_dropped() -> None:
+def test_a_hanging_broker_delays_no_shard_and_excess_acknowledgements_are_dropped() -> None:
     broker = Broker()
     broker.gate.clear()
     ours = publisher(broker, [], room=10)
@@ -238,7 +238,7 @@ def test_a_broker_that_hangs_holds_nobody_up_and_what_finds_no_room_is_dropped()
     assert 10 <= ours.published <= 14
 
 
-def test_a_shard_s_counts_are_its_publisher_s() -> None:
+def test_a_shard_reports_the_counts_of_its_publisher() -> None:
     broker = Broker()
     ours = ShardAcknowledger(publisher(broker, []))
     ours.add("pump-1", "boot-one", 0, 5)
@@ -247,7 +247,7 @@ def test_a_shard_s_counts_are_its_publisher_s() -> None:
     assert (broker.published, ours.counts) == (["ack/penstock/pump-1"], (1, 0))
 
 
-def test_nothing_of_it_is_loaded_by_a_worker_that_does_not_acknowledge() -> None:
+def test_a_worker_without_acknowledgements_does_not_load_their_modules() -> None:
     from tests.unit.test_layers import modules_of
 
     loaded = modules_of("consumers.shard.child") | modules_of("consumers.shard.fork_server")
@@ -257,7 +257,7 @@ def test_nothing_of_it_is_loaded_by_a_worker_that_does_not_acknowledge() -> None
     )
 
 
-def test_what_was_not_told_is_told_when_its_device_sends_it_again_and_counts_once() -> None:
+def test_a_reading_that_is_sent_again_is_acknowledged_and_counted_once() -> None:
     shard, dynamo, s3 = Shard(), MemoryDynamo(), MemoryS3()
     told = Told(dynamo, s3)
     body = payload("boot-one", 0, [(NOW, {"a": 1.0}), (NOW + 1, {"a": 2.0})])

@@ -69,7 +69,7 @@ def test_a_checkpoint_names_its_position() -> None:
     }
 
 
-def test_a_checkpoint_gives_the_sequence_number_back_to_the_letter() -> None:
+def test_a_checkpoint_sends_the_sequence_number_back_unchanged() -> None:
     """Read as a number and written again, it named a place before every record: after a crash
     the shard was read from its tip, and what lay between was lost."""
     record = StreamRecord(b"", "000000017954490019420000000018")
@@ -93,7 +93,7 @@ def test_a_throttled_checkpoint_is_asked_for_again() -> None:
     assert len(written(sink)) == 3
 
 
-def test_a_checkpoint_after_the_lease_was_lost_says_so() -> None:
+def test_a_checkpoint_without_the_lease_reports_that_it_is_lost() -> None:
     pipe = Pipe(lines(refused("ShutdownException")), io.BytesIO(), backoff)  # type: ignore[arg-type]
     assert pipe.checkpoint(position("5", 0)) is False
 
@@ -184,7 +184,7 @@ def test_nothing_is_written_after_the_lease_was_lost() -> None:
     assert run.dynamo.tables == {}
 
 
-def test_a_busy_store_is_given_up_loudly() -> None:
+def test_a_store_that_stays_busy_ends_the_process() -> None:
     from consumers.aws.backoff import Backoff
 
     times = iter([0.0, 100.0, 130.0])

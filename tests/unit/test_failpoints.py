@@ -37,7 +37,7 @@ def test_a_point_can_be_passed_before_it_strikes(tmp_path: Path) -> None:
     assert struck == ["raise"]
 
 
-def test_what_is_no_action_fails_loudly() -> None:
+def test_an_unknown_action_raises() -> None:
     with pytest.raises(FailpointError, match="explode"):
         obey("explode")
 

@@ -132,7 +132,7 @@ def test_two_workers_that_cut_differently_archive_every_record_once() -> None:
     assert s3.seen == [row for record in given for row in rows_of(record)]
 
 
-def test_taking_never_raises_and_keeps_what_was_sent() -> None:
+def test_opening_a_record_never_raises_and_keeps_its_payload() -> None:
     good = StreamRecord(encode_record(b"{}", "dev-1", NOW), "5", "", None, NOW)
     assert (
         open_record(good).device,

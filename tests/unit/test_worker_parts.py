@@ -36,14 +36,14 @@ from ingest.settings import Settings
 ROOM = Capacity(max_records=2000, heap_mb=512, leases=4)
 
 
-def test_polling_and_fan_out_differ_by_the_one_property_that_would_force_polling() -> None:
+def test_only_polling_sets_the_idle_time_which_would_force_polling() -> None:
     polling = daemon.properties(Settings(), ROOM, "w", ["child"])
     fanout = daemon.properties(Settings(retrieval="fanout"), ROOM, "w", ["child"])
     assert polling.keys() - fanout.keys() == {"idleTimeBetweenReadsInMillis"}
     assert (polling["retrievalMode"], fanout["retrievalMode"]) == ("POLLING", "FANOUT")
 
 
-def test_the_daemon_is_told_what_the_guarantee_needs() -> None:
+def test_the_daemon_gets_the_properties_that_exactness_needs() -> None:
     values = daemon.properties(Settings(child_timeout_s=77), ROOM, "me", child_command(None))
     assert values["callProcessRecordsEvenForEmptyRecordList"] == "true"
     assert values["timeoutInSeconds"] == "77"
@@ -59,13 +59,13 @@ def test_the_daemon_asks_again_when_an_answer_does_not_come() -> None:
         assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.5S"
 
 
-def test_endpoints_are_named_only_where_there_is_one() -> None:
+def test_endpoints_are_set_only_when_one_is_configured() -> None:
     assert "kinesisEndpoint" not in daemon.properties(Settings(), ROOM, "w", ["child"])
     local = daemon.properties(Settings(endpoint_url="http://127.0.0.1:1"), ROOM, "w", ["child"])
     assert local["kinesisEndpoint"] == local["dynamoDBEndpoint"] == "http://127.0.0.1:1"
 
 
-def test_a_backslash_in_a_property_stays_one() -> None:
+def test_backslashes_in_properties_are_escaped() -> None:
     assert daemon.properties_text({"a": "b\\c"}) == "a = b\\\\c\n"
 
 
@@ -150,7 +150,7 @@ def _lease(shard: str, owner: str | None) -> dict[str, Any]:
     return {"leaseKey": {"S": shard}} | ({"leaseOwner": {"S": owner}} if owner else {})
 
 
-def test_what_a_dead_worker_held_is_given_back_and_nothing_of_a_living_one() -> None:
+def test_release_frees_what_a_dead_worker_held_and_nothing_of_a_living_one() -> None:
     tables = LeaseTables()
     assert release(tables, "app", "dead") == 3  # type: ignore[arg-type]
     assert tables.tables["app"] == [
@@ -162,14 +162,14 @@ def test_what_a_dead_worker_held_is_given_back_and_nothing_of_a_living_one() -> 
     assert tables.tables["app-WorkerMetricStats"] == [{"wid": {"S": "alive"}}]
 
 
-def test_what_a_living_worker_took_in_the_meantime_stays_its_own() -> None:
+def test_release_leaves_a_lease_that_a_living_worker_has_taken_since() -> None:
     tables = LeaseTables()
     tables.taken_meanwhile = True
     assert release(tables, "app", "dead") == 0  # type: ignore[arg-type]
     assert len(tables.tables["app-CoordinatorState"]) == 2
 
 
-def test_an_application_that_never_ran_has_nothing_to_give_back() -> None:
+def test_release_of_an_application_that_never_ran_frees_nothing() -> None:
     tables = LeaseTables()
     tables.tables = {}
     assert release(tables, "app") == 0  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def test_a_percentile_is_never_too_low_and_at_most_five_percent_too_high(ms: lis
         assert true * 0.999 - 0.1 <= read <= true * 1.051 + 0.1
 
 
-def test_histograms_add_up() -> None:
+def test_merged_histograms_count_every_duration() -> None:
     chance = random.Random(1)
     parts = [Histogram(), Histogram()]
     for _ in range(500):
@@ -233,7 +233,7 @@ def board() -> WorkerStatus:
     return kept
 
 
-def test_a_shard_s_counts_are_those_of_all_its_children_the_newest_of_each() -> None:
+def test_the_counts_of_a_shard_add_up_over_its_children() -> None:
     snapshot = board().snapshot()
     assert snapshot["records"] == 5 + 3 + 4
     assert snapshot["dispositions"] == {"ok": 11, "late": 1}
