@@ -101,3 +101,16 @@ def test_nothing_names_a_host_of_a_registry_in_the_locked_requirements() -> None
         assert "://" not in text
         assert "--hash=sha256:" in text
         assert "--index-url" not in text
+
+
+def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
+    from consumers.shard.report import ShardReport
+    from consumers.worker.prometheus import exposition
+    from consumers.worker.status import WorkerStatus
+
+    status = WorkerStatus()
+    status.report(ShardReport("s-0", 1, behind_ms=0, uncommitted_since=1))
+    page = exposition(status.snapshot(), status.latency()).decode()
+    exposed = set(re.findall(r"^# TYPE (\w+)", page, flags=re.MULTILINE))
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    assert set(re.findall(r"^\| `(penstock_\w+)` \|", text, flags=re.MULTILINE)) == exposed
