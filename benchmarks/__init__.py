@@ -18,6 +18,7 @@ MEASURES: Final = {
     "P8": "benchmarks.worker.p8_growth",
     "P9": "benchmarks.path.p9_simulator",
     "P10": "benchmarks.path.p10_dashboard",
+    "P11": "benchmarks.path.p11_steady",
     "P14": "benchmarks.path.p14_cost",
 }
 """Name to module, in the order in which they run."""

@@ -42,7 +42,7 @@ def run(progress: Progress) -> Result:
         stack.await_shards()
         with driven(stack, fleet, RATE, SLICES * SLICE_S + 4):
             time.sleep(3)
-            slices = [_slice(stack, SLICE_S) for _ in range(SLICES)]
+            slices = [latency_within(stack, SLICE_S) for _ in range(SLICES)]
         points = [_point(RATE, *_both(slices), {})]
         for rate in LADDER:
             progress(f"{DEVICES} devices at {rate:.0f} messages/s each …")
@@ -103,7 +103,7 @@ def _step(stack: LocalStack, fleet: Any, rate: float) -> dict[str, Any]:
     with driven(stack, fleet, rate, STEP_S + 2):
         time.sleep(2)
         before = cpu_of(stack)
-        histogram = _slice(stack, STEP_S)
+        histogram = latency_within(stack, STEP_S)
         after = cpu_of(stack)
     _settle(stack)
     busy = {name: round((after[name] - before[name]) / STEP_S, 2) for name in after}
@@ -127,7 +127,7 @@ def _point(rate: float, p50: Samples, p99: Samples, busy: dict[str, float]) -> d
     }
 
 
-def _slice(stack: LocalStack, seconds: float) -> Histogram:
+def latency_within(stack: LocalStack, seconds: float) -> Histogram:
     """The latencies that were reported within the next seconds."""
     before = stack.worker.status.latency().counts
     time.sleep(seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
+import orjson
 
 Item = Mapping[str, Any]
 
@@ -23,7 +23,7 @@ def write(worker: str, report: Mapping[str, Any], now_ms: int) -> dict[str, Any]
         "worker": {"S": worker},
         "updated_at": {"N": str(now_ms)},
         "expires_at": {"N": str(now_ms // 1000 + LIFE_S)},
-        "report": {"S": msgspec.json.encode(report).decode()},
+        "report": {"S": orjson.dumps(report).decode()},
     }
 
 
@@ -33,7 +33,9 @@ def read(item: Item) -> dict[str, Any]:
     :raises ValueError: when the report is not a JSON object.
     """
     try:
-        report = msgspec.json.decode(item["report"]["S"], type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+        report = orjson.loads(item["report"]["S"])
+    except orjson.JSONDecodeError as error:
         raise ValueError(f"not a report of a worker: {error}") from None
+    if not isinstance(report, dict):
+        raise ValueError("not a report of a worker: it is no JSON object")
     return {"worker": item["worker"]["S"], "updated_at": int(item["updated_at"]["N"]), **report}
