@@ -81,7 +81,7 @@ class Close(enum.Enum):
 
     BETWEEN = "closed after an answer, before the next request"
     DURING = "closed while a request is answered: done or not, by turns"
-    SILENT = "kept open, and nothing is answered any more"
+    GOAWAY = "kept open, and nothing is answered after GOAWAY, as hypercorn does at its limit"
 
 
 CLOSE_AFTER: Final = {"kinesis": 20, "dynamodb": 20, "s3": 3}
@@ -137,12 +137,19 @@ class Proxy:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._http.clear()
 
+    def close_connections(self, how: Close | None, services: Collection[str] = ()) -> None:
+        """From now on, end each connection to these services after :data:`CLOSE_AFTER` requests."""
+        self.close, self.close_services = how, services
+        limit = CLOSE_AFTER["kinesis"] if how is Close.GOAWAY else sys.maxsize
+        self._config.keep_alive_max_requests = limit
+
     def _run(self) -> None:
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.errorlog = config.accesslog = None
         config.graceful_timeout = 0.2
         config.keep_alive_max_requests = sys.maxsize  # connections end when `close` says so
+        self._config = config
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(lambda loop, context: None)
         self._loop.run_until_complete(
@@ -171,8 +178,6 @@ class Proxy:
             body,
         )
         ending = self._ending(scope["client"], request)
-        if ending is Close.SILENT:
-            await asyncio.Event().wait()
         if ending is Close.DURING and self.closed.total() % 2:
             _Connection.open[scope["client"]].transport.abort()
             return
@@ -200,7 +205,7 @@ class Proxy:
         left = CLOSE_AFTER.get(service, 20) - self._carried[client]
         if left > 0:
             return None
-        if left == 0 or self.close is not Close.SILENT:
+        if self.close is not Close.GOAWAY or left == -1:
             self.closed[service] += 1
         return self.close
 

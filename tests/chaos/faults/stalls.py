@@ -62,11 +62,11 @@ def _connections_end(site: Site, how: Close, services: Sequence[str] = SERVICES)
     with site.load(30, rate=10):
         worker = working(site)
         status = worker.worker.status
-        site.proxy.close, site.proxy.close_services = how, services
+        site.proxy.close_connections(how, services)
         before = status.snapshot()
         assert before["restarts"] == 0
         site.until(lambda: all(site.proxy.closed[one] >= 3 for one in services), 60, str(how))
-    site.proxy.close = None
+    site.proxy.close_connections(None)
     after = status.snapshot()
     assert after["restarts"] == 0, "the daemon was restarted"
     stall_ms = after["longest_stall_ms"]
@@ -74,11 +74,10 @@ def _connections_end(site: Site, how: Close, services: Sequence[str] = SERVICES)
 
 
 @on_own_site()
-def connections_fall_silent(site: Site) -> None:
-    """Every connection of the KCL stays open after 20 requests and answers nothing more, as one
-    does to which the server has sent GOAWAY and no answer: no shard stands still for more than
-    2 s."""
-    _connections_end(site, Close.SILENT, ("kinesis",))
+def connections_end_without_an_answer(site: Site) -> None:
+    """Every connection to Kinesis gets GOAWAY with its 20th request, no answer to it, and stays
+    open: no shard stands still for more than 2 s."""
+    _connections_end(site, Close.GOAWAY, ("kinesis",))
 
 
 @on_own_site()
