@@ -20,10 +20,16 @@ LOGBACK: Final = Path(__file__).with_name("logback.xml")
 
 
 def properties(
-    settings: Settings, capacity: Capacity, worker_id: str, child_command: Sequence[str]
+    settings: Settings,
+    capacity: Capacity,
+    worker_id: str,
+    child_command: Sequence[str],
+    *,
+    attempt_timeout_s: float | None = None,
 ) -> dict[str, str]:
     """The daemon's properties for resolved settings. ``worker_id`` owns its leases;
-    ``child_command`` is what it runs for each shard."""
+    ``child_command`` is what it runs for each shard; ``attempt_timeout_s`` replaces that of the
+    settings."""
     values = {
         "workerId": worker_id,
         "executableName": shlex.join(child_command),
@@ -51,7 +57,7 @@ def properties(
         values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
     for client in ("kinesisClient", "dynamoDbClient"):  # properties of the SDK's builders
         name = f"{client}.overrideConfiguration.apiCallAttemptTimeout"
-        values[name] = f"PT{settings.attempt_timeout_s}S"
+        values[name] = f"PT{attempt_timeout_s or settings.attempt_timeout_s}S"
     if settings.endpoint_url:
         values["kinesisEndpoint"] = settings.endpoint_url
         values["dynamoDBEndpoint"] = settings.endpoint_url

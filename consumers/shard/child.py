@@ -38,7 +38,7 @@ from consumers.kcl.position import Position
 from consumers.kcl.protocol import Action, checkpoint_line, parse, status_line
 from consumers.logs import ROOT
 from consumers.shard.processor import ShardProcessor
-from consumers.shard.report import LogHandler, ShardStats
+from consumers.shard.report import BUSY_S, Activity, LogHandler, ShardStats
 
 log: Final = logging.getLogger(__name__)
 
@@ -58,15 +58,19 @@ class Pipe:
         source: io.BufferedIOBase | BinaryIO,
         sink: BinaryIO,
         backoff: Callable[[], Backoff] = Backoff,
+        activity: Activity | None = None,
     ) -> None:
+        self._activity = activity or Activity()
         self._source = source
         self._sink = sink
         self._backoff = backoff
 
     def read(self) -> Action | None:
         """The next action; ``None`` at the end of input."""
+        self._activity.ended()
         while line := self._source.readline():
             if stripped := line.strip():
+                self._activity.began(time.monotonic())
                 return parse(stripped)
         return None
 
@@ -126,13 +130,13 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
 
 
 def _opener(
-    config: ChildConfig, pipe: Pipe, handler: LogHandler
+    config: ChildConfig, pipe: Pipe, handler: LogHandler, activity: Activity
 ) -> Callable[[str], tuple[ShardProcessor, ShardStats]]:
     clients = open_clients(config)
     lateness = LatenessPolicy(config.tiers, config.clock_ahead_s)
 
     def open_shard(shard: str) -> tuple[ShardProcessor, ShardStats]:
-        handler.shard = shard
+        handler.shard = activity.shard = shard
         stats = ShardStats(shard, _now_ms)
         hot = HotStore(
             DynamoStore(clients.dynamodb),
@@ -176,11 +180,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _leave_with_daemon() -> None:
-    """End this process as soon as the daemon's end of the input pipe is closed."""
+def _leave_with_daemon(activity: Activity) -> None:
+    """End this process as soon as the daemon's end of the input pipe is closed. Until then, tell
+    the supervisor when an action takes long."""
     watched = select.poll()
     watched.register(0, 0)  # no events but the hang-up, which is always reported
-    watched.poll()
+    while not watched.poll(BUSY_S * 1000):
+        activity.tell(time.monotonic())
     os._exit(0)
 
 
@@ -198,10 +204,11 @@ def main() -> int:
     handler = LogHandler()
     logging.getLogger(ROOT).addHandler(handler)
     logging.getLogger(ROOT).setLevel(logging.INFO)
-    threading.Thread(target=_leave_with_daemon, daemon=True).start()
-    pipe = Pipe(sys.stdin.buffer, channel)
+    activity = Activity()
+    threading.Thread(target=_leave_with_daemon, args=(activity,), daemon=True).start()
+    pipe = Pipe(sys.stdin.buffer, channel, activity=activity)
     try:
-        serve(pipe, _opener(config, pipe, handler))
+        serve(pipe, _opener(config, pipe, handler, activity))
     except ConsumerError as error:
         log.critical("%s", error)
         return 1

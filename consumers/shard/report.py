@@ -21,6 +21,7 @@ from consumers.kcl.protocol import StreamRecord
 from ingest.histogram import Histogram
 
 REPORT_S: Final = 1.0
+BUSY_S: Final = 2.0
 
 LIVE_MS: Final = (-1_000, 10_000)
 """Ages (ms) that a reading of a device with the right time has when the broker receives it."""
@@ -87,7 +88,15 @@ class LogLine(Struct, tag_field="penstock", tag="log"):
     error: str = ""
 
 
-Line = ShardReport | LogLine
+class ShardBusy(Struct, tag_field="penstock", tag="busy"):
+    """A child is at work on one action for longer than :data:`BUSY_S`: it cannot report, and it
+    does not wait for the daemon."""
+
+    shard: str
+    pid: int
+
+
+Line = ShardReport | LogLine | ShardBusy
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -191,6 +200,30 @@ class ShardStats:
     def _send(self, line: Line) -> None:
         self._write(_encode(line) + b"\n")
         sys.stderr.flush()
+
+
+class Activity:
+    """Whether the process is at work on an action, and since when; read by another thread."""
+
+    def __init__(self, write: Callable[[bytes], object] = sys.stderr.buffer.write) -> None:
+        self._write = write
+        self._since: float | None = None
+        self.shard = ""
+
+    def began(self, now: float) -> None:
+        """An action begins; ``now`` is monotonic (s)."""
+        self._since = now
+
+    def ended(self) -> None:
+        """The process waits for the daemon: for its next action, or for a checkpoint."""
+        self._since = None
+
+    def tell(self, now: float) -> None:
+        """Send a :class:`ShardBusy` if an action takes long."""
+        since = self._since
+        if since is not None and now - since >= BUSY_S:
+            self._write(_encode(ShardBusy(self.shard, os.getpid())) + b"\n")
+            sys.stderr.flush()
 
 
 class LogHandler(logging.Handler):

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from consumers.shard.report import LogLine, ShardReport
+from consumers.shard.report import LogLine, ShardBusy, ShardReport
 from ingest.histogram import Histogram
 
 _LOGS_KEPT: Final = 50
@@ -23,6 +23,9 @@ _CHILDREN_KEPT: Final = 3
 next one has begun."""
 _LOST_SHOWN_S: Final = 60.0
 """How long a shard whose lease is lost is still listed."""
+
+_LAGS_FRESH_S: Final = 5.0
+"""Older lags say nothing: AWS does not answer the monitor."""
 
 SHARES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
@@ -45,7 +48,7 @@ class _Shard:
     def __init__(self) -> None:
         self.reports: dict[int, ShardReport] = {}
         self.earlier_records = self.earlier_commits = 0
-        self.reported_at = 0.0
+        self.reported_at = self.busy_at = float("-inf")
         self.gone = False
 
     @property
@@ -62,6 +65,7 @@ class WorkerStatus:
         self._shards: dict[str, _Shard] = {}
         self._earlier = _nothing()
         self._lags: dict[str, int] = {}
+        self._lags_at = float("-inf")
         self._logs: list[LogLine] = []
         self._longest_stall_ms = 0
         self.restarts = 0
@@ -85,6 +89,27 @@ class WorkerStatus:
         """Take a child's log line."""
         with self._lock:
             self._logs = [*self._logs, line][-_LOGS_KEPT:]
+
+    def busy(self, line: ShardBusy) -> None:
+        """A child is at work, and so cannot report."""
+        with self._lock:
+            if line.shard in self._shards:
+                self._shards[line.shard].busy_at = self._clock()
+
+    def starving(self, seconds: float) -> list[str]:
+        """The shards whose process has got nothing from the daemon for so long, is not at work and
+        holds the lease, while records wait: the daemon does not do its work."""
+        with self._lock:
+            now = self._clock()
+            if now - self._lags_at > _LAGS_FRESH_S:
+                return []
+            return [
+                name
+                for name, shard in self._shards.items()
+                if self._lags.get(name, 0) >= seconds * 1000
+                and now - max(shard.reported_at, shard.busy_at) >= seconds
+                and not (shard.gone or shard.newest.lease_lost)
+            ]
 
     def daemon_ended(self) -> None:
         """All children are gone; what they had received and not committed is to be read again."""
@@ -112,7 +137,7 @@ class WorkerStatus:
         :mod:`consumers.worker.lag`; others have none."""
         with self._lock:
             self._lags = dict(lags)
-            now = self._clock()
+            now = self._lags_at = self._clock()
             for name, shard in self._shards.items():
                 stood_ms = min(lags.get(name, 0), round((now - shard.reported_at) * 1000))
                 self._longest_stall_ms = max(self._longest_stall_ms, stood_ms)

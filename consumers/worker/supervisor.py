@@ -34,6 +34,9 @@ log: Final = logging.getLogger(__name__)
 RESTART_DELAYS_S: Final = (0.0, 0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 LONG_LIFE_S: Final = 60.0
 STOP_MARGIN_S: Final = 10.0
+STARVING_S: Final = 30.0
+"""After this time without anything from the daemon, while records wait, the daemon is restarted."""
+LONGEST_ATTEMPT_S: Final = 30.0
 
 
 class Worker:
@@ -66,6 +69,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._fork_server: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
+        self._attempt_timeout_s = settings.attempt_timeout_s
         self.pid = self.fork_server_pid = 0
         self.worker_id = ""
 
@@ -87,7 +91,11 @@ class Worker:
         fork_server = self._start_fork_server()
         file = self._directory / "kcl.properties"
         values = daemon.properties(
-            self._settings, self.capacity, self.worker_id, child_command(fork_server)
+            self._settings,
+            self.capacity,
+            self.worker_id,
+            child_command(fork_server),
+            attempt_timeout_s=self._attempt_timeout_s,
         )
         file.write_text(daemon.properties_text(values))
         self._process = spawn(
@@ -132,6 +140,7 @@ class Worker:
         while not stopping.wait(0.2):
             code = self.exit_code()
             if code is None:
+                self._end_idle_daemon()
                 continue
             short_lives = 0 if clock() - started > LONG_LIFE_S else short_lives + 1
             delay = RESTART_DELAYS_S[min(short_lives, len(RESTART_DELAYS_S) - 1)]
@@ -142,6 +151,19 @@ class Worker:
             self.start()
             self.status.restarts += 1
             started = clock()
+
+    def _end_idle_daemon(self) -> None:
+        """End a daemon that hands over nothing while records wait: it is frozen, or its connection
+        to Kinesis is silent, or answers take longer than it waits for them. The next daemon has new
+        connections and waits for longer."""
+        if self._process is None or not (shards := self.status.starving(STARVING_S)):
+            return
+        self._attempt_timeout_s = min(2 * self._attempt_timeout_s, LONGEST_ATTEMPT_S)
+        self._log.warning(
+            "the KCL daemon has handed over nothing of %s for %.0f s while records wait",
+            ", ".join(shards), STARVING_S,
+        )  # fmt: skip
+        stop(self._process, 0)
 
     def _reap(self) -> None:
         """End all processes of the old daemon, so that none writes when the new one has started."""
@@ -169,6 +191,8 @@ class Worker:
                 parsed = stats.parse(line)
                 if isinstance(parsed, stats.ShardReport):
                     self.status.report(parsed)
+                elif isinstance(parsed, stats.ShardBusy):
+                    self.status.busy(parsed)
                 elif isinstance(parsed, stats.LogLine):
                     self.status.log(parsed)
                     self._log_of_shard(parsed)

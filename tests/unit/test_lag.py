@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from consumers.kcl.protocol import StreamRecord
-from consumers.shard.report import ShardReport, ShardStats
+from consumers.shard.report import Activity, ShardBusy, ShardReport, ShardStats, parse
 from consumers.worker.lag import LagMonitor, Lease
 from consumers.worker.status import WorkerStatus
 from dashboard.fleet import lag_now
@@ -190,6 +190,43 @@ def test_a_process_counts_the_longest_time_in_which_records_waited_and_no_batch_
     now = 47_000
     stats.on_batch_done([record("2", 41_000)], None)
     assert (stats.report.longest_stall_ms, stats.report.newest) == (6_000, "2")
+
+
+def test_a_shard_starves_when_its_idle_process_gets_nothing_while_records_wait() -> None:
+    world = World()
+    world.lease("s-0", ME)
+    world.reported("s-0", "5")
+    world.now += 40
+    world.monitor.round()
+    assert world.status.starving(30) == []  # nothing waits
+    world.stream.arrivals["s-0"] = {6: 1_001_000}
+    world.monitor.round()
+    assert world.status.starving(30) == ["s-0"]
+    world.status.busy(ShardBusy("s-0", 7))
+    assert world.status.starving(30) == []  # the process is at work
+    world.now += 31
+    assert world.status.starving(30) == []  # the lag is too old to say anything
+    world.monitor.round()
+    assert world.status.starving(30) == ["s-0"]
+    world.status.daemon_ended()
+    assert world.status.starving(30) == []
+
+
+def test_a_process_tells_that_it_is_at_work_when_an_action_takes_long() -> None:
+    lines: list[bytes] = []
+    activity = Activity(lines.append)
+    activity.shard = "s-0"
+    activity.tell(10.0)
+    activity.began(10.0)
+    activity.tell(11.0)
+    assert lines == []
+    activity.tell(13.0)
+    line = parse(lines[0].strip())
+    assert isinstance(line, ShardBusy)
+    assert line.shard == "s-0"
+    activity.ended()
+    activity.tell(20.0)
+    assert len(lines) == 1
 
 
 def test_a_worker_that_is_silent_has_a_growing_lag_on_the_page() -> None:

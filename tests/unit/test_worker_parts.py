@@ -56,7 +56,7 @@ def test_the_daemon_asks_again_when_an_answer_does_not_come() -> None:
     """The SDK would wait 10 s for Kinesis and 30 s for DynamoDB, and a shard as long."""
     values = daemon.properties(Settings(), ROOM, "w", ["child"])
     for client in ("kinesisClient", "dynamoDbClient"):
-        assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.5S"
+        assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.0S"
 
 
 def test_endpoints_are_set_only_when_one_is_configured() -> None:
