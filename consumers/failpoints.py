@@ -71,7 +71,7 @@ def obey(action: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     while action == "hang":
         time.sleep(3600)
-    raise FailpointError(f"a failpoint was told to {action!r}")
+    raise FailpointError(f"a failpoint has the action {action!r}")
 
 
 def _off(point: Point) -> None:

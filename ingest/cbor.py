@@ -1,13 +1,12 @@
-"""CBOR (RFC 8949) to plain values and back: the other content of a payload.
+"""CBOR (RFC 8949) to plain values and back: the other encoding of a payload.
 
-Imported when the first such payload comes, and not before: a worker that is sent JSON alone
-does not pay for it. What a payload means is not decided here, see :mod:`ingest.message`.
+Imported when the first such payload arrives: a worker that receives JSON alone does not load it.
+:mod:`ingest.message` decides what a payload means.
 
-Read is what JSON can say, whichever way CBOR writes it: maps and arrays of definite or
-indefinite length, text, integers, floats of any width, booleans, null. Tags are refused unread:
-some stand for work that grows without bound (big decimals, regular expressions) or for values
-that hold themselves (shared references), and no contract of ours needs one.
-"""
+Accepted are the values that JSON has, in any encoding that CBOR allows: maps and arrays of definite
+or indefinite length, text, integers, floats of any width, booleans, null. Tags are refused: some
+cause work without bound (big decimals, regular expressions) or values that contain themselves
+(shared references), and the contract needs none."""
 
 from __future__ import annotations
 
@@ -23,9 +22,9 @@ MAX_DEPTH: Final = 400
 
 
 def decode(payload: bytes) -> Any:
-    """The one value that the bytes hold. Of duplicate keys the last counts, as in JSON.
+    """Decode exactly one value. Of duplicate keys the last counts, as in JSON.
 
-    :raises msgspec.DecodeError: when they are not that; the text says why.
+    :raises msgspec.DecodeError: when the bytes are anything else; the text says why.
     """
     decoder = cbor2.CBORDecoder(
         BytesIO(payload),
@@ -46,8 +45,8 @@ def decode(payload: bytes) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """The value in CBOR. Every float takes 9 bytes: to look for a shorter one that is exact costs
-    as much again as all the rest, and seldom finds one."""
+    """Encode a value. Every float takes 9 bytes: to look for a shorter exact encoding doubles the
+    time and seldom finds one."""
     return cbor2.dumps(value)
 
 

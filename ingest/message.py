@@ -97,8 +97,8 @@ def decode(payload: bytes) -> Message | Rejection:
 
 
 def decode_raw(payload: bytes) -> Message | Rejection:
-    """As :func:`decode`, but a metric that was sent as a bool is one still: for who reads many
-    messages and makes floats of whole columns later."""
+    """As :func:`decode`, but a metric that was sent as a bool stays one: for callers that read many
+    messages and convert whole columns to floats later."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         return Rejection("oversize", f"{len(payload)} bytes, the limit is {MAX_PAYLOAD_BYTES}")
     try:
@@ -134,7 +134,7 @@ def encode(message: Message, content: Content = "json") -> bytes:
 
 
 def write(value: Message | Reading, content: Content) -> bytes:
-    """A message, or a reading alone to know its size, without a look at the contract."""
+    """Encode a message without checking it, or a reading alone to know its size."""
     if content == "json":
         return _encode(value)
     from ingest import cbor
@@ -161,7 +161,7 @@ def _is_cbor(payload: bytes) -> bool:
 
 
 def _decode_other(payload: bytes) -> Message:
-    """What is not ASCII: CBOR, or JSON with other characters in it."""
+    """Decode a payload that is not ASCII: CBOR, or JSON with other characters."""
     if not _is_cbor(payload):
         payload.decode("utf-8")
         return _decode_message(payload)
@@ -180,7 +180,7 @@ def _read_cbor(payload: bytes) -> Any:
 
 
 def _fault(message: Message) -> str | None:
-    """What the parser's types cannot say: patterns, and the last sequence number."""
+    """Check what the types cannot express: patterns, and the last sequence number."""
     boot, readings = message.boot, message.readings
     if boot not in _known_boots:
         if not _BOOT.fullmatch(boot):

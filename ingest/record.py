@@ -16,7 +16,7 @@ from ingest.topic import is_device_id
 
 
 class Envelope(Struct, gc=False):
-    """What the rule vouches for.
+    """The record that the topic rule wrote.
 
     ``device_id`` comes from the topic, which the device's policy fixed; ``received_at`` is
     the rules engine's clock in ms. ``payload`` is what the device sent, to the byte.
@@ -35,7 +35,7 @@ _KNOWN_LIMIT: Final = 20_000
 
 
 def decode_record(data: bytes) -> Envelope | Rejection:
-    """Read a stream record's data. Never raises: what no rule wrote is ``malformed``."""
+    """Read a stream record's data. Never raises: data that no rule wrote is ``malformed``."""
     try:
         envelope = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -54,7 +54,7 @@ def decode_record(data: bytes) -> Envelope | Rejection:
 
 
 def encode_record(payload: bytes, device_id: str, received_at: int) -> bytes:
-    """The very record that the rule would write, for replay and for direct load."""
+    """The record that the rule would write: for replay and for direct load."""
     return msgspec.json.encode(
         {
             "payload": base64.b64encode(payload).decode("ascii"),

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     @property
     def status_table(self) -> str:
-        """Where workers say how they are, for dashboards."""
+        """The table of the workers' reports, which dashboards read."""
         return f"{self.stack}-status"
 
     @property

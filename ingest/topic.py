@@ -1,4 +1,4 @@
-"""Topics, device names and the topic rule: the strings that both ends must agree on.
+"""Topics, device names and the topic rule: the strings that devices and workers agree on.
 
 ``infra/templates/pipeline.yaml`` repeats the rule's SQL and partition key (a template
 cannot import Python); a test holds the two together.
@@ -64,13 +64,14 @@ def basic_ingest_topic(rule: str, device_id: str) -> str:
 
 
 def presence_topic(device_id: str) -> str:
-    """``presence/penstock/<device_id>``: where a device says that it is online, and its broker
-    that it no longer is."""
+    """``presence/penstock/<device_id>``: where a device publishes that it is online, and
+    its broker that it no longer is."""
     return f"presence/penstock/{check_device_id(device_id)}"
 
 
 def acknowledgement_topic(device_id: str) -> str:
-    """``ack/penstock/<device_id>``: where a worker tells a device what is durable."""
+    """``ack/penstock/<device_id>``: where a worker publishes which of the device's readings are
+    durable."""
     return f"{ACKNOWLEDGEMENTS}/{check_device_id(device_id)}"
 
 

@@ -104,7 +104,7 @@ def _disown(dynamodb: DynamoDBClient, table: str, row: dict[str, Any]) -> bool:
 
 
 def _unless_taken(call: Callable[..., Any], **request: Any) -> bool:
-    """Make a conditional write; ``False`` when somebody else owns the row by now."""
+    """Make a conditional write; ``False`` when another worker owns the row by now."""
     try:
         call(**request)
     except ClientError as error:

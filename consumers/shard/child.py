@@ -89,7 +89,7 @@ class Pipe:
             self.write(checkpoint_line(position))
             answer = self.read()
             if answer is None or answer.action != "checkpoint":
-                raise ProtocolError(f"asked for a checkpoint, the daemon said {answer!r:.200}")
+                raise ProtocolError(f"the daemon answered a checkpoint with {answer!r:.200}")
             if not answer.error:
                 return True
             if answer.error in _LOST:

@@ -127,7 +127,7 @@ class ShardStats:
         self._progressed_at: int | None = None
         self._reported_at = 0.0
         self.acknowledgements: Callable[[], tuple[int, int]] | None = None
-        """Where they are told: how many were published, and how many dropped."""
+        """Returns how many acknowledgements were published and dropped, where they are on."""
         self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
 
     def count(self, disposition: str, readings: int = 1) -> None:

@@ -4,10 +4,10 @@ Lag is the age of the oldest record of the stream that the shard's process has n
 memory a received record waits at most for its flush and its segment, see ``uncommitted_ms`` in the
 status; a process that cannot write receives nothing more, so its lag grows.
 
-A process that reports says itself how far behind it is. Of one that is silent (the KCL, the daemon
-or the process stands still, or nobody holds the lease) the stream is asked whether a record waits,
-and since when. So a shard without records never has a lag, and one that stands still has it within
-:data:`SILENT_S` and one round of the monitor.
+A process that reports states how far behind it is. For a silent one (the KCL, the daemon or the
+process stands still, or no worker holds the lease) the monitor asks the stream whether a record
+waits, and since when. So a shard without records never has a lag, and the lag of one that stands
+still is known within :data:`SILENT_S` and one round of the monitor.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ log: Final = logging.getLogger(__name__)
 
 
 class Lease(NamedTuple):
-    """A row of the lease table. ``owner`` is empty when nobody holds it; ``counter`` grows while
-    somebody does."""
+    """A row of the lease table. ``owner`` is empty when no worker holds it; ``counter``
+    grows while one does."""
 
     shard: str
     owner: str

@@ -1,4 +1,4 @@
-"""How the KCL daemon is told to start a shard's child, and the environment that both get."""
+"""The command by which the KCL daemon starts a shard's child, and the environment of both."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _LOST_SHOWN_S: Final = 60.0
 """How long a shard whose lease is lost is still listed."""
 
 _LAGS_FRESH_S: Final = 5.0
-"""Older lags say nothing: AWS does not answer the monitor."""
+"""Older lags are not used: AWS has not answered the monitor since."""
 
 SHARES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
