@@ -22,17 +22,21 @@ from infra.emulator.authorization import (
     keep_sessions,
     name_the_resource_of_calls,
 )
+from infra.emulator.cloudformation import fail_as_resource_handlers_do
 from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
 from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
 from infra.emulator.gateway import serve_control, shape_calls
+from infra.emulator.iot.broker import limit_connections
 from infra.emulator.iot.certificates import (
     end_connections_of_revoked_certificates,
     sign_requests_over_mqtt,
 )
+from infra.emulator.iot.registry import refuse_as_the_registry_does
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
 from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
 from infra.emulator.kinesis.resharding import keep_closed_shards
 from infra.emulator.profile import PROFILE_VARIABLE, Profile
+from infra.emulator.s3 import hide_missing_keys, store_before_answering
 from infra.emulator.world import World
 
 LOOPBACK: Final = "127.0.0.1"
@@ -67,7 +71,6 @@ def main() -> None:
     extensions: list[Callable[[], None]] = [
         listen_on_loopback_only,
         keep_connections_open,
-        add_kinesis_rule_action,
         take_any_payload,
         name_the_resource_of_calls,
         authorize_partiql_by_statement,
@@ -78,12 +81,18 @@ def main() -> None:
         describe_indexes_of_templates,
         sign_requests_over_mqtt,
         end_connections_of_revoked_certificates,
+        store_before_answering,
+        hide_missing_keys,
+        fail_as_resource_handlers_do,
     ]
     for extend in extensions:
         extend()
     strict: list[Callable[[World], None]] = [
         be_strict_dynamodb,
         be_strict_kinesis,
+        add_kinesis_rule_action,
+        limit_connections,
+        refuse_as_the_registry_does,
         shape_calls,
         serve_control,
     ]

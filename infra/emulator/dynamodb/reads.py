@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from infra.emulator.dynamodb.capacity import Capacities, ThrottledError, throttled_answer
 from infra.emulator.dynamodb.replicas import Replicas
+from infra.emulator.dynamodb.sizes import ItemSizes
 from infra.emulator.limits.item_size import item_bytes, read_units
 from infra.emulator.world import World
 
@@ -21,8 +22,10 @@ class Reads:
     """Counts every read, and limits what one call returns."""
 
     def __init__(
-        self, world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas
-    ) -> None:
+        self, world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas,
+        sizes: ItemSizes,
+    ) -> None:  # fmt: skip
+        self._sizes = sizes
         self._world = world
         self._dynamodb = dynamodb
         self._capacities = capacities
@@ -106,7 +109,7 @@ class Reads:
             self._page = []
             with self._replicas.seen(table, consistent=consistent):
                 answer = original(data)
-            units = read_units(sum(map(item_bytes, self._page)), consistent=consistent)
+            units = read_units(sum(map(self._sizes.of, self._page)), consistent=consistent)
             try:
                 self._spend(table, "", units)
             except ThrottledError as error:
@@ -151,7 +154,7 @@ class Reads:
             item = self._dynamodb._get_item_by_key(table, key or {})
         except (TypeError, AttributeError, ValueError):  # a malformed key: refused by the call
             return 0
-        size = item_bytes(item) if item else 0
+        size = self._sizes.of(item)
         if room + size <= BATCH_BYTES:
             hash_key = self._dynamodb._extract_key_val((key or {}).get(table["pk_name"]))
             self._spend(table, str(hash_key), read_units(size, consistent=consistent))
@@ -167,10 +170,10 @@ class Reads:
 
 
 def limit_and_meter_reads(
-    world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas
+    world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas, sizes: ItemSizes
 ) -> None:
     """Count the read units of every call, and limit what it returns."""
-    reads = Reads(world, dynamodb, capacities, replicas)
+    reads = Reads(world, dynamodb, capacities, replicas, sizes)
     dynamodb._get_item = reads.get_item
     dynamodb._batch_get_item = reads.batch_get_item
     for name in ("_query", "_scan"):

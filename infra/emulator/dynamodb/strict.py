@@ -7,6 +7,7 @@ from infra.emulator.dynamodb.indexes import create_indexes_slowly
 from infra.emulator.dynamodb.partiql import limit_statements
 from infra.emulator.dynamodb.reads import limit_and_meter_reads
 from infra.emulator.dynamodb.replicas import Replicas
+from infra.emulator.dynamodb.sizes import ItemSizes
 from infra.emulator.dynamodb.writes import limit_and_meter_writes
 from infra.emulator.world import World
 
@@ -16,7 +17,8 @@ def be_strict(world: World) -> None:
     from ministack.services import dynamodb
 
     capacities, replicas = Capacities(world, dynamodb), Replicas(world)
-    limit_and_meter_writes(world, dynamodb, capacities, replicas)
-    limit_and_meter_reads(world, dynamodb, capacities, replicas)
+    sizes = ItemSizes(dynamodb._item_size_bytes)
+    limit_and_meter_writes(world, dynamodb, capacities, replicas, sizes)
+    limit_and_meter_reads(world, dynamodb, capacities, replicas, sizes)
     limit_statements(dynamodb)
     create_indexes_slowly(world, dynamodb)

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from infra.emulator.dynamodb.capacity import Capacities, ThrottledError, throttled_answer
 from infra.emulator.dynamodb.replicas import Replicas
-from infra.emulator.limits.item_size import item_bytes, write_units
+from infra.emulator.dynamodb.sizes import ItemSizes
+from infra.emulator.limits.item_size import write_units
 from infra.emulator.world import World
 
 _KINDS: Final = 32  # kinds of item that are counted apart in a table
@@ -28,36 +29,25 @@ class Writes:
     """Counts every write, and refuses those for which there is no capacity."""
 
     def __init__(
-        self, world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas
-    ) -> None:
+        self, world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas,
+        sizes: ItemSizes,
+    ) -> None:  # fmt: skip
         self._world = world
         self._dynamodb = dynamodb
         self._capacities = capacities
         self._replicas = replicas
+        self._sizes = sizes
         self._set, self._remove = dynamodb._set_item, dynamodb._remove_item
-        self._measure = dynamodb._item_size_bytes
         self._kinds: dict[str, set[str]] = {}
-        self._last: tuple[Any, int] = (None, 0)
         self._failed: Any = None
         self.admitted = False
 
-    def size(self, item: Any) -> int:
-        """An item's bytes. The last one is remembered: it is measured for the limit, then for
-        the units."""
-        if self._last[0] is not item:
-            try:
-                size = item_bytes(item)
-            except (AttributeError, TypeError, ValueError):  # no item, or a malformed one
-                size = self._measure(item)
-            self._last = (item, size)
-        return self._last[1]
-
     def set_item(self, table: Any, hash_key: Any, sort_key: Any, item: Any) -> Any:
         """MiniStack's ``_set_item``; every write of a call ends in it."""
-        after = self.size(item)
         old = table["items"].get(hash_key, {}).get(sort_key)
-        before = 0 if old is None else item_bytes(old)
-        self._charge(table, hash_key, sort_key, write_units(before, after), (old, item))
+        units = write_units(self._sizes.of(old), self._sizes.of(item))
+        self._charge(table, hash_key, sort_key, units, (old, item))
+        self._sizes.forget(old)
         return self._set(table, hash_key, sort_key, item)
 
     def remove_item(self, table: Any, hash_key: Any, sort_key: Any) -> Any:
@@ -65,8 +55,9 @@ class Writes:
         if threading.current_thread().name == _REAPER:
             return self._remove(table, hash_key, sort_key)
         old = table["items"].get(hash_key, {}).get(sort_key)
-        units = write_units(0 if old is None else item_bytes(old), 0)
+        units = write_units(self._sizes.of(old), 0)
         self._charge(table, hash_key, sort_key, units, (old, None))
+        self._sizes.forget(old)
         return self._remove(table, hash_key, sort_key)
 
     def _charge(
@@ -176,20 +167,20 @@ class Writes:
         if answer[0] < 400 or answer[1].get("x-amzn-errortype") not in _CHARGED:
             return
         there = self._failed or (self._dynamodb._get_item_by_key(table, named) if named else None)
-        units = write_units(item_bytes(there) if there else 0, 0)
+        units = write_units(self._sizes.of(there), 0)
         key = self._dynamodb._extract_key_val((there or named or {}).get(table["pk_name"]))
         self._capacities.spend_write(table, str(key), units)
         self._count(table["TableName"], _FAILED, units)
 
 
 def limit_and_meter_writes(
-    world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas
+    world: World, dynamodb: Any, capacities: Capacities, replicas: Replicas, sizes: ItemSizes
 ) -> None:
     """Count the write units of every call, and refuse those that a table has no capacity for."""
-    writes = Writes(world, dynamodb, capacities, replicas)
+    writes = Writes(world, dynamodb, capacities, replicas, sizes)
     _ = (dynamodb._ttl_reaper, dynamodb._index_write_units, dynamodb._normalize_table_name,
          dynamodb._get_item_by_key, dynamodb._extract_key_val)  # fmt: skip
-    dynamodb._item_size_bytes = writes.size
+    dynamodb._item_size_bytes = sizes.of
     dynamodb._set_item = writes.set_item
     dynamodb._remove_item = writes.remove_item
     dynamodb._conditional_check_failed = writes.condition_failed(dynamodb._conditional_check_failed)

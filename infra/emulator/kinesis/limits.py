@@ -41,12 +41,12 @@ class Shards:
         if stream is None or not self._is_record(data):
             return self._put(data)
         shard, size = self._target(stream, data)
-        if not self._admit(stream, shard, size):
+        if not self._admit(stream, shard, size, self._world.clock()):
             message = self._message(stream, shard)
             return self._kinesis.error_response_json(_EXCEEDED, message, 400)
         answer = self._put(data)
         if answer[0] == 200:
-            self._count(size)
+            self._count([size])
         return answer
 
     def put_records(self, data: dict[str, Any]) -> Any:
@@ -58,16 +58,15 @@ class Shards:
         targets = [self._target(stream, record) for record in records]
         if any(size > CALL_BYTES for size in accumulate(size for _, size in targets)):
             return self._puts(data)
-        taken = [self._admit(stream, *target) for target in targets]
+        now = self._world.clock()
+        taken = [self._admit(stream, *target, now) for target in targets]
         kept = [record for record, take in zip(records, taken, strict=True) if take]
         if len(kept) < len(records):
             answer = self._in_part(data, stream, kept, taken, targets)
         else:
             answer = self._puts(data)
         if answer[0] == 200:
-            for (_, size), take in zip(targets, taken, strict=True):
-                if take:
-                    self._count(size)
+            self._count([size for (_, size), take in zip(targets, taken, strict=True) if take])
         return answer
 
     def _in_part(
@@ -133,8 +132,7 @@ class Shards:
         size = _decoded(data) + len(key.encode())
         return self._kinesis._route_to_shard(number, stream), size
 
-    def _admit(self, stream: Any, shard: str, size: int) -> bool:
-        now = self._world.clock()
+    def _admit(self, stream: Any, shard: str, size: int, now: float) -> bool:
         key = stream["shards"][shard]["starting_sequence_number"]
         if key not in self._in:
             self._in[key] = ShardIn(now)
@@ -143,11 +141,11 @@ class Shards:
             self._world.meters.add("kinesis", "throttled_records")
         return taken
 
-    def _count(self, size: int) -> None:
+    def _count(self, sizes: list[int]) -> None:
         add = self._world.meters.add
-        add("kinesis", "records")
-        add("kinesis", "bytes_in", by=size)
-        add("kinesis", "put_units", by=put_units(size))
+        add("kinesis", "records", by=len(sizes))
+        add("kinesis", "bytes_in", by=sum(sizes))
+        add("kinesis", "put_units", by=sum(map(put_units, sizes)))
 
     def _message(self, stream: Any, shard: str) -> str:
         account = self._kinesis.get_account_id()

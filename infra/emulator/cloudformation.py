@@ -1,0 +1,74 @@
+"""CloudFormation fails where AWS's resource handlers do: on names that exist, and on tables that
+are protected against deletion.
+
+Sources: CloudFormation user guide, "DeletionPolicy attribute" and "Troubleshooting" (a resource
+that already exists outside the stack); DynamoDB developer guide, "Deletion protection" (deletion
+fails, that of a rollback too). MiniStack takes existing tables, streams, roles, rules and
+functions over, and what was in them is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+
+class _Named(NamedTuple):
+    """A type's property with the name, and whether a name is taken."""
+
+    property: str
+    exists: Callable[[str], bool]
+
+
+_PROTECTED: Final = (
+    'Resource handler returned message: "Table is protected against deletion. To delete the '
+    'table, disable deletion protection." (HandlerErrorCode: InvalidRequest)'
+)
+
+
+def fail_as_resource_handlers_do() -> None:
+    """Refuse to create what exists, and to delete what is protected."""
+    from ministack.services import dynamodb, iam, iot, kinesis, lambda_svc
+    from ministack.services.cloudformation import provisioners
+
+    handlers = provisioners._RESOURCE_HANDLERS
+    for kind, named in {
+        "AWS::DynamoDB::Table": _Named("TableName", lambda name: name in dynamodb._tables),
+        "AWS::Kinesis::Stream": _Named("Name", lambda name: name in kinesis._streams),
+        "AWS::IAM::Role": _Named("RoleName", lambda name: name in iam._roles),
+        "AWS::IoT::TopicRule": _Named("RuleName", lambda name: name in iot._topic_rules),
+        "AWS::Lambda::Function": _Named("FunctionName", lambda name: name in lambda_svc._functions),
+    }.items():
+        handlers[kind]["create"] = _only_new(kind, named, handlers[kind]["create"])
+    table = handlers["AWS::DynamoDB::Table"]
+    table["delete"] = _unless_protected(dynamodb, table["delete"])
+
+
+def _only_new(kind: str, named: _Named, create: Callable[..., Any]) -> Callable[..., Any]:
+    def call(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        name = properties.get(named.property)
+        if name and named.exists(name) and not _is_of(stack_name, kind, name):
+            raise ValueError(f"Resource of type '{kind}' with identifier '{name}' already exists.")
+        return create(logical_id, properties, stack_name)
+
+    return call
+
+
+def _is_of(stack_name: str, kind: str, physical_id: str) -> bool:
+    """Whether the stack has it already: the rollback of an update creates it once more."""
+    from ministack.services.cloudformation import _stacks
+
+    resources = (_stacks.get(stack_name) or {}).get("_resources", {}).values()
+    return any(
+        one.get("ResourceType") == kind and one.get("PhysicalResourceId") == physical_id
+        for one in resources
+    )
+
+
+def _unless_protected(dynamodb: Any, delete: Callable[..., Any]) -> Callable[..., Any]:
+    def call(physical_id: str, properties: Any) -> Any:
+        if (dynamodb._tables.get(physical_id) or {}).get("DeletionProtectionEnabled"):
+            raise ValueError(_PROTECTED)
+        return delete(physical_id, properties)
+
+    return call
