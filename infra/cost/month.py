@@ -165,5 +165,10 @@ def workers(load: Workload) -> Iterator[Meter]:
         yield Meter(NETWORK, "interface endpoints", "network.endpoint-hour", hours)
         yield Meter(NETWORK, "data through endpoints", "network.endpoint-gb", read_gb)
     elif load.network == "nat":
-        yield Meter(NETWORK, "NAT gateways", "network.nat-hour", load.zones * HOURS)
+        hours = load.zones * HOURS
+        yield Meter(NETWORK, "NAT gateways", "network.nat-hour", hours)
+        yield Meter(NETWORK, "addresses of NAT gateways", "network.public-address-hour", hours)
         yield Meter(NETWORK, "data through NAT", "network.nat-gb", read_gb)
+    else:
+        hours = load.tasks * HOURS
+        yield Meter(NETWORK, "addresses of workers", "network.public-address-hour", hours)

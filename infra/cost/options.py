@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from infra.cost.bill import bill
 from infra.cost.measured import Measurements
 from infra.cost.month import meters
 from infra.cost.prices import PriceList
-from infra.cost.workload import Workload, WorkloadError
+from infra.cost.workload import Network, Workload, WorkloadError
 from ingest.tiers import Tier
 
 BATCH: Final = 6
@@ -20,6 +20,13 @@ DAY: Final = 86400
 SHORTER: Final = {"1m": 2 * DAY, "1h": 90 * DAY}
 """A shorter time to live that is worth asking about, by tier."""
 LONG_SEGMENT_S: Final = 300.0
+
+
+NETWORKS: Final[Mapping[Network, str]] = {
+    "endpoints": "interface endpoints",
+    "nat": "a NAT gateway a zone",
+    "public": "public addresses of their own, closed to what comes in",
+}
 
 
 class Option(Struct, frozen=True):
@@ -67,12 +74,10 @@ def options(load: Workload, measured: Measurements) -> Iterator[Option]:
             f"segment_age_s = {LONG_SEGMENT_S:.0f}",
             replace(load, segment_age_s=LONG_SEGMENT_S),
         )
-    if load.network == "endpoints":
-        yield Option("one NAT gateway a zone instead of interface endpoints", "your network",
-                     replace(load, network="nat"))  # fmt: skip
-    elif load.network == "nat":
-        yield Option("interface endpoints instead of NAT gateways", "your network",
-                     replace(load, network="endpoints"))  # fmt: skip
+    for network, words in NETWORKS.items():
+        if network != load.network:
+            yield Option(f"workers reach AWS by {words}", "your network",
+                         replace(load, network=network))  # fmt: skip
 
 
 def _of_the_devices(load: Workload) -> Iterator[Option]:
