@@ -27,8 +27,8 @@ check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) ## measure against baselines of the same run, about 15 minutes
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## measure against baselines of the same run, about 15 minutes (RECORD=1)
+	$(BIN)/python -m benchmarks $(if $(RECORD),--record)
 
 clean: ## remove what was installed and what runs left behind
 	rm -rf .venv .penstock .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

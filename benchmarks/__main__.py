@@ -1,7 +1,8 @@
-"""Run the measures, print a table and write ``benchmarks/results.json``.
+"""Run the measures and print a table: ``python -m benchmarks [--only P1 …] [--record]``.
 
-``python -m benchmarks [--only P1 …]``; a measure that is run alone replaces its own figures in
-the file and leaves the others.
+With ``--record`` the figures go into ``benchmarks/results.json`` and the plots are drawn again; a
+measure that is run alone replaces its own figures and leaves the others. Without it they go to
+``.penstock/bench.json``, and the working tree stays as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,7 @@ from benchmarks.measure import Result
 from benchmarks.plots import draw
 
 RESULTS: Final = Path(__file__).with_name("results.json")
+LATEST: Final = Path(".penstock/bench.json")
 _VERSIONS: Final = ("amazon_kclpy", "boto3", "botocore", "msgspec", "pyarrow", "pydantic")
 
 
@@ -32,18 +35,29 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure; 0 when all was measured, whether or not a target is met."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=sorted(MEASURES), metavar="P1")
-    chosen = parser.parse_args(arguments).only or list(MEASURES)
+    parser.add_argument("--record", action="store_true", help="update the recorded figures")
+    options = parser.parse_args(arguments)
+    chosen = options.only or list(MEASURES)
     console = Console(stderr=True)
-    results: dict[str, Any] = {}
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        results = json.loads(RESULTS.read_text())
-    for name in chosen:
-        results[name] = _measure(name, console)
-    results["machine"], results["versions"] = machine(), versions()
-    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    draw(results)
-    Console().print(table({name: results[name] for name in chosen}))
+    results = {name: _measure(name, console) for name in chosen}
+    print(f"figures: {write(results, record=options.record)}", file=sys.stderr)
+    Console().print(table(results))
     return 0
+
+
+def write(results: Mapping[str, Any], *, record: bool) -> Path:
+    """Write the figures of a run, with the machine and the library versions; where to."""
+    document: dict[str, Any] = {}
+    path = RESULTS if record else LATEST
+    if record:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            document = json.loads(path.read_text())
+    document |= {**results, "machine": machine(), "versions": versions()}
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    if record:
+        draw(document)
+    return path
 
 
 def _measure(name: str, console: Console) -> Result:

@@ -7,12 +7,13 @@ a killed process left is not taken for a stack, and two cannot start in one fold
 from __future__ import annotations
 
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 HOME: Final = Path(".penstock")
 RUNFILE: Final = HOME / "stack.json"
@@ -36,7 +37,7 @@ class RunningStack:
     def save(self) -> None:
         """Write the file, whole or not at all."""
         draft = RUNFILE.with_suffix(".tmp")
-        draft.write_text(json.dumps(asdict(self), indent=2))
+        draft.write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
         draft.replace(RUNFILE)
 
 
@@ -75,6 +76,6 @@ def running_stack() -> RunningStack | None:
     if not is_held():
         return None
     try:
-        return RunningStack(**json.loads(RUNFILE.read_text()))
+        return RunningStack(**orjson.loads(RUNFILE.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None

@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from ingest.message import MAX_READINGS
+from simulator.errors import ScenarioError
 from simulator.signals import KINDS
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -26,10 +27,6 @@ SUFFIX: Final = ".toml"
 TYPES: Final = (*KINDS, "mixed")
 """What a fleet's devices can be; ``mixed`` gives them all types in turn."""
 _Spell = TypeVar("_Spell", "Offline | None", "Jumps | None")
-
-
-class ScenarioError(Exception):
-    """A scenario cannot be run; the text says what is wrong, and where."""
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,7 +190,7 @@ def names() -> list[str]:
     )
 
 
-def load(which: str) -> Scenario:
+def load_scenario(which: str) -> Scenario:
     """Read a scenario by the name of one that comes with Penstock, or by its file.
 
     :raises ScenarioError: when there is none, or something in it is wrong.

@@ -17,8 +17,8 @@ from infra.simulation.report import report_lines, verdict_line
 from infra.simulation.scenario import Played
 from infra.simulation.scenario_report import lines as scenario_lines
 from infra.simulation.scenario_report import report_page
-from simulator.scenario import Scenario, ScenarioError, at_speed, thinned
-from simulator.scenario import load as load_scenario
+from simulator.errors import ScenarioError
+from simulator.scenario import Scenario, at_speed, load_scenario, thinned
 
 
 def scenario_options(command: Callable[..., Any]) -> Any:

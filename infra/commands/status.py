@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
+import orjson
 import rich_click as click
 from rich.table import Column, Table
 
@@ -44,7 +44,7 @@ def status(worker: str | None, as_json: bool) -> None:
 def _read(url: str) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/status", timeout=5) as answer:  # noqa: S310
-            document: dict[str, Any] = json.load(answer)
+            document: dict[str, Any] = orjson.loads(answer.read())
     except (OSError, ValueError, urllib.error.URLError):
         raise UserError(
             f"no worker answers at {url}: start a stack with `penstock up` in this folder, "

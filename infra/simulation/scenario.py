@@ -20,7 +20,8 @@ from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
 from ingest.histogram import Histogram
-from simulator.load.director import Director, FleetError, FleetProgress, Setup
+from simulator.errors import FleetError
+from simulator.load.director import Director, FleetProgress, Setup
 from simulator.load.transport import StreamTarget
 from simulator.scenario import Scenario
 from simulator.verification.ledger import OK, Entry, read_entries, read_faults

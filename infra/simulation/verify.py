@@ -8,7 +8,8 @@ from typing import Final
 
 from infra.console import UserError
 from infra.target import Target
-from simulator.verification.ledger import LedgerError, read_entries, read_meta
+from simulator.errors import LedgerError
+from simulator.verification.ledger import read_entries, read_meta
 from simulator.verification.observe import Clients, observe
 from simulator.verification.oracle import Rules
 from simulator.verification.verifier import Report, verify

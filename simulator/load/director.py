@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from ingest.histogram import Histogram
+from simulator.errors import FleetError
 from simulator.load.fleet import Status
 from simulator.load.fleet_process import Job
 from simulator.load.transport import StreamTarget
@@ -28,10 +29,6 @@ from simulator.verification.ledger import Ledger
 SAMPLE_S: Final = 1.0
 DRAIN_S: Final = 120.0
 LINE_BYTES: Final = 1 << 26
-
-
-class FleetError(Exception):
-    """A fleet's process ended on its own; the text has the last line of its standard error."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
-from simulator.scenario import ScenarioError
+from simulator.errors import ScenarioError
 
 _NOT_METRICS: Final = frozenset({"device", "ts"})
 

@@ -17,6 +17,7 @@ import msgspec
 
 from devices.batch import Outgoing
 from ingest.tiers import Tier
+from simulator.errors import LedgerError
 
 OK: Final = "ok"
 _SCHEMA: Final = """
@@ -35,10 +36,6 @@ CREATE TABLE message (
 CREATE TABLE fault (at INTEGER NOT NULL, kind TEXT NOT NULL, device TEXT NOT NULL);
 """
 _BUSY_S: Final = 30.0
-
-
-class LedgerError(Exception):
-    """The file is no ledger; the text says what it is instead."""
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -13,7 +13,8 @@ import pytest
 
 from devices.batch import Outgoing
 from ingest.tiers import LOCAL_TIERS
-from simulator.verification.ledger import OK, Ledger, LedgerError, Meta, read_entries, read_meta
+from simulator.errors import LedgerError
+from simulator.verification.ledger import OK, Ledger, Meta, read_entries, read_meta
 
 META = Meta(
     run="5f3a", seed=7, stack="penstock", started_at=1000, tiers=LOCAL_TIERS, clock_ahead_s=600

@@ -10,11 +10,12 @@ import pytest
 from infra.simulation.scenario import fleet_names, spool_counts
 from ingest.histogram import Histogram
 from simulator import scenario
+from simulator.errors import ScenarioError
 from simulator.load.director import FleetProgress
 from simulator.load.fleet import Status
 from simulator.load.replay import Replay
 from simulator.report_page import Plot, Series, nice, page
-from simulator.scenario import Scenario, ScenarioError, at_speed, load, names, parse, plan, thinned
+from simulator.scenario import Scenario, at_speed, load_scenario, names, parse, plan, thinned
 from simulator.verification.ledger import OK, Entry
 
 SMALL = """
@@ -28,13 +29,13 @@ phases = [{ seconds = 10, rate = 2 }]
 
 @pytest.mark.parametrize("name", names())
 def test_a_scenario_that_comes_along_can_be_played(name: str) -> None:
-    found = load(name)
+    found = load_scenario(name)
     assert found.about
     assert at_speed(found).seconds <= 180
 
 
 def test_a_bad_day_has_every_fault() -> None:
-    found = load("bad-day")
+    found = load_scenario("bad-day")
     assert (found.devices, found.seconds, at_speed(found).seconds) == (200, 600, 120)
     quiet = msgspec.to_builtins(scenario.Faults())
     faulty = [msgspec.to_builtins(fleet.faults) for fleet in found.fleets]
@@ -69,7 +70,7 @@ def test_two_fleets_of_one_name_are_refused() -> None:
 
 def test_a_scenario_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(ScenarioError, match="bad-day"):
-        load("good-day")
+        load_scenario("good-day")
 
 
 def test_rates_follow_the_phases() -> None:
@@ -86,7 +87,7 @@ def test_rates_follow_the_phases() -> None:
 
 
 def test_twice_the_speed_is_the_same_in_half_the_time() -> None:
-    usual, fast = (at_speed(load("bad-day"), speed) for speed in (1, 2))
+    usual, fast = (at_speed(load_scenario("bad-day"), speed) for speed in (1, 2))
     for one, other in zip(usual.fleets, fast.fleets, strict=True):
         assert other.seconds == pytest.approx(one.seconds / 2)
         assert other.rate(70) == pytest.approx(2 * one.rate(140))
@@ -94,11 +95,11 @@ def test_twice_the_speed_is_the_same_in_half_the_time() -> None:
 
 
 def test_a_thinner_scenario_keeps_every_fleet() -> None:
-    assert [fleet.devices for fleet in thinned(load("bad-day"), 4).fleets] == [2, 1, 1]
+    assert [fleet.devices for fleet in thinned(load_scenario("bad-day"), 4).fleets] == [2, 1, 1]
 
 
 def test_the_plan_is_the_seed_s_and_lies_within_the_run() -> None:
-    fleet = at_speed(load("bad-day")).fleets[0]
+    fleet = at_speed(load_scenario("bad-day")).fleets[0]
     assert plan(fleet, 3) == plan(fleet, 3) != plan(fleet, 4)
     events = plan(fleet, 3)
     assert [event.at for event in events] == sorted(event.at for event in events)
@@ -109,7 +110,7 @@ def test_the_plan_is_the_seed_s_and_lies_within_the_run() -> None:
 
 
 def test_names_of_two_runs_differ_and_are_device_ids() -> None:
-    found = load("bad-day")
+    found = load_scenario("bad-day")
     first, second = fleet_names(found), fleet_names(found)
     assert not set(first["pumps"]) & set(second["pumps"])
     assert all(name.replace("-", "").isalnum() for names in first.values() for name in names)
@@ -221,4 +222,6 @@ def test_axes_end_on_round_numbers(value: float, top: float) -> None:
 
 
 def test_a_scenario_is_a_value() -> None:
-    assert msgspec.convert(msgspec.to_builtins(load("day")), Scenario) == load("day")
+    assert msgspec.convert(msgspec.to_builtins(load_scenario("day")), Scenario) == load_scenario(
+        "day"
+    )
