@@ -43,19 +43,31 @@ def print_json(document: Any) -> None:
 
 
 class Stages:
-    """Named steps of a long start, each timed (s) and shown as it ends."""
+    """Named steps of a long start, each timed (s) and shown as it ends. ``stopping`` says
+    whether the user wants to stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        self._stopping = stopping
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str, label: str) -> Iterator[None]:
-        """Time one step; ``name`` is its key in reports, ``label`` what a person reads."""
+    def stage(self, name: str, label: str, *, cut_short: bool = True) -> Iterator[None]:
+        """Time one step; ``name`` is its key in reports, ``label`` what a person reads. A step
+        that can be ``cut_short`` does not count as done when the user wants to stop meanwhile.
+
+        :raises KeyboardInterrupt: when the user wants to stop, before the step or in it.
+        """
+        self._check(cut_short)
         started = time.monotonic()
         with live(lambda: f"  … {label}"):
             yield
+        self._check(cut_short)
         self.seconds[name] = round(time.monotonic() - started, 2)
         say(f"  ✓ {label} ({self.seconds[name]:.1f} s)")
+
+    def _check(self, cut_short: bool) -> None:
+        if cut_short and self._stopping():
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,13 +26,15 @@ class AlreadyUpError(Exception):
 
 @dataclass(frozen=True)
 class RunningStack:
-    """A local stack: the process that holds it, its settings and its roles."""
+    """A local stack: the process that holds it, its settings and its roles. ``tiers_since`` says
+    from when on (ms since 1970) a tier is complete; 0 is the stack's own beginning."""
 
     pid: int
     account: str
     settings: dict[str, Any]
     roles: dict[str, str]
     status_url: str
+    tiers_since: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write the file, whole or not at all."""

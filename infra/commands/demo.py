@@ -63,7 +63,7 @@ def demo(
         return _demo_scenario(wanted, LocalPorts(port, mqtt_port), profile, as_json)
     profile = profile_of(like_aws, seed)
     stopping = threading.Event()
-    stages = Stages()
+    stages = Stages(stopping.is_set)
     say(
         f"penstock demo: {fleet.devices} devices, {fleet.rate(0):g} messages/s each for "
         f"{fleet.seconds:g} s, seed {seed}"
@@ -99,7 +99,8 @@ class LocalPorts(NamedTuple):
 
 
 def _demo_scenario(wanted: ScenarioRun, ports: LocalPorts, profile: Profile, as_json: bool) -> int:
-    stopping, stages = threading.Event(), Stages()
+    stopping = threading.Event()
+    stages = Stages(stopping.is_set)
     scenario = wanted.scenario
     say(
         f"penstock demo: {scenario.name}, {scenario.devices} devices, "

@@ -7,11 +7,13 @@ import threading
 
 import rich_click as click
 
+from infra.__main__ import STARTED
 from infra.commands.options import like_aws_option, profile_of
 from infra.console import Stages, UserError, say
 from infra.interrupts import stop_on_signals
 from infra.local.dashboard import serve_beside
 from infra.local.stack import LocalOptions, LocalStack
+from infra.local.tier_history import update_tier_history
 from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
 
 
@@ -32,10 +34,9 @@ from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
 )
 @click.option(
     "--status-port",
-    default=9464,
-    show_default=True,
     type=click.IntRange(0, 65535),
-    help="Port of the worker's status and metrics; 0 for any free one.",
+    help="Port of the worker's status and metrics; 0 for any free one.  [default: the setting "
+    "status_port, 9464]",
 )
 @click.option(
     "--dashboard-port",
@@ -48,13 +49,19 @@ from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
               help="Shards of the stream.")  # fmt: skip
 @like_aws_option
 def up(
-    port: int, mqtt_port: int, status_port: int, dashboard_port: int, shards: int, like_aws: bool
+    port: int,
+    mqtt_port: int,
+    status_port: int | None,
+    dashboard_port: int,
+    shards: int,
+    like_aws: bool,
 ) -> None:
     """Keep the local stack running until Ctrl-C.
 
-    Other terminals in this folder then find it: `penstock device create`, `device run`,
-    `simulate`, `status`, `windows` and `devices`. Stopped with Ctrl-C it keeps its state, and
-    the next `up` carries on; `penstock down` stops it and removes the state.
+    Settings of penstock.toml and the environment hold here too; docs/settings.md says which
+    defaults differ. Commands in other terminals in this folder find the stack. Stopped with
+    Ctrl-C it keeps its state, and the next `up` carries on; `penstock down` stops it and removes
+    the state.
     """
     stopping = threading.Event()
     options = LocalOptions(
@@ -77,7 +84,7 @@ def up(
 
 
 def _serve(options: LocalOptions, stopping: threading.Event) -> None:
-    stages = Stages()
+    stages = Stages(stopping.is_set)
     say("penstock up: starting the local stack")
     with (
         LocalStack(options, stages, say) as stack,
@@ -86,8 +93,7 @@ def _serve(options: LocalOptions, stopping: threading.Event) -> None:
         _save_runfile(stack)
         with stages.stage("leases", "the worker holds every shard"):
             stack.await_shards(stopping.is_set)
-        if not stopping.is_set():
-            _announce(stack, page.url)
+        _announce(stack, page.url)
         stopping.wait()
         say("stopping: committing what is held")
 
@@ -100,6 +106,9 @@ def _save_runfile(stack: LocalStack) -> None:
         settings=settings.model_dump(mode="json"),
         roles=stack.target.roles,
         status_url=stack.status_url,
+        tiers_since=update_tier_history(
+            HOME / "stack", [tier.name for tier in settings.tiers], int(STARTED * 1000)
+        ),
     ).save()
 
 
@@ -115,6 +124,6 @@ def _announce(stack: LocalStack, dashboard: str) -> None:
     say("  penstock device create my-device")
     say("  echo '{\"temperature\": 21.5}' | penstock device run my-device")
     say("  penstock simulate --devices 5 --seconds 20")
-    say("  penstock windows my-device --tier 10s")
+    say(f"  penstock windows my-device --tier {settings.tiers[0].name}")
     say("")
     say("Ctrl-C stops it and keeps its state; `penstock down` removes the state too.")

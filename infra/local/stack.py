@@ -31,29 +31,31 @@ SHARDS: Final = 2
 LEASES_S: Final = 90.0
 REPORT_S: Final = 1.0
 
-LOCAL_SETTINGS: Final[dict[str, Any]] = {
+LOCAL_DEFAULTS: Final[dict[str, Any]] = {
     "tiers": LOCAL_TIERS,
     "latest_flush_s": 0.5,
     "segment_age_s": 5.0,
     "failover_ms": 1000,
     "shutdown_grace_s": 5,
     "idle_ms": 200,
-    "kinesis_cbor": False,
     "units": dict(UNITS),
 }
-"""What differs from a deployment on AWS: windows, segments and leases are short-lived, so that
-a person who watches sees them. Everything else is the same code and the same template."""
+"""Defaults of a local run where they differ from those on AWS: windows, segments and leases are
+short-lived, so that a person who watches sees them. A setting that the user made wins."""
+
+LOCAL_SETTINGS: Final[dict[str, Any]] = {**LOCAL_DEFAULTS, "kinesis_cbor": False}
+"""The same with what the embedded AWS needs whatever the user says."""
 
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """Where a local stack keeps its state, its ports (none: any free one), and how long its AWS
-    takes and how much it takes."""
+    """Where a local stack keeps its state, its ports, and how its AWS behaves. A port that is
+    ``None`` is any free one; ``status_port`` ``None`` is the setting's, 0 any free one."""
 
     directory: Path
     port: int | None = None
     mqtt_port: int | None = None
-    status_port: int = 0
+    status_port: int | None = 0
     dashboard_port: int = 0
     persist: bool = False
     shards: int = SHARDS
@@ -86,14 +88,15 @@ class LocalStack:
         self._exit.close()
 
     def await_shards(self, stopping: Callable[[], bool] = lambda: False) -> None:
-        """Return when a child is at work on every shard, or the user wants to stop.
+        """Return when a child is at work on every shard.
 
         :raises UserError: when that takes too long.
+        :raises KeyboardInterrupt: when the user wants to stop before.
         """
         deadline = time.monotonic() + LEASES_S
         while self._shards_at_work() < self._options.shards:
             if stopping():
-                return
+                raise KeyboardInterrupt
             if time.monotonic() > deadline:
                 raise UserError(
                     f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
@@ -178,12 +181,13 @@ class LocalStack:
         self.status_url = f"http://127.0.0.1:{server.port}"
 
     def _serve_status(self) -> StatusServer:
+        wanted = self._options.status_port
+        port = self.target.settings.status_port if wanted is None else wanted
         try:
-            server = StatusServer(self.worker.status, self._options.status_port)
+            server = StatusServer(self.worker.status, port)
         except OSError:
             raise UserError(
-                f"port {self._options.status_port} is busy: free it, or choose another "
-                "with --status-port"
+                f"port {port} is busy: free it, or choose another with --status-port"
             ) from None
         return self._exit.enter_context(server)
 
@@ -206,9 +210,15 @@ def _target(emulator: Emulator, options: LocalOptions) -> Target:
 
 
 def local_settings(**overrides: Any) -> Settings:
-    """The user's settings with those of a local stack on top."""
+    """The user's settings, with the defaults of a local run for those that the user did not make,
+    and with ``overrides``, which win over both.
+
+    :raises UserError: when a setting is wrong.
+    """
     try:
-        return load(**{**LOCAL_SETTINGS, **overrides})
+        made = load().model_fields_set
+        defaults = {name: value for name, value in LOCAL_DEFAULTS.items() if name not in made}
+        return load(**{**defaults, "kinesis_cbor": False, **overrides})
     except SettingsError as error:
         raise UserError(str(error)) from None
 

@@ -51,24 +51,20 @@ def run_demo(
     typed the command (s since the epoch)."""
     target = stack.target
     meter = RunMeter(target)
-    if stopping():
-        raise KeyboardInterrupt
     with stages.stage("provision", f"{fleet.devices} devices have their certificates"):
         identities = provision_fleet(target, fleet_names(fleet.devices), group="demo")
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
-    if stopping():
-        raise KeyboardInterrupt
     ledger_path = directory / "ledger.sqlite"
-    with stages.stage("load", "load is driven and acknowledged"):
+    with stages.stage("load", "load is driven and acknowledged", cut_short=False):
         drive(
             target, fleet, [one.device_id for one in identities], over_mqtt(identities),
             seed=seed, ledger_path=ledger_path, snapshot=stack.worker.status.snapshot,
             stopping=stopping,
         )  # fmt: skip
-    with stages.stage("drain", "everything is folded and archived"):
+    with stages.stage("drain", "everything is folded and archived", cut_short=False):
         await_archived(target, ledger_path)
-    with stages.stage("verify", "every reading is compared"):
+    with stages.stage("verify", "every reading is compared", cut_short=False):
         report = verify_settled(target, ledger_path, exclusive=True)
     snapshot = stack.worker.status.snapshot()
     first = snapshot["first_durable_at"]

@@ -30,9 +30,9 @@ def play_locally(
     meter = RunMeter(stack.target)
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
-    if stopping():
-        raise KeyboardInterrupt
-    with stages.stage("scenario", f"{scenario.name} is played, drained and compared"):
+    with stages.stage(
+        "scenario", f"{scenario.name} is played, drained and compared", cut_short=False
+    ):
         played = play(
             stack.target, scenario, seed=seed, folder=directory,
             ledger_path=directory / "ledger.sqlite", via=via, stopping=stopping,

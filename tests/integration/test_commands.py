@@ -304,7 +304,11 @@ def test_a_stack_that_was_stopped_carries_on_where_it_was_until_it_is_taken_down
 
 
 def _take_down(up: Up) -> None:
-    result = up.penstock("down")
+    refused = up.penstock("down")
+    assert refused.code == 1
+    assert "the private keys of steady-1" in refused.err
+    assert up.process.poll() is None
+    result = up.penstock("down", "--yes")
     assert result.code == 0, result.err
     assert up.process.wait(10) == 0
     assert not [pid for pid in up.mine if alive(pid)]
