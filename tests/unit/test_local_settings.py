@@ -42,7 +42,6 @@ def test_every_local_default_gives_way_to_the_environment(
     values: dict[str, tuple[str, Any]] = {
         "tiers": ('[{"name": "5s", "flush_s": 1, "ttl_s": 60}]', None),
         "units": ('{"power": "kW"}', {"power": "kW"}),
-        "prelease": ("false", False),
     }
     text, wanted = values.get(name, ("3456", 3456))
     assert getattr(local_settings(), name) == LOCAL_DEFAULTS[name]
