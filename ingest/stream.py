@@ -49,8 +49,9 @@ def put_all(
 ) -> int:
     """Put every record, at least once, and return how many there were.
 
-    :raises PutError: when a record fails for a reason that a retry does not mend, or ten
-        times in a row. Records before ``unsent`` are in the stream.
+    :raises PutError: when a record fails for a reason that a retry does not mend, or when the
+        stream takes none ten times in a row: a full shard takes what it can, second by second.
+        Records before ``unsent`` are in the stream.
     """
     total = 0
     for batch in batches(records):
@@ -82,9 +83,10 @@ def _put_batch(
     jitter: Callable[[], float],
 ) -> None:
     pending = batch
-    for attempt in range(MAX_ATTEMPTS):
-        if attempt:
-            sleep(jitter() * min(5.0, 0.05 * 2**attempt))
+    attempts = 0  # since the stream last took a record
+    while attempts < MAX_ATTEMPTS:
+        if attempts:
+            sleep(jitter() * min(5.0, 0.05 * 2**attempts))
         answer = client.put_records(
             StreamName=stream,
             Records=[{"Data": r.data, "PartitionKey": r.partition_key} for r in pending],
@@ -92,6 +94,7 @@ def _put_batch(
         results = answer["Records"]
         failed = [i for i, result in enumerate(results) if result.get("ErrorCode")]
         codes = {results[i]["ErrorCode"] for i in failed}
+        attempts = attempts + 1 if len(failed) == len(pending) else 1
         pending = [pending[i] for i in failed]
         if not pending:
             return

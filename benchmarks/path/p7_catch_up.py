@@ -32,6 +32,7 @@ from consumers.worker.launch import daemon_environment
 from consumers.worker.memory import memory_mb
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.supervisor import Worker
+from infra.emulator.profile import WITHOUT_SHARD_RATES
 from infra.target import LOCAL_KEYS
 from ingest.settings import Settings
 from ingest.stream import Record, put_all
@@ -87,6 +88,7 @@ class _Bench:
                 failover_ms=10_000,  # the emulator is busy
             )
         )
+        self._emulator.become(WITHOUT_SHARD_RATES)  # the worker is measured, not the shards
         self._settings = self._target.settings
         self._kinesis, self._dynamodb = (self._target.client(s) for s in ("kinesis", "dynamodb"))
         progress(f"loading {TOTAL:,} readings …")

@@ -24,7 +24,9 @@ class Profile:
     ``latency`` and ``staleness`` are factors on the times in :mod:`infra.emulator.limits.latency`;
     0 turns them off. ``failures`` is the share of calls that end in a 500 or 503.
     ``table_writes`` and ``table_reads`` are what an on-demand table takes at first, 0 is no limit.
-    ``peak_s`` is how old a peak must be before a table takes twice as much.
+    ``peak_s`` is how old a peak must be before a table takes twice as much, ``deprecation_s`` how
+    long a thing type is deprecated before it can be deleted. ``shard_rates`` is the one limit
+    that can be lifted: by a benchmark of what a worker could read if a shard gave more.
     """
 
     name: str = "strict"
@@ -39,6 +41,7 @@ class Profile:
     partition_reads: float = 0.0
     peak_s: float = 1800.0
     deprecation_s: float = 300.0
+    shard_rates: bool = True
 
     def to_json(self) -> str:
         """For the environment variable and for the control endpoint."""
@@ -60,6 +63,7 @@ class Profile:
 
 
 STRICT: Final = Profile()
+WITHOUT_SHARD_RATES: Final = Profile(name="without-shard-rates", shard_rates=False)
 LIKE_AWS: Final = Profile(
     name="like-aws",
     latency=1.0,

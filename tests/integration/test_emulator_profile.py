@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from infra.emulator.limits.latency import latency_of
 from infra.emulator.process import Emulator
-from infra.emulator.profile import LIKE_AWS, STRICT, Profile
+from infra.emulator.profile import LIKE_AWS, STRICT, WITHOUT_SHARD_RATES, Profile
 from infra.emulator.usage import read_usage
 from tests.integration.conftest import STACK, eventually, target_of
 
@@ -207,6 +207,25 @@ def test_an_index_takes_its_time_and_cannot_be_read_before(
             dynamodb.update_table(TableName=name, **change)
         assert eventually(lambda: status(name) == "ACTIVE", within_s=5)
         assert dynamodb.query(TableName=name, **query)["Count"] == 0
+
+
+def test_a_shards_rates_can_be_lifted_for_a_benchmark(
+    aws: Emulator, become: Callable[[Profile], None]
+) -> None:
+    kinesis = client_of(aws, "kinesis")
+    kinesis.create_stream(StreamName="lifted", ShardCount=1)
+    records = [{"Data": b"x", "PartitionKey": "k"}] * 500
+    become(WITHOUT_SHARD_RATES)
+    for _ in range(5):
+        answer = kinesis.put_records(StreamName="lifted", Records=records)
+        assert answer["FailedRecordCount"] == 0
+    shard = kinesis.list_shards(StreamName="lifted")["Shards"][0]["ShardId"]
+    iterator = kinesis.get_shard_iterator(
+        StreamName="lifted", ShardId=shard, ShardIteratorType="TRIM_HORIZON"
+    )["ShardIterator"]
+    for _ in range(10):
+        assert len(kinesis.get_records(ShardIterator=iterator)["Records"]) == 2500
+    kinesis.delete_stream(StreamName="lifted")
 
 
 def test_calls_fail_now_and_then_with_the_work_done_or_not(

@@ -58,6 +58,14 @@ def test_it_gives_up_after_ten_attempts_and_says_what_to_do() -> None:
     assert len(client.calls) == 10
 
 
+def test_a_shard_that_takes_a_record_at_a_time_takes_them_all() -> None:
+    many = [Record(bytes([i]), "one device") for i in range(30)]
+    client = Kinesis(*[dict.fromkeys(range(1, 30 - n), THROTTLE) for n in range(29)])
+    assert put_all(client, "s", many, sleep=lambda _: None, jitter=lambda: 1.0) == 30
+    assert len(client.calls) == 30
+    assert client.stored == [record.data for record in many]
+
+
 def test_batches_respect_both_limits_and_keep_the_order() -> None:
     many = [Record(b"x", "k")] * 1201
     assert [len(batch) for batch in batches(many)] == [500, 500, 201]
