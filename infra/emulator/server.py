@@ -33,6 +33,7 @@ from infra.emulator.iot.certificates import (
 )
 from infra.emulator.iot.registry import refuse_as_the_registry_does
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
+from infra.emulator.kinesis.fan_out import limit_subscriptions
 from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
 from infra.emulator.kinesis.resharding import keep_closed_shards
 from infra.emulator.profile import PROFILE_VARIABLE, Profile
@@ -90,6 +91,7 @@ def main() -> None:
     strict: list[Callable[[World], None]] = [
         be_strict_dynamodb,
         be_strict_kinesis,
+        limit_subscriptions,
         add_kinesis_rule_action,
         limit_connections,
         refuse_as_the_registry_does,

@@ -128,6 +128,31 @@ def test_a_read_of_much_makes_the_next_ones_wait(kinesis: Any) -> None:
     assert time.monotonic() - started >= 0.45  # a megabyte at 2 MiB/s
 
 
+def test_fan_out_pushes_two_mebibytes_a_second(kinesis: Any) -> None:
+    """Developer guide, "Develop enhanced fan-out consumers"."""
+    stream = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]
+    consumer = kinesis.register_stream_consumer(
+        StreamARN=stream["StreamARN"], ConsumerName="quick"
+    )["Consumer"]["ConsumerARN"]
+    put(kinesis, 2, 500_000)
+    events = kinesis.subscribe_to_shard(
+        ConsumerARN=consumer,
+        ShardId="shardId-000000000000",
+        StartingPosition={"Type": "TRIM_HORIZON"},
+    )["EventStream"]
+    started = time.monotonic()
+    for event in events:
+        if event["SubscribeToShardEvent"]["Records"]:
+            started = time.monotonic()
+            kinesis.put_record(StreamName=STREAM, PartitionKey="k", Data=b"next")
+            break
+    for event in events:
+        if event["SubscribeToShardEvent"]["Records"]:
+            break
+    events.close()
+    assert time.monotonic() - started >= 0.4  # a megabyte at 2 MiB/s
+
+
 def test_records_units_and_reads_are_counted(emulator: Emulator, kinesis: Any) -> None:
     """Kinesis pricing: a PUT payload unit is 25 KB."""
     before = read_usage(emulator.endpoint_url)
