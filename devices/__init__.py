@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from devices.events import (
         Acknowledged,
         CertificateExpiring,
+        ClockWrong,
         Connected,
         Durable,
         Event,
@@ -43,6 +44,7 @@ __all__ = [
     "Acknowledged",
     "AsyncDevice",
     "CertificateExpiring",
+    "ClockWrong",
     "ConnectError",
     "Connected",
     "Device",

@@ -98,7 +98,7 @@ class AsyncDevice:
         self._remote: RemoteConfiguration
         self._spool: Spool
         self._client: SpooledClient
-        self._watching: asyncio.Task[None]
+        self._checking: asyncio.Task[None]
 
     @classmethod
     def open(
@@ -128,7 +128,10 @@ class AsyncDevice:
         )
         try:
             self._remote = RemoteConfiguration(
-                self.identity.device_id, options.reporting, on_event=self._on_remote_event
+                self.identity.device_id,
+                options.reporting,
+                on_event=self._on_remote_event,
+                now_ms=self._now_ms,
             )
             self._client = SpooledClient(
                 self.identity,
@@ -144,7 +147,7 @@ class AsyncDevice:
             self._spool.close()
             raise
         self._client.start()
-        self._watching = asyncio.create_task(self._watch_certificate())
+        self._checking = asyncio.create_task(self._check_daily())
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -153,8 +156,8 @@ class AsyncDevice:
     async def close(self, drain_s: float | None = None) -> int:
         """Wait up to ``drain_s`` (by default as in the options) for acknowledgements, then
         disconnect; how many readings wait in the spool for the next run."""
-        self._watching.cancel()
-        await asyncio.gather(self._watching, return_exceptions=True)
+        self._checking.cancel()
+        await asyncio.gather(self._checking, return_exceptions=True)
         try:
             return await self._client.close(self.options.drain_s if drain_s is None else drain_s)
         finally:
@@ -250,14 +253,17 @@ class AsyncDevice:
     def _on_error(self, error: BaseException) -> None:
         self._on_event(Failed(error))
 
-    async def _watch_certificate(self) -> None:
-        """Once a day, report a certificate that ends soon."""
+    async def _check_daily(self) -> None:
+        """Report a certificate that ends soon, and compare the clock with AWS IoT's, which each
+        new connection does too."""
         device_id, path = self.identity.device_id, self.identity.certificate_path
         while True:
             event = await asyncio.to_thread(expiry_warning, device_id, path)
             if event is not None:
                 self._on_event(event)
             await asyncio.sleep(_DAY_S)
+            if self._client.client is not None and self._broker is None:
+                self._remote.request()
 
 
 def _limits(reporting: Reporting) -> BatchLimits:

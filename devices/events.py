@@ -131,6 +131,24 @@ class ShadowRefused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ClockWrong(Event):
+    """The device's clock differs from AWS IoT's by ``ahead_ms`` (negative: behind) or more.
+    Readings that are too far ahead or too late are archived and not in any window."""
+
+    level: ClassVar[int] = logging.WARNING
+
+    ahead_ms: int
+
+    def __str__(self) -> str:
+        seconds = abs(self.ahead_ms) / 1000
+        direction = "ahead of" if self.ahead_ms > 0 else "behind"
+        return (
+            f"this device's clock is {seconds:.0f} s {direction} AWS IoT's: readings may be "
+            "rejected as too early or too late; set the clock"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateExpiring(Event):
     """The device's certificate ends within 30 days, or has ended. Repeated daily."""
 

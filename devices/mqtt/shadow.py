@@ -4,6 +4,8 @@
 bounds, and reports all three with the values that it did not apply under ``rejected``. It requests
 the shadow after each connection and receives each change in between. It publishes a report only
 when the report changed, so a value that stays rejected causes no loop.
+
+The answers to its requests also have AWS IoT's time: see :mod:`devices.clock`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from devices.events import OnEvent, ReportingChanged, SettingRejected, ShadowRefused
+from devices.clock import WARN_MS, difference_ms
+from devices.events import ClockWrong, OnEvent, ReportingChanged, SettingRejected, ShadowRefused
 from devices.reporting import Rejected, Reporting, apply, report
 from ingest.topic import shadow_topic
 
@@ -28,6 +31,7 @@ class _States(Struct):
 class _Document(Struct):
     state: _States
     version: int = 0
+    timestamp: int = 0
 
 
 class _Delta(Struct):
@@ -38,6 +42,7 @@ class _Delta(Struct):
 class _Error(Struct):
     code: int
     message: str = ""
+    timestamp: int = 0
 
 
 class ShadowConnection(Protocol):
@@ -57,14 +62,18 @@ class RemoteConfiguration:
     """Applies what a device's shadow desires and reports the result. Not thread-safe: every
     method runs on the event loop."""
 
-    def __init__(self, device_id: str, reporting: Reporting, *, on_event: OnEvent) -> None:
-        """``on_event`` receives :class:`ReportingChanged`, :class:`SettingRejected` and
-        :class:`ShadowRefused`."""
+    def __init__(
+        self, device_id: str, reporting: Reporting, *, on_event: OnEvent, now_ms: Callable[[], int]
+    ) -> None:
+        """``on_event`` receives :class:`ReportingChanged`, :class:`SettingRejected`,
+        :class:`ShadowRefused` and :class:`ClockWrong`. ``now_ms`` is the device's clock."""
         self.reporting = reporting
         self.rejected: Mapping[str, Rejected] = {}
         self._device_id = device_id
         self._publish: Callable[[str, bytes], None]
         self._on_event = on_event
+        self._now_ms = now_ms
+        self._requested_ms: int | None = None
         self._version = 0
         self._reported: dict[str, Any] | None = None
 
@@ -79,10 +88,15 @@ class RemoteConfiguration:
         ):
             connection.subscribe(shadow_topic(self._device_id, call), handler)
 
-        async def request_shadow() -> None:
-            self._publish(shadow_topic(self._device_id, "get"), b"")
+        async def on_connect() -> None:
+            self.request()
 
-        connection.on_connect(request_shadow)
+        connection.on_connect(on_connect)
+
+    def request(self) -> None:
+        """Request the whole shadow."""
+        self._requested_ms = self._now_ms()
+        self._publish(shadow_topic(self._device_id, "get"), b"")
 
     def on_document(self, payload: bytes) -> None:
         """The whole shadow; its desired values replace all that were received before.
@@ -90,6 +104,7 @@ class RemoteConfiguration:
         :raises msgspec.MsgspecError: when this is no shadow document.
         """
         document = msgspec.json.decode(payload, type=_Document)
+        self._compare_clocks(document.timestamp)
         self._version = document.version
         self._reported = document.state.reported
         self._apply(document.state.desired or {}, {})
@@ -114,9 +129,18 @@ class RemoteConfiguration:
         """
         error = msgspec.json.decode(payload, type=_Error)
         if error.code == 404:
+            self._compare_clocks(error.timestamp)
             self._apply({}, {})
         else:
             self._on_event(ShadowRefused(error.code, error.message))
+
+    def _compare_clocks(self, timestamp_s: int) -> None:
+        requested_ms, self._requested_ms = self._requested_ms, None
+        if not timestamp_s or requested_ms is None:
+            return
+        ahead_ms = difference_ms(timestamp_s, requested_ms, self._now_ms())
+        if abs(ahead_ms) > WARN_MS:
+            self._on_event(ClockWrong(ahead_ms))
 
     def _apply(self, desired: Mapping[str, Any], rejected: Mapping[str, Rejected]) -> None:
         reporting, faults = apply(self.reporting, desired)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any, Final, Literal, get_args
 
@@ -13,16 +15,16 @@ import rich_click as click
 from devices import identity
 from devices.async_device import DeviceOptions
 from devices.device import Device
-from devices.errors import DeviceError
+from devices.errors import DeviceError, SpoolFullError
 from devices.events import Connected, Event, Offline
-from devices.input import store_lines
 from devices.reporting import BOUNDS, Reporting
 from devices.spool.send_queue import Order
 from devices.spool.spool import SpoolLimits
 from infra.commands.device_folder import at_current_broker, device_settings
+from infra.commands.device_input import Format, InputError, Parsed, Skipped, read
 from infra.commands.options import json_option
-from infra.console import UserError, print_json, say
-from ingest.message import MAX_READINGS, Content
+from infra.console import STDOUT, UserError, print_json, say
+from ingest.message import MAX_READINGS, VERSION, Content, Message, Reading, encode
 
 _WHEN_FULL: Final[dict[str, Literal["refuse", "drop_oldest"]]] = {
     "refuse": "refuse",
@@ -36,10 +38,20 @@ _ORDER: Final[dict[str, Order]] = {"oldest-first": "oldest_first", "live-first":
 @click.option(
     "--file",
     "source",
-    type=click.File(),
+    type=click.File("rb"),
     default="-",
-    help="Readings as JSON lines.  [default: standard input]",
+    help="The readings.  [default: standard input]",
 )
+@click.option(
+    "--format",
+    "input_format",
+    type=click.Choice(get_args(Format)),
+    default="auto",
+    show_default=True,
+    help="JSON lines, a JSON array, or CSV with a header; auto looks at the first line.",
+)
+@click.option("--ts-column", help="CSV column with the event time.  [default: ts, if there is one]")
+@click.option("--dry-run", is_flag=True, help="Print the readings as JSON lines, and send nothing.")
 @click.option(
     "--batch",
     default=20,
@@ -113,7 +125,10 @@ _ORDER: Final[dict[str, Order]] = {"oldest-first": "oldest_first", "live-first":
 @click.option("--aws", is_flag=True, help="Ignore a local stack that is up in this folder.")
 def run_(
     name: str,
-    source: IO[str],
+    source: IO[bytes],
+    input_format: Format,
+    ts_column: str | None,
+    dry_run: bool,
     batch: int,
     age: float,
     interval: float,
@@ -127,13 +142,14 @@ def run_(
     as_json: bool,
     aws: bool,
 ) -> int:
-    """Run the device NAME: publish each line of its input. Needs the device's folder, and no AWS
-    credentials.
+    """Run the device NAME: publish the readings of its input. Needs the device's folder, and no
+    AWS credentials.
 
-    A line is an object of metrics, {"temperature": 21.5, "door_open": false}, which gets the time
-    at which it is read; or {"ts": 1795420839206, "metrics": {...}} with its own time (ms).
+    A reading is an object of metrics, {"temperature": 21.5, "door_open": false}. It gets the time
+    at which it is read, unless it has its own: "ts" in ms since 1970 or as ISO 8601 with an offset.
+    A line that is no reading is skipped and counted.
 
-    Each reading is on disk before the next line is read, and stays there until the broker has
+    Each reading is on disk before the next one is read, and stays there until the broker has
     acknowledged it: after an outage, a kill or a power cut, the next run sends it.
 
     Interval, batch and age can be changed while it runs: see `penstock device configure`.
@@ -146,13 +162,16 @@ def run_(
         durable=durable,
         drain_s=drain_s,
     )
-    settings = device_settings(aws=aws)
     if source.isatty():
         say("type readings, one JSON object a line; Ctrl-D ends")
+    readings = read(source, input_format, now_ms, ts_column)
     try:
+        if dry_run:
+            return _dry_run(name, readings, as_json)
+        settings = device_settings(aws=aws)
         who = at_current_broker(identity.load(settings.devices_dir, name), settings)
-        result = _run(Device(who, options, on_event=_Printer()), source)
-    except DeviceError as error:
+        result = _run(Device(who, options, on_event=_Printer()), readings)
+    except (DeviceError, InputError) as error:
         raise UserError(str(error)) from None
     return _report(name, result, as_json)
 
@@ -166,13 +185,94 @@ class _Result:
     waiting: int
 
 
-def _run(device: Device, source: IO[str]) -> _Result:
+class _Problems:
+    """Counts skipped lines, and prints the first few of them and one summary."""
+
+    SHOWN: Final = 5
+
+    def __init__(self) -> None:
+        self.skipped = 0
+
+    def skip(self, line: int, reason: str) -> None:
+        """A line is no reading."""
+        self.skipped += 1
+        if self.skipped <= self.SHOWN:
+            _warn(f"line {line} is skipped: {reason}")
+
+    def summary(self) -> None:
+        """How many were not printed."""
+        if self.skipped > self.SHOWN:
+            _warn(f"{self.skipped - self.SHOWN} more lines are skipped, {self.skipped} in all")
+
+
+def _run(device: Device, readings: Iterator[Parsed | Skipped]) -> _Result:
     dropped = device.dropped
+    problems = _Problems()
     with device:
         if device.waiting:
             say(f"{device.waiting} readings of earlier runs wait in the spool")
-        counts = store_lines(device, source, now_ms=_now_ms, on_problem=_warn)
-    return _Result(*counts, dropped=device.dropped - dropped, waiting=device.waiting)
+        try:
+            stored, refused = _store(device, readings, problems)
+        finally:
+            problems.summary()
+    return _Result(stored, problems.skipped, refused, device.dropped - dropped, device.waiting)
+
+
+def _store(
+    device: Device, readings: Iterator[Parsed | Skipped], problems: _Problems
+) -> tuple[int, int]:
+    """Store readings, at most one an interval; how many were stored, and how many refused by a
+    full spool."""
+    stored = refused = 0
+    full = False
+    while True:
+        device.wait_interval()
+        one = next(readings, None)
+        if one is None:
+            return stored, refused
+        if isinstance(one, Skipped):
+            problems.skip(one.line, one.reason)
+            continue
+        try:
+            device.add(one.metrics, ts=one.ts)
+        except SpoolFullError as error:
+            refused += 1
+            if not full:
+                _warn(f"line {one.line}: {error}")
+            full = True
+        except ValueError as error:
+            problems.skip(one.line, str(error))
+        else:
+            stored += 1
+            if full:
+                _warn(f"line {one.line}: the spool takes readings again, {refused} were refused")
+            full = False
+
+
+def _dry_run(name: str, readings: Iterator[Parsed | Skipped], as_json: bool) -> int:
+    """Print what would be sent. Checks readings against the contract as the spool does."""
+    problems = _Problems()
+    found: list[dict[str, Any]] = []
+    for one in readings:
+        if isinstance(one, Skipped):
+            problems.skip(one.line, one.reason)
+            continue
+        try:
+            reading = Reading(one.ts, dict(one.metrics))
+            encode(Message(VERSION, "dry-run-0", 0, [reading]))
+        except ValueError as error:
+            problems.skip(one.line, str(error))
+            continue
+        document = {"ts": one.ts, "metrics": one.metrics}
+        found.append(document)
+        if not as_json:
+            STDOUT.print(json.dumps(document), markup=False)
+    problems.summary()
+    if as_json:
+        print_json({"device": name, "readings": found, "skipped": problems.skipped})
+    else:
+        say(f"{name}: {len(found)} readings, {problems.skipped} lines skipped; nothing was sent")
+    return 1 if problems.skipped else 0
 
 
 class _Printer:
@@ -188,7 +288,8 @@ class _Printer:
             self._offline = isinstance(event, Offline)
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """This machine's clock."""
     return time.time_ns() // 1_000_000
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from devices.async_device import AsyncDevice, DeviceOptions
 from devices.errors import SubscribeRefusedError
-from devices.events import Event
+from devices.events import ClockWrong, Event
 from devices.identity import Identity
 from devices.mqtt.client_factory import TelemetryClientFactory
 from devices.mqtt.connection import Connection
@@ -245,6 +246,27 @@ def test_telemetry_may_be_published_by_its_own_topic_too(pipeline: Target) -> No
         return code
 
     assert (_run(scenario()) or 0) < 0x80
+
+
+def test_a_device_whose_clock_is_an_hour_ahead_says_so_when_it_connects(pipeline: Target) -> None:
+    device = _device(pipeline, "early-1")
+
+    async def scenario() -> list[int]:
+        found: list[int] = []
+        told = asyncio.Event()
+
+        def on_event(event: Event) -> None:
+            if isinstance(event, ClockWrong):
+                found.append(event.ahead_ms)
+                told.set()
+
+        clock = lambda: time.time_ns() // 1_000_000 + 3_600_000  # noqa: E731
+        async with AsyncDevice(device, on_event=on_event, now_ms=clock):
+            await asyncio.wait_for(told.wait(), 20)
+        return found
+
+    (ahead_ms,) = _run(scenario())
+    assert 3_590_000 < ahead_ms <= 3_600_000
 
 
 def test_the_examples_run_as_devices(pipeline: Target) -> None:

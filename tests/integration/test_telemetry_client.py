@@ -14,10 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from devices.batch import Outgoing
-from devices.device import Device
 from devices.errors import ConnectError, PublishRefusedError
 from devices.identity import Identity
-from devices.input import LineCounts, store_lines
 from devices.mqtt.client import TelemetryClient
 from devices.provisioning.registry import Clients, create_device
 from infra.target import Target
@@ -247,24 +245,3 @@ def test_closing_says_how_many_messages_a_silent_broker_did_not_take(broker: Bro
             return await client.close()
 
     assert _run(scenario()) == 4
-
-
-def test_a_devices_bad_lines_are_told_by_number_and_skipped(pipeline: Target) -> None:
-    identity, problems = _device(pipeline, "client-lines"), list[str]()
-    lines = [
-        '{"temperature": 21.5}',
-        "",
-        "nonsense",
-        '{"ts": 5, "metrics": {"temperature": 22}}',
-        '{"ts": "now", "metrics": {"temperature": 22}}',
-        '{"Upper": 1}',
-        "[" * 20_000,
-        "[]",
-    ]
-    with Device(identity) as device:
-        counts = store_lines(device, lines, now_ms=lambda: 7, on_problem=problems.append)
-    assert (counts, device.waiting) == (LineCounts(2, skipped=5, refused=0), 0)
-    assert [problem.split(" is skipped: ")[0] for problem in problems] == [
-        "line 3", "line 5", "line 6", "line 7", "line 8",
-    ]  # fmt: skip
-    assert eventually(lambda: _arrived(pipeline, "client-lines") == {0, 1})

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.clock import difference_ms
 from devices.events import Event, ReportingChanged
 from devices.mqtt.presence import Presence
 from devices.mqtt.shadow import RemoteConfiguration
@@ -25,12 +26,14 @@ class Device:
 
     def __init__(self) -> None:
         self.published: list[tuple[str, Any]] = []
+        self.now_ms = 1_795_420_839_500
         self.applied: list[Reporting] = []
         self.complaints: list[str] = []
         self.remote = RemoteConfiguration(
             "pump-1",
             Reporting(),
             on_event=self.on_event,
+            now_ms=lambda: self.now_ms,
         )
         self.remote.attach(self)
 
@@ -47,7 +50,7 @@ class Device:
         """It is connected."""
 
     def publish_nowait(self, topic: str, payload: bytes) -> None:
-        self.published.append((topic, json.loads(payload)))
+        self.published.append((topic, json.loads(payload or b"null")))
 
     def document(self, version: int, reported: Any = None, **desired: Any) -> None:
         state = {"desired": desired, "reported": reported}
@@ -172,3 +175,47 @@ def test_presence_names_its_session(state: Any) -> None:
     presence = Presence("pump-1", "s1")
     assert json.loads(presence.message(state)) == {"state": state, "session": "s1"}
     assert presence.will == ("presence/penstock/pump-1", presence.message("offline"))
+
+
+# -- the clock ----------------------------------------------------------------------------------
+
+TIMES = st.integers(1_000_000_000_000, 2_000_000_000_000)
+
+
+@given(TIMES, st.integers(0, 60_000), st.integers(0, 60_000), st.integers(-(10**9), 10**9))
+def test_a_clock_is_never_said_to_be_further_away_than_it_is(
+    true_ms: int, there_ms: int, back_ms: int, ahead_ms: int
+) -> None:
+    requested = true_ms + ahead_ms
+    timestamp_s = (true_ms + there_ms) // 1000
+    found = difference_ms(timestamp_s, requested, requested + there_ms + back_ms)
+    assert found == 0 or (found > 0) == (ahead_ms > 0)
+    assert abs(found) <= abs(ahead_ms)
+    assert abs(found) >= abs(ahead_ms) - there_ms - back_ms - 1000
+
+
+@pytest.mark.parametrize("answer", ["document", "404"])
+@pytest.mark.parametrize(("ahead_s", "said"), [(3600, "3600 s ahead of"), (-60, "60 s behind")])
+def test_a_wrong_clock_is_said_when_the_shadow_answers(
+    answer: str, ahead_s: int, said: str
+) -> None:
+    device = Device()
+    timestamp = device.now_ms // 1000 - ahead_s
+    device.remote.request()
+    if answer == "404":
+        device.remote.on_error(json.dumps({"code": 404, "timestamp": timestamp}).encode())
+    else:
+        document = {"state": {}, "version": 1, "timestamp": timestamp}
+        device.remote.on_document(json.dumps(document).encode())
+    (complaint,) = device.complaints
+    assert said in complaint
+
+
+def test_a_clock_within_five_seconds_and_an_answer_to_nobodys_request_say_nothing() -> None:
+    device = Device()
+    device.remote.request()
+    near = {"state": {}, "version": 1, "timestamp": device.now_ms // 1000 - 5}
+    device.remote.on_document(json.dumps(near).encode())
+    far = {"state": {}, "version": 2, "timestamp": 1}
+    device.remote.on_document(json.dumps(far).encode())
+    assert device.complaints == []
