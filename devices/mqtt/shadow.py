@@ -75,6 +75,7 @@ class RemoteConfiguration:
         self._now_ms = now_ms
         self._requested_ms: int | None = None
         self._version = 0
+        self._created = False
         self._reported: dict[str, Any] | None = None
 
     def attach(self, connection: ShadowConnection) -> None:
@@ -129,8 +130,12 @@ class RemoteConfiguration:
         """
         error = msgspec.json.decode(payload, type=_Error)
         if error.code == 404:
+            again = self._requested_ms is not None and not error.timestamp and not self._created
             self._compare_clocks(error.timestamp)
+            self._created = True
             self._apply({}, {})
+            if again:  # an error need not have a timestamp; the new shadow has one
+                self.request()
         else:
             self._on_event(ShadowRefused(error.code, error.message))
 

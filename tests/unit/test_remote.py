@@ -219,3 +219,11 @@ def test_a_clock_within_five_seconds_and_an_answer_to_nobodys_request_say_nothin
     far = {"state": {}, "version": 2, "timestamp": 1}
     device.remote.on_document(json.dumps(far).encode())
     assert device.complaints == []
+
+
+def test_an_error_without_a_time_is_followed_by_one_more_request() -> None:
+    device = Device()
+    for _ in range(3):
+        device.remote.request()
+        device.remote.on_error(b'{"code": 404}')
+    assert [topic for topic, _ in device.published].count(GET) == 4
