@@ -97,6 +97,7 @@ class AsyncDevice:
         self._pace = Pace(self.options.reporting.interval_s)
         self._remote: RemoteConfiguration
         self._spool: Spool
+        self._resumed = 0
         self._client: SpooledClient
         self._checking: asyncio.Task[None]
 
@@ -126,6 +127,7 @@ class AsyncDevice:
         self._spool = Spool(
             self.identity.folder, now=self._now_ms, limits=options.spool, on_event=self._on_event
         )
+        self._resumed = len(self._spool)
         try:
             self._remote = RemoteConfiguration(
                 self.identity.device_id,
@@ -167,6 +169,11 @@ class AsyncDevice:
     def waiting(self) -> int:
         """Readings in the spool: stored, and not acknowledged."""
         return len(self._spool)
+
+    @property
+    def resumed(self) -> int:
+        """Readings of earlier runs that were in the spool when it was opened."""
+        return self._resumed
 
     @property
     def dropped(self) -> int:

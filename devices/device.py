@@ -111,6 +111,11 @@ class Device:
         return self._device.waiting
 
     @property
+    def resumed(self) -> int:
+        """Readings of earlier runs that were in the spool when it was opened."""
+        return self._device.resumed
+
+    @property
     def dropped(self) -> int:
         """Readings that a full spool dropped, with ``when_full="drop_oldest"``."""
         return self._device.dropped

@@ -209,8 +209,8 @@ def _run(device: Device, readings: Iterator[Parsed | Skipped]) -> _Result:
     dropped = device.dropped
     problems = _Problems()
     with device:
-        if device.waiting:
-            say(f"{device.waiting} readings of earlier runs wait in the spool")
+        if device.resumed:
+            say(f"{device.resumed} readings of earlier runs wait in the spool")
         try:
             stored, refused = _store(device, readings, problems)
         finally:

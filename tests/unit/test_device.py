@@ -99,7 +99,7 @@ def test_without_a_broker_readings_are_stored_and_the_next_run_sends_them(
         assert device.drain(0.01) == 1
     assert values(broker) == []
     with Device.open(folder, DeviceOptions(spool=FAST), broker=broker) as device:
-        assert device.waiting == 1
+        assert (device.waiting, device.resumed) == (1, 1)
         broker.online = True  # not before it was counted: it would be sent at once
         device.add({"v": 2})
     assert values(broker) == [1.0, 2.0]
