@@ -63,7 +63,10 @@ def _show(document: dict[str, Any]) -> None:
     latency = document["latency_ms"]
     STDOUT.print(f"{document['records']} records; readings: {dispositions or 'none yet'}")
     if latency["p50"] is not None:
-        STDOUT.print(f"device to hot store: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
+        STDOUT.print(
+            f"device to hot store: p50 {latency['p50']} ms, p99 {latency['p99']} ms; "
+            f"longest stall {document['longest_stall_ms'] / 1000:.1f} s"
+        )
     STDOUT.print(
         f"conflicts {document['conflicts']}, throttled {document['throttled']}, "
         f"restarts {document['restarts']}"
