@@ -16,7 +16,7 @@ from infra.runfile import HOME
 from infra.simulation.report import report_lines, verdict_line
 from infra.simulation.scenario import Played
 from infra.simulation.scenario_report import lines as scenario_lines
-from infra.simulation.scenario_report import report_page
+from infra.simulation.scenario_report import report_page, worker_lines
 from simulator.errors import ScenarioError
 from simulator.scenario import Scenario, at_speed, load_scenario, thinned
 
@@ -92,6 +92,12 @@ def finish_scenario(
     if as_json:
         print_json(document)
     else:
-        text = ["", *report_lines(played.report), *scenario_lines(played), ""]
+        text = [
+            "",
+            *report_lines(played.report),
+            *scenario_lines(played),
+            *worker_lines(document),
+            "",
+        ]
         STDOUT.print("\n".join([*text, verdict_line(played)]), markup=False)
     return 0 if played.exact else 1

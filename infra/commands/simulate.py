@@ -117,6 +117,8 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
     document = {
         **played.as_dict(),
         "latency_ms": {"p50": None, "p95": None, "p99": None},
+        "live_latency_ms": {"p50": None, "p95": None, "p99": None},
+        "longest_stall_s": None,
         "startup_s": {"scenario": round(time.monotonic() - started, 2)},
         "time_to_first_window_s": None,
         "restarts": None,

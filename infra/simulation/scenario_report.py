@@ -30,6 +30,18 @@ def lines(played: Played) -> list[str]:
     return found + (played.cost.lines() if played.cost else [])
 
 
+def worker_lines(document: Mapping[str, Any]) -> list[str]:
+    """What the worker adds, from what ``--json`` prints; nothing when it was not a local one."""
+    everything, live = document["latency_ms"]["p99"], document["live_latency_ms"]["p99"]
+    if everything is None:
+        return []
+    without = "" if live is None else f", {live:.0f} ms without wrong clocks and kept readings"
+    return [
+        f"latency   device to hot store: p99 {everything:.0f} ms{without}; "
+        f"longest stall of a shard {document['longest_stall_s']:.1f} s"
+    ]
+
+
 def report_page(document: Mapping[str, Any]) -> str:
     """The report as a page, from what ``--json`` prints."""
     samples = document["samples"]
@@ -65,6 +77,7 @@ def report_page(document: Mapping[str, Any]) -> str:
         ("seed", str(document["seed"])),
         ("devices", str(document["devices"])),
         ("when", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
+        *(("worker", line.partition(" ")[2].strip()) for line in worker_lines(document)),
         *((f"sent: {k}", str(v)) for k, v in document["sent"].items()),
         *((f"windows: {k}", str(v)) for k, v in document["windows"].items()),
         *((f"archive: {k}", str(v)) for k, v in document["archive"].items()),

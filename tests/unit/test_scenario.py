@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from infra.simulation.scenario import fleet_names, spool_counts
+from infra.simulation.scenario_report import worker_lines
 from ingest.histogram import Histogram
 from simulator import scenario
 from simulator.errors import ScenarioError
@@ -225,3 +226,16 @@ def test_a_scenario_is_a_value() -> None:
     assert msgspec.convert(msgspec.to_builtins(load_scenario("day")), Scenario) == load_scenario(
         "day"
     )
+
+
+def test_the_worker_s_latency_is_shown_with_and_without_wrong_clocks() -> None:
+    document = {
+        "latency_ms": {"p99": 3_600_000.0},
+        "live_latency_ms": {"p99": 640.0},
+        "longest_stall_s": 0.42,
+    }
+    (line,) = worker_lines(document)
+    assert "p99 3600000 ms, 640 ms without wrong clocks" in line
+    assert "longest stall of a shard 0.4 s" in line
+    unknown = {"p99": None}
+    assert worker_lines({"latency_ms": unknown, "live_latency_ms": unknown}) == []
