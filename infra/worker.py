@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from consumers.kcl.leases import release
+from consumers.kcl.leases import read_leader, release
 from consumers.worker.lag import AwsStream, LagMonitor, monitored
 from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
@@ -59,6 +59,7 @@ def worker_of(
                 environment={**daemon_environment(settings, credentials), **(environment or {})},
                 output=output,
                 release=partial(release, dynamodb, settings.application),
+                leader=partial(read_leader, dynamodb, settings.application),
             )
         except SettingsError as error:
             raise UserError(str(error)) from None
@@ -67,7 +68,11 @@ def worker_of(
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)
         monitor = LagMonitor(
-            worker.status, aws, lambda: worker.worker_id, expiry_s=3 * settings.failover_ms / 1000
+            worker.status,
+            aws,
+            lambda: worker.worker_id,
+            expiry_s=3 * settings.failover_ms / 1000,
+            on_leases=worker.saw_leases,
         )
         stack.enter_context(monitored(monitor))
         yield worker

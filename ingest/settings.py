@@ -99,8 +99,13 @@ class Settings(BaseSettings):
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
     units: dict[str, str] = {}
     """What dashboards show behind a metric's values: its name to a unit, as ``{"power": "W"}``."""
+    status_host: str = "127.0.0.1"
+    """Address that the worker's status, health checks and Prometheus metrics listen on."""
     status_port: Annotated[int, Field(ge=0, le=65535)] = 9464
-    """Loopback port of the worker's status and Prometheus endpoint; 0 picks a free one."""
+    """Their port; 0 picks a free one."""
+    status_token: str | None = None
+    """Bearer token with which ``/status`` shows the beginnings of payloads that were rejected;
+    without one it never does."""
 
     @field_validator("tiers")
     @classmethod

@@ -28,8 +28,8 @@ from benchmarks.workloads.traffic import lines
 from consumers.kcl import daemon
 from consumers.kcl.capacity import capacity
 from consumers.kcl.first_leases import prepare_leases
+from consumers.memory import memory_mb
 from consumers.worker.launch import daemon_environment
-from consumers.worker.memory import memory_mb
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.supervisor import Worker
 from infra.emulator.profile import WITHOUT_SHARD_RATES

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -21,9 +22,13 @@ _PRECONDITION_FAILED: Final = 412
 class S3Store:
     """:class:`consumers.archive.commit.ObjectStore` on a client that does not retry itself."""
 
-    def __init__(self, client: S3Client, bucket: str) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, took_ms: Callable[[float], object] | None = None
+    ) -> None:
+        """``took_ms`` gets the duration of each put, whatever its outcome."""
         self._client = client
         self._bucket = bucket
+        self._took_ms = took_ms
 
     def create(self, key: str, body: BinaryIO, metadata: Mapping[str, str]) -> Put:
         """See :class:`~consumers.archive.commit.ObjectStore`.
@@ -31,6 +36,7 @@ class S3Store:
         :raises StoreError: when S3 refuses for a reason that no retry mends.
         """
         body.seek(0)
+        began = time.monotonic()
         try:
             self._client.put_object(
                 Bucket=self._bucket,
@@ -48,6 +54,9 @@ class S3Store:
             return Put.AGAIN
         except BotoCoreError:  # no reply: it may be there
             return Put.AGAIN
+        finally:
+            if self._took_ms is not None:
+                self._took_ms((time.monotonic() - began) * 1000)
         return Put.CREATED
 
     def metadata(self, key: str) -> Mapping[str, Any] | None:

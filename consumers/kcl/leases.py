@@ -7,7 +7,7 @@ saw its daemon die releases what the daemon held.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
@@ -17,39 +17,46 @@ from consumers.aws.errors import code_of
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+SHARD_END: Final = "SHARD_END"
 _LEADER: Final = "Leader"
 
 
 class Lease(NamedTuple):
-    """One shard's lease. ``ended``: the shard is closed and read to its end."""
+    """A row of the lease table. ``owner`` is empty when nobody holds it; ``counter`` grows while
+    somebody does."""
 
     shard: str
     owner: str
-    ended: bool
-    parents: frozenset[str]
+    counter: int
+    checkpoint: str
+    parents: frozenset[str] = frozenset()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the shard is closed and read to its end."""
+        return self.checkpoint == SHARD_END
 
 
-class Leases(NamedTuple):
-    """All leases of an application, and the worker id of its leader; empty when nobody is."""
-
-    leases: Sequence[Lease]
-    leader: str
-
-
-def read_leases(dynamodb: DynamoDBClient, application: str) -> Leases:
-    """The application's leases and leader, as they are now."""
-    coordinator = _rows(dynamodb, f"{application}-CoordinatorState")
-    leader = next((row for row in coordinator if row["key"]["S"] == _LEADER), {})
-    leases = [
+def read_leases(dynamodb: DynamoDBClient, application: str) -> list[Lease]:
+    """The leases of an application as they are now."""
+    return [
         Lease(
             shard=row["leaseKey"]["S"],
             owner=row.get("leaseOwner", {}).get("S", ""),
-            ended=row.get("checkpoint", {}).get("S") == "SHARD_END",
+            counter=int(row.get("leaseCounter", {}).get("N", "0")),
+            checkpoint=row["checkpoint"]["S"],
             parents=frozenset(row.get("parentShardId", {}).get("SS", ())),
         )
         for row in _rows(dynamodb, application)
+        if "checkpoint" in row
     ]
-    return Leases(leases, leader.get("ownerName", {}).get("S", ""))
+
+
+def read_leader(dynamodb: DynamoDBClient, application: str) -> str:
+    """The worker id that assigns leases; empty when there is none."""
+    rows = _rows(dynamodb, f"{application}-CoordinatorState")
+    leader = next((row for row in rows if row["key"]["S"] == _LEADER), {})
+    return str(leader.get("ownerName", {}).get("S", ""))
 
 
 def release(dynamodb: DynamoDBClient, application: str, worker: str | None = None) -> int:

@@ -120,6 +120,7 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
         processor.lease_lost = True
     elif action.action == "shardEnded":
         processor.end_shard()
+        stats.report.ended = True
     elif action.action == "shutdownRequested":
         failpoints.hit("shutdown_requested")
         processor.shut_down()
@@ -149,7 +150,7 @@ def _opener(
             calls=InFlight(CALLS_IN_FLIGHT),
         )
         archive = Archive(
-            S3Store(clients.s3, config.bucket),
+            S3Store(clients.s3, config.bucket, stats.puts.add),
             shard,
             Limits(config.segment_readings, config.segment_bytes, config.segment_age_s),
             lambda: SegmentFile(shard),

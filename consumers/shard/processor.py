@@ -81,13 +81,19 @@ class ShardProcessor:
         )
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
+        self._may_checkpoint = True
         self.lease_lost = False
 
-    def process(self, records: Sequence[StreamRecord]) -> None:
+    def process(self, records: Sequence[StreamRecord], *, may_checkpoint: bool = True) -> None:
         """Process a batch. It may be empty: an idle shard flushes and commits too.
+
+        The KCL takes checkpoints only while it waits for this process. At other times (no event
+        has come for a while, or a batch is repeated that it has its answer to) everything else is
+        done, and the checkpoint is made with the next batch.
 
         :raises StoreError, GaveUpError: when a store refuses for good; the process must end.
         """
+        self._may_checkpoint = may_checkpoint
         for start in range(0, max(len(records), 1), SLICE):
             now = self._clock()
             for record in records[start : start + SLICE]:
@@ -95,7 +101,7 @@ class ShardProcessor:
             if self.lease_lost:
                 return
             now = self._clock()
-            if self._archive.is_due(now):
+            if self._archive.is_due(now) or (may_checkpoint and self._owes_checkpoint):
                 self.commit()
             elif self._hot.is_due(now):
                 self._fold()
@@ -127,8 +133,33 @@ class ShardProcessor:
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)
 
+    @property
+    def _owes_checkpoint(self) -> bool:
+        """Whether everything received is archived and the KCL does not know: another worker's
+        segment covered it, or the segment was committed when no checkpoint could be made."""
+        committed, newest = self._archive.committed, self._newest
+        return (
+            committed is not None
+            and newest is not None
+            and self.uncommitted_since is None
+            and committed <= newest.position
+            and (self._checkpointed is None or self._checkpointed < committed)
+        )
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether nothing that was received would have to be done again."""
+        if self.lease_lost or self._newest is None:
+            return True
+        return (
+            self.uncommitted_since is None
+            and self._checkpointed is not None
+            and self._checkpointed >= self._newest.position
+        )
+
     def shut_down(self) -> None:
         """The worker shall stop: commit while the lease is held."""
+        self._may_checkpoint = True
         self.commit()
         if self._acknowledger is not None:
             self._acknowledger.drain()
@@ -143,7 +174,7 @@ class ShardProcessor:
     def _checkpoint(self, reached: Position | None) -> None:
         """Checkpoint where the archive reaches, unless that is past what this process has
         received: another worker's segment can reach further."""
-        if reached is None or self._newest is None:
+        if reached is None or self._newest is None or not self._may_checkpoint:
             return
         position = min(reached, self._newest.position)
         if position == reached and (self._checkpointed is None or position > self._checkpointed):
@@ -151,6 +182,7 @@ class ShardProcessor:
             if self._checkpointer.checkpoint(position):
                 failpoints.hit("after_checkpoint")
                 self._checkpointed = position
+                self._stats.checkpointed()
             else:
                 self.lease_lost = True
 

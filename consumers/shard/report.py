@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from consumers.hot.runs import Run
 from consumers.kcl.protocol import StreamRecord
+from consumers.memory import resident_mb
 from ingest.histogram import Histogram
 
 REPORT_S: Final = 1.0
@@ -48,11 +49,13 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
 
     ``latency`` is from a reading's ``ts`` to its first durable write, in the buckets of
     :class:`~ingest.histogram.Histogram`; ``live_latency`` is that of devices whose clock is right
-    and that sent at once, see :meth:`ShardStats.on_ages`. ``newest`` is the sequence number of the
+    and that sent at once, see :meth:`ShardStats.on_ages`. ``puts`` are how long segments
+    took to be put (ms). ``newest`` is the sequence number of the
     last record received, ``behind_ms`` how far that was behind the tip of the shard.
     ``uncommitted_since`` is when the oldest record arrived that no checkpoint covers.
     ``longest_stall_ms`` is the longest time in which records waited and no batch was finished.
-    ``acknowledgements`` were published to devices.
+    ``acknowledgements`` were published to devices. ``ended``: the shard is closed and read to its
+    end. ``replaced`` is how many children of this shard ended before this one under its daemon.
     """
 
     shard: str
@@ -62,6 +65,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     durable: int = 0
     latency: dict[int, int] = {}
     live_latency: dict[int, int] = {}
+    puts: dict[int, int] = {}
     first_durable_at: int | None = None
     newest: str = ""
     behind_ms: int | None = None
@@ -70,9 +74,13 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     commits: int = 0
     committed_at: int | None = None
     committed_key: str = ""
+    checkpointed_at: int | None = None
     conflicts: int = 0
     throttled: int = 0
     lease_lost: bool = False
+    ended: bool = False
+    replaced: int = 0
+    memory_mb: float = 0.0
     acknowledgements: int = 0
     acknowledgements_dropped: int = 0
     rejects: list[Reject] = []
@@ -122,7 +130,7 @@ class ShardStats:
     ) -> None:
         self._now_ms = now_ms
         self._write = write
-        self._latency, self._live_latency = Histogram(), Histogram()
+        self._latency, self._live_latency, self.puts = Histogram(), Histogram(), Histogram()
         self._not_live: set[str] = set()
         self._progressed_at: int | None = None
         self._reported_at = 0.0
@@ -185,12 +193,18 @@ class ShardStats:
         self.report.committed_at = self._now_ms()
         self.report.committed_key = key
 
+    def checkpointed(self) -> None:
+        """The KCL has moved the shard's checkpoint."""
+        self.report.checkpointed_at = self._now_ms()
+
     def send_due(self, now: float, *, force: bool = False) -> None:
         """Report, at most once a second unless forced; ``now`` is monotonic (s)."""
         if force or now - self._reported_at >= REPORT_S:
             self._reported_at = now
             self.report.latency = self._latency.counts
             self.report.live_latency = self._live_latency.counts
+            self.report.puts = self.puts.counts
+            self.report.memory_mb = round(resident_mb() or 0.0, 1)
             if self.acknowledgements is not None:
                 published, dropped = self.acknowledgements()
                 self.report.acknowledgements = published

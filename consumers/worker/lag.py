@@ -15,33 +15,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from consumers.kcl.leases import SHARD_END, Lease, read_leases
 from consumers.worker.status import ShardProgress, WorkerStatus
 
 ROUND_S: Final = 1.0
 SILENT_S: Final = 2.0
 """A process that reported within this time is believed; it reports every second."""
 LEASES_S: Final = 5.0
-_FINISHED: Final = "SHARD_END"
 _POSITIONS: Final = ("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")
 
 log: Final = logging.getLogger(__name__)
-
-
-class Lease(NamedTuple):
-    """A row of the lease table. ``owner`` is empty when no worker holds it; ``counter``
-    grows while one does."""
-
-    shard: str
-    owner: str
-    counter: int
-    checkpoint: str
 
 
 class Stream(Protocol):
@@ -74,14 +64,17 @@ class LagMonitor:
         worker_id: Callable[[], str],
         *,
         expiry_s: float,
+        on_leases: Callable[[Sequence[Lease]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """``expiry_s``: a lease whose counter has not moved for so long is held by nobody."""
+        """``expiry_s``: a lease whose counter has not moved for so long is held by nobody.
+        ``on_leases`` gets each reading of the lease table."""
         self._status = status
         self._stream = stream
         self._worker_id = worker_id
         self._expiry_s = expiry_s
+        self._on_leases = on_leases
         self._clock = clock
         self._now_ms = now_ms
         self._leases: dict[str, Lease] = {}
@@ -111,6 +104,8 @@ class LagMonitor:
             seen = self._seen.get(lease.shard)
             if seen is None or seen.counter != lease.counter:
                 self._seen[lease.shard] = _Seen(lease.counter, now)
+        if self._on_leases is not None:
+            self._on_leases(leases)
 
     def _lags(self, now: float) -> dict[str, int]:
         progress = self._status.progress()
@@ -121,7 +116,7 @@ class LagMonitor:
         for shard, lease in self._leases.items():
             if shard not in lags and self._answers_for(lease, now):
                 after = _reached(progress.get(shard), lease)
-                if after != _FINISHED:
+                if after != SHARD_END:
                     arrived = self._stream.waiting_since(shard, after)
                     lags[shard] = 0 if arrived is None else max(0, self._now_ms() - arrived)
         return lags
@@ -135,7 +130,7 @@ class LagMonitor:
 def _reached(progress: ShardProgress | None, lease: Lease) -> str:
     """After which record a silent shard's next record is looked for: the last that its process
     received, or the checkpoint when that process is gone."""
-    if lease.checkpoint == _FINISHED or progress is None or progress.gone:
+    if lease.ended or progress is None or progress.gone:
         return lease.checkpoint
     return progress.newest or lease.checkpoint
 
@@ -170,8 +165,7 @@ class AwsStream:
 
     def leases(self) -> list[Lease]:
         """As :class:`Stream`."""
-        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._application)
-        return [_lease(row) for page in pages for row in page["Items"] if "checkpoint" in row]
+        return read_leases(self._dynamodb, self._application)
 
     def waiting_since(self, shard: str, after: str) -> int | None:
         """As :class:`Stream`. ``LATEST`` has nothing before it, so nothing waits."""
@@ -191,12 +185,3 @@ class AwsStream:
             return int(answer["Records"][0]["ApproximateArrivalTimestamp"].timestamp() * 1000)
         behind_ms = answer.get("MillisBehindLatest", 0)  # an answer can be empty before the tip
         return time.time_ns() // 1_000_000 - behind_ms if behind_ms else None
-
-
-def _lease(row: Mapping[str, Any]) -> Lease:
-    return Lease(
-        row["leaseKey"]["S"],
-        row.get("leaseOwner", {}).get("S", ""),
-        int(row.get("leaseCounter", {}).get("N", "0")),
-        row["checkpoint"]["S"],
-    )

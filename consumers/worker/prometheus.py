@@ -23,28 +23,32 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 LATENCY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
+_MIB: Final = 1024 * 1024
+
 _COUNTERS: Final = {
     "records": "Stream records processed; one processed again after a crash counts again.",
     "conflicts": "Items that another writer had changed, and that were read and written again.",
     "throttled": "Statements that DynamoDB throttled, and that were sent again.",
-    "restarts": "Starts of the KCL daemon after it had ended.",
     "acknowledgements": "Messages published that tell devices which readings are durable.",
     "acknowledgements_dropped": "Acknowledgements that could not be published.",
 }
 
 
-def exposition(snapshot: Mapping[str, Any], latency: Histogram) -> bytes:
+def exposition(
+    snapshot: Mapping[str, Any], latency: Histogram, puts: Histogram | None = None
+) -> bytes:
     """The metrics page (text format 0.0.4) for a snapshot of
-    :class:`consumers.worker.status.WorkerStatus` and its latency (ms)."""
+    :class:`consumers.worker.status.WorkerStatus`, its latency and its durations of puts (ms)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(snapshot, latency))
+    registry.register(_Snapshot(snapshot, latency, puts or Histogram()))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, snapshot: Mapping[str, Any], latency: Histogram) -> None:
+    def __init__(self, snapshot: Mapping[str, Any], latency: Histogram, puts: Histogram) -> None:
         self._snapshot = snapshot
         self._latency = latency
+        self._puts = puts
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot
@@ -58,7 +62,12 @@ class _Snapshot(Collector):
         for disposition, count in sorted(snapshot["dispositions"].items()):
             readings.add_metric([disposition], count)
         yield readings
-        yield _latency(self._latency)
+        yield _restarts(snapshot["restarts_by_cause"])
+        yield _durations(
+            "latency", "From a reading's event time to its first durable write.", self._latency
+        )
+        yield _durations("segment_put", "Duration of a segment's put into the archive.", self._puts)
+        yield from _daemon(snapshot)
         yield GaugeMetricFamily(
             "penstock_longest_stall_seconds",
             "Longest time since the start in which a shard with waiting records stood still.",
@@ -67,15 +76,43 @@ class _Snapshot(Collector):
         yield from _shards(snapshot["shards"])
 
 
-def _latency(latency: Histogram) -> Metric:
-    buckets = [(str(end), latency.at_most(end * 1000)) for end in LATENCY_BUCKETS_S]
-    family = HistogramMetricFamily(
-        "penstock_latency_seconds", "From a reading's event time to its first durable write."
+def _restarts(causes: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(
+        "penstock_restarts",
+        "Restarts of the KCL daemon, and (cause child) of one shard's process under it.",
+        labels=["cause"],
     )
+    for cause, count in causes.items():
+        family.add_metric([cause], count)
+    return family
+
+
+def _durations(name: str, text: str, durations: Histogram) -> Metric:
+    buckets = [(str(end), durations.at_most(end * 1000)) for end in LATENCY_BUCKETS_S]
+    family = HistogramMetricFamily(f"penstock_{name}_seconds", text)
     family.add_metric(
-        [], [*buckets, ("+Inf", latency.total)], sum_value=latency.approximate_sum() / 1000
+        [], [*buckets, ("+Inf", durations.total)], sum_value=durations.approximate_sum() / 1000
     )
     return family
+
+
+def _daemon(snapshot: Mapping[str, Any]) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "penstock_ready",
+        "1 when the worker holds what it should and every shard has reported lately.",
+        value=0 if snapshot["not_ready"] else 1,
+    )
+    yield GaugeMetricFamily(
+        "penstock_daemon_heap_limit_bytes",
+        "The most that the KCL daemon's heap may grow to.",
+        value=snapshot["heap_mb"] * _MIB,
+    )
+    if snapshot["daemon_memory_mb"] is not None:
+        yield GaugeMetricFamily(
+            "penstock_daemon_memory_bytes",
+            "Resident memory of the KCL daemon.",
+            value=snapshot["daemon_memory_mb"] * _MIB,
+        )
 
 
 def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
@@ -89,6 +126,14 @@ def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
         "When the oldest record arrived that no checkpoint covers.",
         labels=["shard"],
     )
+    checkpointed = GaugeMetricFamily(
+        "penstock_shard_checkpointed_timestamp_seconds",
+        "When the shard's checkpoint last moved.",
+        labels=["shard"],
+    )
+    memory = GaugeMetricFamily(
+        "penstock_shard_memory_bytes", "Resident memory of the shard's process.", labels=["shard"]
+    )
     commits = CounterMetricFamily(
         "penstock_shard_commits", "Segments committed, with their checkpoint.", labels=["shard"]
     )
@@ -97,7 +142,13 @@ def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
             lag.add_metric([shard["shard"]], shard["lag_ms"] / 1000)
         if shard["uncommitted_since"] is not None:
             uncommitted.add_metric([shard["shard"]], shard["uncommitted_since"] / 1000)
+        if shard["checkpointed_at"] is not None:
+            checkpointed.add_metric([shard["shard"]], shard["checkpointed_at"] / 1000)
+        if shard["memory_mb"]:
+            memory.add_metric([shard["shard"]], shard["memory_mb"] * _MIB)
         commits.add_metric([shard["shard"]], shard["commits"])
     yield lag
+    yield checkpointed
+    yield memory
     yield uncommitted
     yield commits

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from consumers.memory import resident_mb
 from consumers.shard.report import LogLine, ShardBusy, ShardReport
 from ingest.histogram import Histogram
 
@@ -26,6 +28,14 @@ _LOST_SHOWN_S: Final = 60.0
 
 _LAGS_FRESH_S: Final = 5.0
 """Older lags are not used: AWS has not answered the monitor since."""
+
+CHILD: Final = "child"
+"""The cause of a restart of one shard's child, under a daemon that goes on."""
+
+STALE_S: Final = 15.0
+"""How old the newest word of a shard may be while its worker counts as ready."""
+STUCK_S: Final = 150.0
+"""A supervisor that did nothing for so long is stuck; a restart of a daemon takes less."""
 
 SHARES: Final = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 
@@ -68,12 +78,17 @@ class WorkerStatus:
         self._lags_at = float("-inf")
         self._logs: list[LogLine] = []
         self._longest_stall_ms = 0
-        self.restarts = 0
+        self._restarts: Counter[str] = Counter()
+        self.daemon_pid = self.heap_mb = 0
+        self._not_ready = "the daemon starts"
+        self._watched_at: float | None = None
 
     def report(self, report: ShardReport) -> None:
         """Take a child's report."""
         with self._lock:
             shard = self._shards.setdefault(report.shard, _Shard())
+            if report.pid not in shard.reports and report.replaced:
+                self._restarts[CHILD] += 1
             shard.reports[report.pid] = report
             if shard.newest is report:
                 shard.reported_at, shard.gone = self._clock(), False
@@ -111,6 +126,44 @@ class WorkerStatus:
                 and not (shard.gone or shard.newest.lease_lost)
             ]
 
+    def restarted(self, cause: str) -> None:
+        """The daemon, or a child under it, was started again for this cause."""
+        with self._lock:
+            self._restarts[cause] += 1
+
+    def watched(self, not_ready: str) -> None:
+        """The supervisor has looked after the daemon; ``not_ready`` is what is missing, in words,
+        empty when the worker holds what it should."""
+        with self._lock:
+            self._watched_at, self._not_ready = self._clock(), not_ready
+
+    def not_ready(self) -> str:
+        """Why the worker is not ready, in words; empty when it holds what it should and every
+        shard has reported lately."""
+        silent = [shard for shard, seconds in sorted(self.working().items()) if seconds > STALE_S]
+        if silent:
+            return f"no word for {STALE_S:.0f} s of {', '.join(silent[:5])}"
+        return self._not_ready
+
+    def not_alive(self) -> str:
+        """Why the worker must be restarted as a whole, in words; empty when its supervisor does
+        its work. What is wrong with the daemon, the supervisor mends."""
+        silent_s = 0.0 if self._watched_at is None else self._clock() - self._watched_at
+        return f"the supervisor stands still for {silent_s:.0f} s" if silent_s > STUCK_S else ""
+
+    @property
+    def restarts(self) -> int:
+        """Restarts so far, of the daemon and of children."""
+        return self._restarts.total()
+
+    def working(self) -> dict[str, float]:
+        """The shards that have a child under this daemon, and how long (s) each has been silent."""
+        return {
+            name: one.silent_s
+            for name, one in self.progress().items()
+            if not one.gone and not one.lease_lost
+        }
+
     def daemon_ended(self) -> None:
         """All children are gone; what they had received and not committed is to be read again."""
         with self._lock:
@@ -126,7 +179,7 @@ class WorkerStatus:
                     shard.newest.behind_ms,
                     shard.newest.newest,
                     now - shard.reported_at,
-                    shard.newest.lease_lost,
+                    shard.newest.lease_lost or shard.newest.ended,
                     shard.gone,
                 )
                 for name, shard in self._shards.items()
@@ -147,8 +200,14 @@ class WorkerStatus:
         with self._lock:
             return Histogram(self._totals().latency)
 
+    def puts(self) -> Histogram:
+        """Durations (ms) of the puts of segments."""
+        with self._lock:
+            return Histogram(self._totals().puts)
+
     def snapshot(self) -> dict[str, Any]:
         """Totals and shards, as ``penstock status`` and ``/status`` show them."""
+        not_ready = self.not_ready()
         with self._lock:
             self._drop_lost()
             total = self._totals()
@@ -165,6 +224,10 @@ class WorkerStatus:
             "conflicts": total.conflicts,
             "throttled": total.throttled,
             "restarts": self.restarts,
+            "restarts_by_cause": dict(sorted(self._restarts.items())),
+            "not_ready": not_ready,
+            "heap_mb": self.heap_mb,
+            "daemon_memory_mb": resident_mb(self.daemon_pid) if self.daemon_pid else None,
             "acknowledgements": total.acknowledgements,
             "acknowledgements_dropped": total.acknowledgements_dropped,
             "first_durable_at": total.first_durable_at,
@@ -190,14 +253,15 @@ class WorkerStatus:
         """Keep the counts of shards whose lease is long lost, and nothing else of them."""
         now = self._clock()
         for name, shard in list(self._shards.items()):
-            if shard.newest.lease_lost and now - shard.reported_at > _LOST_SHOWN_S:
+            left = shard.newest.lease_lost or shard.newest.ended or shard.gone
+            if left and now - shard.reported_at > _LOST_SHOWN_S:
                 del self._shards[name]
                 for report in shard.reports.values():
                     _add(self._earlier, report)
 
 
 def _nothing() -> ShardReport:
-    return ShardReport(shard="", pid=0, dispositions={}, latency={}, live_latency={})
+    return ShardReport(shard="", pid=0, dispositions={}, latency={}, live_latency={}, puts={})
 
 
 _SUMS: Final = (
@@ -213,6 +277,7 @@ def _add(total: ShardReport, report: ShardReport) -> None:
         (total.dispositions, report.dispositions),
         (total.latency, report.latency),
         (total.live_latency, report.live_latency),
+        (total.puts, report.puts),
     ):
         _add_counts(mine, theirs)
     total.longest_stall_ms = max(total.longest_stall_ms, report.longest_stall_ms)
@@ -243,6 +308,8 @@ def _show(name: str, shard: _Shard | None, lag_ms: int | None) -> dict[str, Any]
         "commits": sum(r.commits for r in mine) + (shard.earlier_commits if shard else 0),
         "committed_at": newest.committed_at,
         "committed_key": newest.committed_key,
+        "checkpointed_at": newest.checkpointed_at,
+        "memory_mb": newest.memory_mb,
         "lease_lost": newest.lease_lost,
     }
 

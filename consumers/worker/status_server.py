@@ -1,24 +1,48 @@
-"""A worker's status over HTTP, on loopback."""
+"""A worker's status, health and metrics over HTTP."""
 
 from __future__ import annotations
 
 import contextlib
+import hmac
+import ipaddress
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from consumers.worker.prometheus import CONTENT_TYPE, exposition
 from consumers.worker.status import WorkerStatus
 
+LOOPBACK: Final = "127.0.0.1"
+_PAGES: Final = b"try /status, /metrics, /readyz or /livez\n"
+
+
+class _Answer(NamedTuple):
+    code: int
+    kind: str
+    body: bytes
+
 
 class StatusServer:
-    """``/status`` (JSON), ``/metrics`` (Prometheus) and ``/healthz`` on loopback."""
+    """Serves a worker's pages:
 
-    def __init__(self, status: WorkerStatus, port: int) -> None:
-        """:raises OSError: when the port is busy."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(status))
+    * ``/status``: totals and shards (JSON). The beginnings of rejected payloads are in it only for
+      who sends ``Authorization: Bearer`` with the token;
+    * ``/metrics``: Prometheus;
+    * ``/readyz``: 200 when the worker holds what it should and every shard has reported lately;
+    * ``/livez`` (and ``/healthz``): 503 when the worker's process should be restarted.
+
+    A request whose ``Host`` is a name of another machine is refused: it comes from a page of a
+    browser whose name was made to point here (DNS rebinding).
+    """
+
+    def __init__(
+        self, status: WorkerStatus, port: int, *, host: str = LOOPBACK, token: str | None = None
+    ) -> None:
+        """:raises OSError: when the port is busy, or the address is not one of this machine."""
+        self._server = ThreadingHTTPServer((host, port), _handler(status, host, token))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -33,24 +57,59 @@ class StatusServer:
         self._thread.join(5)
 
 
-def _handler(status: WorkerStatus) -> type[BaseHTTPRequestHandler]:
-    def page(path: str) -> tuple[str, bytes] | None:
-        if path == "/status":
-            return "application/json", orjson.dumps(status.snapshot())
-        if path == "/metrics":
-            return CONTENT_TYPE, exposition(status.snapshot(), status.latency())
-        return ("text/plain", b"ok\n") if path == "/healthz" else None
+def is_own_name(header: str, host: str) -> bool:
+    """Whether a ``Host`` header names this machine: by an address, or by a name that it has."""
+    name = header.rsplit(":", 1)[0] if not header.endswith("]") else header
+    name = name.strip("[]").lower()
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return name in {"localhost", host.lower(), socket.gethostname().lower()}
+
+
+def _page(path: str, status: WorkerStatus, *, trusted: bool) -> _Answer:
+    if path == "/status":
+        snapshot = status.snapshot()
+        if not trusted:
+            snapshot["rejects"] = [_without_preview(one) for one in snapshot["rejects"]]
+        return _Answer(200, "application/json", orjson.dumps(snapshot))
+    if path == "/metrics":
+        return _Answer(
+            200, CONTENT_TYPE, exposition(status.snapshot(), status.latency(), status.puts())
+        )
+    if path == "/readyz":
+        return _health(status.not_ready())
+    if path in ("/livez", "/healthz"):
+        return _health(status.not_alive())
+    return _Answer(404, "text/plain", _PAGES)
+
+
+def _health(problem: str) -> _Answer:
+    return _Answer(503 if problem else 200, "text/plain", f"{problem or 'ok'}\n".encode())
+
+
+def _without_preview(reject: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in reject.items() if name != "preview"}
+
+
+def _handler(status: WorkerStatus, host: str, token: str | None) -> type[BaseHTTPRequestHandler]:
+    wanted = f"Bearer {token}".encode() if token else None
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = page(self.path)
-            self.send_response(200 if found else 404)
-            kind, body = found or ("text/plain", b"try /status, /metrics or /healthz\n")
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            if is_own_name(self.headers.get("Host", ""), host):
+                given = self.headers.get("Authorization", "").encode()
+                trusted = wanted is not None and hmac.compare_digest(given, wanted)
+                self._send(_page(self.path.partition("?")[0], status, trusted=trusted))
+            else:
+                self._send(_Answer(421, "text/plain", b"this is not the host you asked for\n"))
+
+        def _send(self, answer: _Answer) -> None:
+            self.send_response(answer.code)
+            self.send_header("Content-Type", answer.kind)
+            self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             with contextlib.suppress(BrokenPipeError):
-                self.wfile.write(body)
+                self.wfile.write(answer.body)
 
         def log_message(self, *_: Any) -> None:
             """No access log: a scrape a second would drown what matters."""

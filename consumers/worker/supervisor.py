@@ -11,8 +11,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,10 +22,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers.config import child_config, to_environment
 from consumers.kcl import daemon
 from consumers.kcl.capacity import capacity
+from consumers.kcl.leases import Lease
 from consumers.logs import SHARDS
+from consumers.memory import memory_mb
 from consumers.shard import report as stats
 from consumers.worker.launch import child_command
-from consumers.worker.memory import memory_mb
+from consumers.worker.progress import Progress
 from consumers.worker.spawn import spawn, stop
 from consumers.worker.status import WorkerStatus
 from ingest.settings import Settings
@@ -37,6 +40,8 @@ STOP_MARGIN_S: Final = 10.0
 STARVING_S: Final = 30.0
 """After this time without anything from the daemon, while records wait, the daemon is restarted."""
 LONGEST_ATTEMPT_S: Final = 30.0
+EXIT_CAUSES: Final = {1: "child_failed", 3: "out_of_memory"}
+"""The daemon's exit codes after a child failed, and by ``-XX:+ExitOnOutOfMemoryError``."""
 
 
 class Worker:
@@ -51,20 +56,24 @@ class Worker:
         environment: Mapping[str, str],
         output: IO[bytes],
         release: Callable[[str], object],
+        leader: Callable[[], str] = lambda: "",
     ) -> None:
         """All files of the worker are in ``directory``, which exists and is the caller's to
         remove. ``environment`` is the daemon's whole environment, credentials included; its own
         output goes to ``output``. ``release`` gives back what a dead daemon of this worker id held
-        (:func:`consumers.kcl.leases.release`).
+        (:func:`consumers.kcl.leases.release`); ``leader`` is who assigns leases.
 
         :raises SettingsError: when the settings do not fit into this machine's memory.
         """
         self.status = WorkerStatus()
         self.capacity = capacity(settings, memory_mb())
+        self.status.heap_mb = self.capacity.heap_mb
         self._settings = settings
         self._environment = {**environment, **to_environment(child_config(settings, account))}
         self._output = output
         self._release = release
+        self._leader = leader
+        self._progress = Progress("", self.capacity.leases)
         self._directory = directory.absolute()
         self._process: subprocess.Popen[bytes] | None = None
         self._fork_server: subprocess.Popen[bytes] | None = None
@@ -104,7 +113,8 @@ class Worker:
             stdout=self._output,
             stderr=subprocess.PIPE,
         )
-        self.pid = self._process.pid
+        self.pid = self.status.daemon_pid = self._process.pid
+        self._progress = Progress(self.worker_id, self.capacity.leases)
         self._reader = threading.Thread(
             target=self._read, args=(self._process.stderr,), daemon=True
         )
@@ -133,37 +143,56 @@ class Worker:
         """The daemon's exit code, or ``None`` while it runs."""
         return None if self._process is None else self._process.poll()
 
+    def saw_leases(self, leases: Sequence[Lease]) -> None:
+        """Take a reading of the lease table; from any thread."""
+        self._progress.saw(leases, self._leader, time.monotonic())
+
     def run(self, stopping: threading.Event, clock: Callable[[], float]) -> None:
-        """Keep the daemon alive until ``stopping`` is set."""
+        """Keep the daemon alive, and at work, until ``stopping`` is set."""
         short_lives = 0
         started = clock()
         while not stopping.wait(0.2):
-            code = self.exit_code()
-            if code is None:
-                self._end_idle_daemon()
+            cause = self._why_restart()
+            if cause is None:
                 continue
             short_lives = 0 if clock() - started > LONG_LIFE_S else short_lives + 1
             delay = RESTART_DELAYS_S[min(short_lives, len(RESTART_DELAYS_S) - 1)]
-            self._log.warning("the KCL daemon left with exit code %s; starting it again", code)
             if stopping.wait(delay):
                 return
             self._reap()
             self.start()
-            self.status.restarts += 1
+            self.status.restarted(cause)
             started = clock()
 
-    def _end_idle_daemon(self) -> None:
+    def _why_restart(self) -> str | None:
+        """Why the daemon must be started again, or ``None``; one that fails to work on a shard is
+        ended for that."""
+        code = self.exit_code()
+        if code is not None:
+            self._log.warning("the KCL daemon left with exit code %s; starting it again", code)
+            return EXIT_CAUSES.get(code, "killed" if code < 0 else "exit")
+        if shards := self.status.starving(STARVING_S):
+            return self._end_idle_daemon(shards)
+        working = self.status.working()
+        cause = self._progress.restart_cause(working, time.monotonic())
+        if cause is not None and self._process is not None:
+            self._log.warning("%s; restarting the KCL daemon", self._progress.not_ready(working))
+            stop(self._process, self._settings.shutdown_grace_s + STOP_MARGIN_S)
+        self.status.watched(self._progress.not_ready(working))
+        return cause
+
+    def _end_idle_daemon(self, shards: Sequence[str]) -> str:
         """End a daemon that hands over nothing while records wait: it is frozen, or its connection
         to Kinesis is silent, or answers take longer than it waits for them. The next daemon has new
         connections and waits for longer."""
-        if self._process is None or not (shards := self.status.starving(STARVING_S)):
-            return
         self._attempt_timeout_s = min(2 * self._attempt_timeout_s, LONGEST_ATTEMPT_S)
         self._log.warning(
             "the KCL daemon has handed over nothing of %s for %.0f s while records wait",
             ", ".join(shards), STARVING_S,
         )  # fmt: skip
-        stop(self._process, 0)
+        if self._process is not None:
+            stop(self._process, 0)
+        return "silent"
 
     def _reap(self) -> None:
         """End all processes of the old daemon, so that none writes when the new one has started."""

@@ -44,8 +44,9 @@ def consume(aws: bool) -> None:
         )
         server = stack.enter_context(_status_server(target, worker))
         say(
-            f"worker of {target.settings.stream} is up; status and metrics on "
-            f"http://127.0.0.1:{server.port}; stop with Ctrl-C"
+            f"worker of {target.settings.stream} is up, for {worker.capacity.leases} shards at "
+            f"most; status and metrics on http://{target.settings.status_host}:{server.port}; "
+            "stop with Ctrl-C"
         )
         worker.run(_until_signal(), time.monotonic)
         say("stopping: committing what is held")
@@ -82,12 +83,16 @@ def _check_stream(target: Target) -> None:
 
 
 def _status_server(target: Target, worker: Worker) -> StatusServer:
-    port = 0 if target.local else target.settings.status_port
+    settings = target.settings
+    port = 0 if target.local else settings.status_port
     try:
-        return StatusServer(worker.status, port)
-    except OSError:
+        return StatusServer(
+            worker.status, port, host=settings.status_host, token=settings.status_token
+        )
+    except OSError as error:
         raise UserError(
-            f"port {port} is busy: set status_port to another port, or to 0 for any"
+            f"cannot listen on {settings.status_host}:{port} ({error}): set status_port to another "
+            "port, or to 0 for any, and status_host to an address of this machine"
         ) from None
 
 

@@ -6,6 +6,7 @@ read it. It may be late or missing. Nothing that decides what is counted reads i
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,15 +17,56 @@ Item = Mapping[str, Any]
 LIFE_S: Final = 3600
 """How long after a worker's last report its item may be deleted."""
 
+REPORT_BYTES: Final = 3_900
+"""Of a report at most: an item of 4 KB costs four write units, every few seconds."""
+_REJECTS: Final = 5
+_PREVIEW: Final = 80
+_NOT_WRITTEN: Final = ("log",)
+_NOT_OF_SHARDS: Final = ("committed_key", "pid", "memory_mb")
+
 
 def write(worker: str, report: Mapping[str, Any], now_ms: int) -> dict[str, Any]:
-    """The item (DynamoDB's low-level form) that holds a report."""
+    """The item (DynamoDB's low-level form) that holds a report.
+
+    A report of many shards is compressed. One that does not fit even so keeps the shards that are
+    furthest behind, and says in ``shards_left_out`` how many are not in it.
+    """
     return {
         "worker": {"S": worker},
         "updated_at": {"N": str(now_ms)},
         "expires_at": {"N": str(now_ms // 1000 + LIFE_S)},
-        "report": {"S": orjson.dumps(report).decode()},
+        "report": _fitted(_shortened(report)),
     }
+
+
+def _shortened(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report without what only the worker itself shows."""
+    short = {name: value for name, value in report.items() if name not in _NOT_WRITTEN}
+    if "rejects" in short:
+        short["rejects"] = [
+            {**one, "preview": one["preview"][:_PREVIEW]} for one in short["rejects"][:_REJECTS]
+        ]
+    if "shards" in short:
+        short["shards"] = [
+            {name: value for name, value in one.items() if name not in _NOT_OF_SHARDS}
+            for one in short["shards"]
+        ]
+    return short
+
+
+def _fitted(report: dict[str, Any]) -> dict[str, Any]:
+    """The attribute that holds the report, in :data:`REPORT_BYTES`."""
+    shards = sorted(report.get("shards", ()), key=lambda one: -(one.get("lag_ms") or 0))
+    text = orjson.dumps(report)
+    if len(text) <= REPORT_BYTES:
+        return {"S": text.decode()}
+    kept = len(shards)
+    while len(packed := zlib.compress(text, 9)) > REPORT_BYTES and kept:
+        kept = kept * 3 // 4
+        some = sorted(shards[:kept], key=lambda one: str(one["shard"]))
+        left = len(shards) - kept
+        text = orjson.dumps({**report, "shards": some, "shards_left_out": left})
+    return {"B": packed}
 
 
 def read(item: Item) -> dict[str, Any]:
@@ -33,8 +75,10 @@ def read(item: Item) -> dict[str, Any]:
     :raises ValueError: when the report is not a JSON object.
     """
     try:
-        report = orjson.loads(item["report"]["S"])
-    except orjson.JSONDecodeError as error:
+        held = item["report"]
+        text = held["S"] if "S" in held else zlib.decompress(held["B"])
+        report = orjson.loads(text)
+    except (orjson.JSONDecodeError, zlib.error) as error:
         raise ValueError(f"not a report of a worker: {error}") from None
     if not isinstance(report, dict):
         raise ValueError("not a report of a worker: it is no JSON object")

@@ -17,7 +17,7 @@ from consumers.kcl.capacity import (
     capacity,
     lease_heap_mb,
 )
-from consumers.worker.memory import memory_mb
+from consumers.memory import memory_mb
 from ingest.settings import Settings, SettingsError
 
 MEMORY = (1024, 2048, 4096, 16_384, 262_144)

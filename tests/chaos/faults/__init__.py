@@ -45,7 +45,16 @@ def on_own_site(**site: Any) -> Callable[[Callable[[Site], None]], Callable[[Sit
 
 def load_all() -> dict[str, Fault]:
     """Every fault there is."""
-    from tests.chaos.faults import backlog, devices, identity, processes, stalls, stores, stream
+    from tests.chaos.faults import (
+        backlog,
+        daemon,
+        devices,
+        identity,
+        processes,
+        stalls,
+        stores,
+        stream,
+    )
 
-    _ = (backlog, devices, identity, processes, stalls, stores, stream)
+    _ = (backlog, daemon, devices, identity, processes, stalls, stores, stream)
     return FAULTS
