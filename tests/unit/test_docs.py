@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_every_metric_is_documented_and_every_documented_one_exists() -> None:
     from consumers.worker.status import WorkerStatus
 
     status = WorkerStatus()
+    status.daemon_pid = os.getpid()
     status.report(ShardReport("s-0", 1, behind_ms=0, uncommitted_since=1))
     page = exposition(status.snapshot(), status.latency()).decode()
     exposed = set(re.findall(r"^# TYPE (\w+)", page, flags=re.MULTILINE))
