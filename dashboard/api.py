@@ -26,6 +26,7 @@ from dashboard.openapi import document
 from dashboard.queries import BadRequestError
 from ingest.message import METRIC_NAME
 from ingest.tiers import Tier
+from ingest.times import parse_time
 from ingest.topic import is_device_id
 
 STATIC: Final = Path(__file__).with_name("static")
@@ -155,8 +156,8 @@ class Api:
             raise BadRequestError(f"tier: one of {', '.join(self._tiers)}")
         now = self._feed.now_ms()
         largest = 2**53
-        end = _integer(request, "to", now, -largest, largest)
-        start = _integer(request, "from", end - 3_600_000, -largest, largest)
+        end = _time(request, "to", now, largest)
+        start = _time(request, "from", end - 3_600_000, largest)
         if not start <= end:
             raise BadRequestError("from: not after to")
         if (end - start) // tier.size_ms > MAX_SPAN_WINDOWS:
@@ -353,6 +354,19 @@ def _integer(request: Request, name: str, default: int, low: int, high: int) -> 
     if not re.fullmatch(r"-?\d{1,17}", text) or not low <= int(text) <= high:
         raise BadRequestError(f"{name}: an integer from {low} to {high}, not {text!r:.60}")
     return int(text)
+
+
+def _time(request: Request, name: str, default: int, largest: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        found = parse_time(text)
+    except ValueError as error:
+        raise BadRequestError(f"{name}: {error}") from None
+    if not -largest <= found <= largest:
+        raise BadRequestError(f"{name}: a time that a calendar knows, not {text!r:.60}")
+    return found
 
 
 def _event(kind: str, data: Any) -> bytes:

@@ -10,6 +10,11 @@ from ingest.topic import DEVICE_ID
 
 _NUMBER = {"type": "number"}
 _INTEGER = {"type": "integer"}
+_TIME = {
+    "type": "string",
+    "description": "ISO 8601, UTC without an offset; or ms since 1970.",
+    "examples": ["2026-11-24T07:45:00Z", "1795478400000"],
+}
 _TEXT = {"type": "string"}
 
 
@@ -99,8 +104,8 @@ def document(tiers: list[str]) -> dict[str, Any]:
     """The document, for a deployment with these tiers."""
     span = [
         _query("tier", {"type": "string", "enum": tiers}, "Size of the windows."),
-        _query("from", _INTEGER, "Start of the span, ms since 1970; an hour before its end."),
-        _query("to", _INTEGER, "End of the span, ms since 1970; now."),
+        _query("from", _TIME, "Start of the span; an hour before its end."),
+        _query("to", _TIME, "End of the span; now."),
     ]
     device = [
         {

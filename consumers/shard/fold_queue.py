@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -216,8 +217,10 @@ class FoldQueue:
             log.exception("a message of %s is archived as internal_error", device)
             dispositions = ["internal_error"] * record.readings
         record.dispositions = dispositions
-        for disposition in dispositions:
-            self._stats.count(disposition)
+        for disposition, readings in Counter(dispositions).items():
+            self._stats.count(disposition, readings)
+            if disposition != OK:
+                self._stats.reject(device, disposition, record.payload, record.arrived_at, readings)
 
     def _judged(
         self, device: str, record: ShardRecord, message: Message, index: int

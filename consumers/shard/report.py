@@ -31,17 +31,26 @@ MARK: Final = b'{"penstock":'
 
 
 REJECTS_KEPT: Final = 5
+DEVICES_KEPT: Final = 20
 PREVIEW_BYTES: Final = 160
 
 
 class Reject(Struct):
-    """A record in which no reading could be read; ``at`` is when the stream took it (ms), and
+    """A record of which something was not folded; ``at`` is when the stream took it (ms), and
     ``preview`` the beginning of what was sent, as text."""
 
     device: str | None
     disposition: str
     at: int
     preview: str
+
+
+class DeviceRejects(Struct):
+    """What of one device was not folded since the child began: readings by disposition, and
+    records in which none could be read. ``last_at`` is when the stream took the newest (ms)."""
+
+    dispositions: dict[str, int]
+    last_at: int
 
 
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
@@ -56,6 +65,8 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     ``longest_stall_ms`` is the longest time in which records waited and no batch was finished.
     ``acknowledgements`` were published to devices. ``ended``: the shard is closed and read to its
     end. ``replaced`` is how many children of this shard ended before this one under its daemon.
+    ``rejected_devices`` are the devices of which something was not folded, the newest last, at
+    most :data:`DEVICES_KEPT`.
     """
 
     shard: str
@@ -84,6 +95,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     acknowledgements: int = 0
     acknowledgements_dropped: int = 0
     rejects: list[Reject] = []
+    rejected_devices: dict[str, DeviceRejects] = {}
 
 
 class LogLine(Struct, tag_field="penstock", tag="log"):
@@ -143,13 +155,26 @@ class ShardStats:
         counts = self.report.dispositions
         counts[disposition] = counts.get(disposition, 0) + readings
 
-    def reject(self, device: str | None, disposition: str, raw: bytes, at: int) -> None:
-        """Keep a record that could not be read among the last few, to be looked at; ``at`` is
-        when the stream took it (ms)."""
+    def reject(
+        self, device: str | None, disposition: str, raw: bytes, at: int, readings: int = 1
+    ) -> None:
+        """Keep a record among the last few of which ``readings`` were not folded for this reason,
+        and count them for its device; ``at`` is when the stream took it (ms)."""
         preview = raw[:PREVIEW_BYTES].decode("utf-8", "backslashreplace")
         rejects = self.report.rejects
         rejects.append(Reject(device=device, disposition=disposition, at=at, preview=preview))
         del rejects[:-REJECTS_KEPT]
+        if device is not None:
+            self._count_rejected(device, disposition, at, readings)
+
+    def _count_rejected(self, device: str, disposition: str, at: int, readings: int) -> None:
+        devices = self.report.rejected_devices
+        known = devices.pop(device, None) or DeviceRejects({}, 0)
+        known.dispositions[disposition] = known.dispositions.get(disposition, 0) + readings
+        known.last_at = max(known.last_at, at)
+        devices[device] = known  # the newest last
+        if len(devices) > DEVICES_KEPT:
+            del devices[next(iter(devices))]
 
     def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
         """How old a device's newest readings were when the broker received them, at least and at

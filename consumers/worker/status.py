@@ -20,6 +20,7 @@ from ingest.histogram import Histogram
 
 _LOGS_KEPT: Final = 50
 _REJECTS_KEPT: Final = 20
+_DEVICES_KEPT: Final = 50
 _CHILDREN_KEPT: Final = 3
 """Reports of a shard that are kept one by one: a child that lost its lease may report after the
 next one has begun."""
@@ -215,6 +216,7 @@ class WorkerStatus:
             names = sorted(self._shards.keys() | self._lags.keys())
             shards = [_show(name, self._shards.get(name), self._lags.get(name)) for name in names]
             rejects = _newest_rejects(self._reports())
+            rejected_devices = _rejected_devices(self._reports())
             lags = dict(self._lags)
             longest_stall_ms = max(self._longest_stall_ms, total.longest_stall_ms)
         return {
@@ -237,6 +239,7 @@ class WorkerStatus:
             "live_latency_ms": _percentiles(total.live_latency),
             "shards": shards,
             "rejects": rejects,
+            "rejected_devices": rejected_devices,
             "log": [{"level": line.level, "message": line.message} for line in logs],
         }
 
@@ -317,3 +320,16 @@ def _show(name: str, shard: _Shard | None, lag_ms: int | None) -> dict[str, Any]
 def _newest_rejects(reports: Iterable[ShardReport]) -> list[dict[str, Any]]:
     found = [msgspec.structs.asdict(one) for report in reports for one in report.rejects]
     return sorted(found, key=lambda one: int(one["at"]), reverse=True)[:_REJECTS_KEPT]
+
+
+def _rejected_devices(reports: Iterable[ShardReport]) -> dict[str, dict[str, Any]]:
+    """Of each device with something that was not folded: readings by disposition, and when the
+    newest came (ms). The devices with the newest come first."""
+    merged: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for device, one in report.rejected_devices.items():
+            known = merged.setdefault(device, {"dispositions": {}, "last_at": 0})
+            _add_counts(known["dispositions"], one.dispositions)
+            known["last_at"] = max(known["last_at"], one.last_at)
+    newest = sorted(merged.items(), key=lambda item: int(item[1]["last_at"]), reverse=True)
+    return dict(newest[:_DEVICES_KEPT])

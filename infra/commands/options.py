@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from infra.emulator.profile import LIKE_AWS, STRICT, Profile
+from ingest.times import parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,3 +38,16 @@ def like_aws_option(command: F) -> F:
 def profile_of(like_aws: bool, seed: int) -> Profile:
     """The embedded AWS's profile; its times and errors follow from ``seed``."""
     return replace(LIKE_AWS, seed=seed) if like_aws else STRICT
+
+
+class Time(click.ParamType[int]):
+    """A time on the command line, as :func:`ingest.times.parse_time` reads it; ms since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """:raises click.BadParameter: when it is no time."""
+        try:
+            return value if isinstance(value, int) else parse_time(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

@@ -12,9 +12,11 @@ import rich_click as click
 from rich.table import Column, Table
 
 from infra.commands.options import json_option
+from infra.commands.rejected import rejected_line
 from infra.console import STDOUT, UserError, print_json
 from infra.runfile import running_stack
 
+REJECTED_SHOWN = 5
 WORKER_URL = "http://127.0.0.1:9464"
 
 
@@ -82,6 +84,8 @@ def _show(document: dict[str, Any]) -> None:
             _ago(shard["committed_at"]),
         )
     STDOUT.print(table)
+    for device, rejected in list(document["rejected_devices"].items())[:REJECTED_SHOWN]:
+        STDOUT.print(rejected_line(device, rejected), markup=False)
 
 
 def _ago(at: int | None) -> str:

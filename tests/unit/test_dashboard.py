@@ -26,6 +26,7 @@ from dashboard.openapi import document
 from dashboard.queries import BadRequestError
 from ingest.id_ranges import IdSet
 from ingest.tiers import LOCAL_TIERS
+from ingest.times import parse_time
 from tests.harness.tables import PAGE, Tables
 
 NOW = 1_795_420_800_000
@@ -263,6 +264,19 @@ def _health(client: TestClient, wanted: int) -> Any:
         if answer.status_code == wanted:
             return answer.json()
     raise AssertionError(answer.text)
+
+
+def test_a_span_is_given_in_iso_times_or_in_ms(client: TestClient) -> None:
+    path = "/api/v1/devices/dev-00/windows"
+    start, end = "2026-11-23T07:05:00Z", "2026-11-23T07:09:00Z"
+    by_time = get(client, path, tier="1m", **{"from": start, "to": end})
+    assert [one["start"] for one in by_time["windows"]] == [
+        f"2026-11-23T07:0{minute}:00Z" for minute in range(5, 10)
+    ]
+    by_number = get(client, path, tier="1m", **{"from": parse_time(start), "to": parse_time(end)})
+    assert by_number == by_time
+    refused = client.get(path, params={"from": "now"})
+    assert "write it as 2026-11-24T07:45:00Z" in refused.text
 
 
 def test_the_metrics_page_is_prometheus_text(client: TestClient) -> None:
