@@ -34,6 +34,7 @@ class RunningStack:
     settings: dict[str, Any]
     roles: dict[str, str]
     status_url: str
+    dashboard_url: str = ""
     tiers_since: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:

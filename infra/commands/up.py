@@ -90,7 +90,7 @@ def _serve(options: LocalOptions, stopping: threading.Event) -> None:
         LocalStack(options, stages, say) as stack,
         serve_beside(stack.target, options.dashboard_port) as page,
     ):
-        _save_runfile(stack)
+        _save_runfile(stack, page.url)
         with stages.stage("leases", "the worker holds every shard"):
             stack.await_shards(stopping.is_set)
         _announce(stack, page.url)
@@ -98,7 +98,7 @@ def _serve(options: LocalOptions, stopping: threading.Event) -> None:
         say("stopping: committing what is held")
 
 
-def _save_runfile(stack: LocalStack) -> None:
+def _save_runfile(stack: LocalStack, dashboard: str) -> None:
     settings = stack.target.settings
     RunningStack(
         pid=os.getpid(),
@@ -106,6 +106,7 @@ def _save_runfile(stack: LocalStack) -> None:
         settings=settings.model_dump(mode="json"),
         roles=stack.target.roles,
         status_url=stack.status_url,
+        dashboard_url=dashboard,
         tiers_since=update_tier_history(
             HOME / "stack", [tier.name for tier in settings.tiers], int(STARTED * 1000)
         ),
@@ -119,6 +120,11 @@ def _announce(stack: LocalStack, dashboard: str) -> None:
     say(f"  AWS API   {settings.endpoint_url}")
     say(f"  MQTT      {settings.iot_host}:{settings.iot_port} (mTLS, CA {settings.iot_ca})")
     say(f"  status    {stack.status_url}/status and /metrics")
+    say("")
+    say("For a program of your own (docs/own-programs.md):")
+    say('  eval "$(penstock env)"    # endpoint, Region, tables, bucket, read-only credentials')
+    say(f"  windows {settings.windows_table}, devices {settings.devices_table}")
+    say(f"  archive s3://{settings.bucket(stack.target.account)}/telemetry/v1/")
     say("")
     say("In another terminal, in this folder:")
     say("  penstock device create my-device")

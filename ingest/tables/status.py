@@ -20,6 +20,7 @@ LIFE_S: Final = 3600
 REPORT_BYTES: Final = 3_900
 """Of a report at most: an item of 4 KB costs four write units, every few seconds."""
 _REJECTS: Final = 5
+_REJECTED_DEVICES: Final = 16
 _PREVIEW: Final = 80
 _NOT_WRITTEN: Final = ("log",)
 _NOT_OF_SHARDS: Final = ("committed_key", "pid", "memory_mb")
@@ -46,6 +47,9 @@ def _shortened(report: Mapping[str, Any]) -> dict[str, Any]:
         short["rejects"] = [
             {**one, "preview": one["preview"][:_PREVIEW]} for one in short["rejects"][:_REJECTS]
         ]
+    if "rejected_devices" in short:  # the newest come first
+        newest = list(short["rejected_devices"].items())[:_REJECTED_DEVICES]
+        short["rejected_devices"] = dict(newest)
     if "shards" in short:
         short["shards"] = [
             {name: value for name, value in one.items() if name not in _NOT_OF_SHARDS}

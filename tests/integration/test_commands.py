@@ -49,7 +49,11 @@ class Up:
             cwd=self.folder, env=environment(), stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=self._log.open("w"),
         )  # fmt: skip
-        await_value(self._is_up, 60, "the stack")
+        try:
+            await_value(self._is_up, 120, "the stack")
+        except BaseException:
+            self.process.kill()
+            raise
         self.mine = [pid for pid, _ in descendants(self.process.pid)]
 
     def _is_up(self) -> bool | None:

@@ -250,7 +250,9 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
     assert _actions("RedriveRole") == {"kinesis:PutRecords"} | {f"sqs:{a}" for a in queue}
     reads = {"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"}
     assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
-    for role in ("WorkerRole", "DashboardRole", "SimulatorRole"):
+    files = {"s3:GetObject", "s3:ListBucket"}
+    assert _actions("ReaderRole") == {f"dynamodb:{action}" for action in reads} | files
+    for role in ("WorkerRole", "DashboardRole", "ReaderRole", "SimulatorRole"):
         assert not {"s3:DeleteObject", "dynamodb:DeleteTable"} & _actions(role)
 
 
