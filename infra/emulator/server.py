@@ -1,8 +1,10 @@
 """The embedded AWS's process: MiniStack with what the pipeline needs and it lacks.
 
-Twelve extensions, each for the exact version that ``pyproject.toml`` pins, and each held by a
-test (``test_emulator.py`` and ``test_provisioning.py`` in ``tests/integration``). A private name
-that is missing ends the process with an ``AttributeError`` before it serves anything.
+Extensions are of two kinds: what AWS has, and what AWS refuses or takes time for (the functions
+that take the :class:`~infra.emulator.world.World`). Each is for the exact version that
+``pyproject.toml`` pins, and held by a test (``tests/integration/test_emulator*.py`` and
+``test_provisioning.py``). A private name that is missing ends the process with an
+``AttributeError`` before it serves anything.
 
 Run as ``python -m infra.emulator.server``; see ``infra.emulator.process`` for the environment
 it expects.
