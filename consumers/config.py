@@ -35,6 +35,8 @@ class ChildConfig(Struct, frozen=True):
     segment_bytes: int
     segment_age_s: float
     acknowledge: bool = False
+    flush_when_idle: bool = False
+    child_timeout_s: float = 300.0
 
 
 def child_config(settings: Settings, account: str) -> ChildConfig:
@@ -52,6 +54,8 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         segment_bytes=settings.segment_bytes,
         segment_age_s=settings.segment_age_s,
         acknowledge=settings.acknowledge,
+        flush_when_idle=settings.retrieval == "fanout",  # by polling empty batches come
+        child_timeout_s=settings.child_timeout_s,
     )
 
 

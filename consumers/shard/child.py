@@ -10,7 +10,6 @@ its leases. It ignores SIGTERM and SIGINT, because the daemon says when to stop.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import select
@@ -20,13 +19,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO, Final
+from typing import Final
 
 from consumers import failpoints
 from consumers.archive.commit import Archive, Limits
 from consumers.archive.parquet import SegmentFile
 from consumers.archive.s3 import S3Store
-from consumers.aws.backoff import Backoff
 from consumers.aws.clients import open_clients
 from consumers.aws.in_flight import InFlight
 from consumers.config import ChildConfig, from_environment
@@ -34,9 +32,10 @@ from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
-from consumers.kcl.position import Position
-from consumers.kcl.protocol import Action, checkpoint_line, parse, status_line
+from consumers.kcl.protocol import Action
 from consumers.logs import ROOT
+from consumers.shard.journal import Journal
+from consumers.shard.pipe import Pipe
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import BUSY_S, Activity, LogHandler, ShardStats
 
@@ -46,68 +45,30 @@ CALLS_IN_FLIGHT: Final = 8
 """Calls of DynamoDB that one shard has in flight at once. Two keep a core busy at 2.5 ms a call,
 eight at 20 ms; each costs a thread and a connection."""
 
-_RETRIED: Final = frozenset({"ThrottlingException", "KinesisClientLibDependencyException"})
-_LOST: Final = frozenset({"ShutdownException"})
+Open = Callable[[str], tuple[ShardProcessor, ShardStats]]
 
 
-class Pipe:
-    """The channel to the daemon: lines in, lines out, and checkpoints in between."""
-
-    def __init__(
-        self,
-        source: io.BufferedIOBase | BinaryIO,
-        sink: BinaryIO,
-        backoff: Callable[[], Backoff] = Backoff,
-        activity: Activity | None = None,
-    ) -> None:
-        self._activity = activity or Activity()
-        self._source = source
-        self._sink = sink
-        self._backoff = backoff
-
-    def read(self) -> Action | None:
-        """The next action; ``None`` at the end of input."""
-        self._activity.ended()
-        while line := self._source.readline():
-            if stripped := line.strip():
-                self._activity.began(time.monotonic())
-                return parse(stripped)
-        return None
-
-    def write(self, line: bytes) -> None:
-        """Send one line, now."""
-        self._sink.write(line)
-        self._sink.flush()
-
-    def checkpoint(self, position: Position | None) -> bool:
-        """See :class:`consumers.shard.processor.Checkpointer`.
-
-        :raises ProtocolError: when the daemon refuses for a reason that no retry mends.
-        """
-        backoff = self._backoff()
-        while True:
-            self.write(checkpoint_line(position))
-            answer = self.read()
-            if answer is None or answer.action != "checkpoint":
-                raise ProtocolError(f"the daemon answered a checkpoint with {answer!r:.200}")
-            if not answer.error:
-                return True
-            if answer.error in _LOST:
-                return False
-            if answer.error not in _RETRIED:
-                raise ProtocolError(f"the KCL refuses a checkpoint at {position}: {answer.error}")
-            backoff.wait(f"the KCL keeps refusing a checkpoint: {answer.error}")
-
-
-def serve(pipe: Pipe, open_shard: Callable[[str], tuple[ShardProcessor, ShardStats]]) -> None:
+def serve(pipe: Pipe, open_shard: Open) -> None:
     """Work through the daemon's actions until its input ends."""
     shard: tuple[ShardProcessor, ShardStats] | None = None
-    while (action := pipe.read()) is not None:
+    for action, answered in pipe.turns():
         if action.action == "initialize":
             shard = open_shard(action.shard_id)
+        elif shard is not None and answered:
+            _repeat(action, *shard)
         elif shard is not None:
             _act(action, *shard)
-        pipe.write(status_line(action.action))
+        if not answered:
+            pipe.answer(action.action, covered=shard is None or shard[0].is_covered)
+
+
+def _repeat(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
+    """Do again what a predecessor did in memory; the daemon does not wait for it."""
+    if action.action == "processRecords":
+        processor.process(action.records, may_checkpoint=False)
+        stats.on_batch_done(action.records, processor.uncommitted_since)
+    elif action.action == "leaseLost":
+        processor.lease_lost = True
 
 
 def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
@@ -131,14 +92,15 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
 
 
 def _opener(
-    config: ChildConfig, pipe: Pipe, handler: LogHandler, activity: Activity
-) -> Callable[[str], tuple[ShardProcessor, ShardStats]]:
+    config: ChildConfig, pipe: Pipe, handler: LogHandler, activity: Activity, replaced: int
+) -> Open:
     clients = open_clients(config)
     lateness = LatenessPolicy(config.tiers, config.clock_ahead_s)
 
     def open_shard(shard: str) -> tuple[ShardProcessor, ShardStats]:
         handler.shard = activity.shard = shard
         stats = ShardStats(shard, _now_ms)
+        stats.report.replaced = replaced
         hot = HotStore(
             DynamoStore(clients.dynamodb),
             windows_table=config.windows_table,
@@ -172,6 +134,10 @@ def _opener(
             clock=time.monotonic,
             acknowledger=acknowledger,
         )
+        if config.flush_when_idle:
+            pipe.on_idle = partial(processor.process, (), may_checkpoint=False)
+        if replaced:
+            stats.send_due(time.monotonic(), force=True)
         return processor, stats
 
     return open_shard
@@ -181,18 +147,21 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _leave_with_daemon(activity: Activity) -> None:
+def _leave_with_daemon(activity: Activity, journal: Journal | None) -> None:
     """End this process as soon as the daemon's end of the input pipe is closed. Until then, tell
-    the supervisor when an action takes long."""
+    the supervisor when an action takes long, and the fork server that this process runs."""
     watched = select.poll()
     watched.register(0, 0)  # no events but the hang-up, which is always reported
     while not watched.poll(BUSY_S * 1000):
         activity.tell(time.monotonic())
+        if journal is not None:
+            journal.beat(time.monotonic())
     os._exit(0)
 
 
-def main() -> int:
-    """Run until the daemon is done with the shard; 1 when the work cannot go on."""
+def main(journal: Journal | None = None, replaced: int = 0) -> int:
+    """Run until the daemon is done with the shard; 1 when the work cannot go on. ``replaced`` is
+    how many processes of this shard died before this one."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = os.fdopen(os.dup(1), "wb")
@@ -206,12 +175,14 @@ def main() -> int:
     logging.getLogger(ROOT).addHandler(handler)
     logging.getLogger(ROOT).setLevel(logging.INFO)
     activity = Activity()
-    threading.Thread(target=_leave_with_daemon, args=(activity,), daemon=True).start()
-    pipe = Pipe(sys.stdin.buffer, channel, activity=activity)
+    threading.Thread(target=_leave_with_daemon, args=(activity, journal), daemon=True).start()
+    pipe = Pipe(sys.stdin.buffer, channel, activity=activity, journal=journal)
     try:
-        serve(pipe, _opener(config, pipe, handler, activity))
+        serve(pipe, _opener(config, pipe, handler, activity, replaced))
     except ConsumerError as error:
         log.critical("%s", error)
+        if journal is not None and isinstance(error, ProtocolError):
+            journal.give_up()  # a successor would read the same
         return 1
     return 0
 

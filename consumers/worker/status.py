@@ -157,6 +157,10 @@ class WorkerStatus:
         """Restarts so far, of the daemon and of children."""
         return self._restarts.total()
 
+    def restarts_by_cause(self) -> dict[str, int]:
+        """Restarts so far by cause; see docs/monitoring.md."""
+        return dict(sorted(self._restarts.items()))
+
     def working(self) -> dict[str, float]:
         """The shards that have a child under this daemon, and how long (s) each has been silent."""
         return {
@@ -226,7 +230,7 @@ class WorkerStatus:
             "conflicts": total.conflicts,
             "throttled": total.throttled,
             "restarts": self.restarts,
-            "restarts_by_cause": dict(sorted(self._restarts.items())),
+            "restarts_by_cause": self.restarts_by_cause(),
             "not_ready": not_ready,
             "heap_mb": self.heap_mb,
             "daemon_memory_mb": resident_mb(self.daemon_pid) if self.daemon_pid else None,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from consumers.config import child_config, to_environment
+from consumers.shard import journal
 from consumers.worker.launch import ARROW, child_command
 from ingest.settings import Settings
 
@@ -101,12 +102,64 @@ def test_the_fork_client_leaves_with_the_child_s_exit_status(
     assert fork_client.wait(20) == 1
 
 
-def test_a_child_that_is_killed_takes_its_fork_client_with_it(
+def answered(fork_client: Process, action: bytes, name: bytes) -> None:
+    """Send an action as the daemon does, and read its answer."""
+    assert fork_client.stdin is not None
+    assert fork_client.stdout is not None
+    fork_client.stdin.write(action)
+    fork_client.stdin.flush()
+    assert name in fork_client.stdout.readline() + fork_client.stdout.readline()
+
+
+def the_child(fork_server: Process) -> int:
+    """The one child, when it has written down that the daemon has its answer."""
+    until(lambda: len(children(fork_server.pid)) == 1)
+    (child,) = children(fork_server.pid)
+    until(lambda: any(map(_is_answered, Path(f"/proc/{child}/fd").iterdir())))
+    return child
+
+
+def _is_answered(link: Path) -> bool:
+    if "journal-" not in str(link.readlink()):
+        return False
+    with link.open("rb") as file:
+        state = journal.read_state(file.fileno())
+    return state.done > journal.PAGE or (state.initialize > 0 and not state.answering)
+
+
+EMPTY = b'{"action":"processRecords","records":[],"millisBehindLatest":0}\n'
+
+
+def test_a_child_that_is_killed_gets_a_successor_over_the_same_pipes(
     fork_server: Process, fork_client: Process
 ) -> None:
     initialized(fork_client)
-    os.kill(children(fork_server.pid)[0], signal.SIGKILL)
-    assert fork_client.wait(20) == 128 + signal.SIGKILL
+    first = the_child(fork_server)
+    os.kill(first, signal.SIGKILL)
+    answered(fork_client, EMPTY, b"processRecords")
+    assert the_child(fork_server) != first
+    assert fork_client.poll() is None
+
+
+def test_a_child_that_is_frozen_gets_a_successor(
+    fork_server: Process, fork_client: Process
+) -> None:
+    initialized(fork_client)
+    os.kill(the_child(fork_server), signal.SIGSTOP)
+    answered(fork_client, EMPTY, b"processRecords")
+
+
+def test_a_child_that_keeps_dying_takes_its_fork_client_with_it(
+    fork_server: Process, fork_client: Process
+) -> None:
+    initialized(fork_client)
+    deadline = time.monotonic() + 40
+    while fork_client.poll() is None:
+        assert time.monotonic() < deadline
+        for child in children(fork_server.pid):
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.05)
+    assert fork_client.wait() == 128 + signal.SIGKILL
 
 
 def test_a_fork_client_that_is_killed_takes_its_child_with_it(

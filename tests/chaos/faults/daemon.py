@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
+from consumers.worker.status import CHILD, WorkerStatus
 from infra.emulator.profile import STRICT, Profile
 from tests.chaos.faults import on_own_site
 from tests.chaos.faults.processes import working
@@ -12,6 +14,10 @@ from tests.chaos.site import Site
 
 INDEX_S = 3600.0
 START_S = 60.0
+SHARDS = 16
+KILLS = 4
+OTHERS_S = 3.0
+"""The most (s) that any of the other shards may be silent; a process reports every second."""
 
 
 @on_own_site()
@@ -44,3 +50,34 @@ def a_silent_daemon(site: Site) -> None:
         site.until(lambda: status.restarts, 90, "a restart of the daemon")
         site.until(lambda: not status.not_ready(), 90, "a worker that is ready again")
     assert not status.not_alive()
+
+
+@on_own_site(shards=SHARDS)
+def sixteen_shards_and_one_bad_child(site: Site) -> None:
+    """The process of one shard is killed again and again, at any moment and in the middle of a
+    commit: it gets successors under the same daemon, and the other fifteen shards go on."""
+    with site.load(30, devices=64, rate=2):
+        worker = working(site, SHARDS)
+        status, daemon = worker.worker.status, worker.daemon
+        site.until(lambda: len(status.working()) == SHARDS, 60, "a word of each shard")
+        bad = min(status.working())
+        silent = 0.0
+        for kill in range(1, KILLS + 1):
+            pid = _process_of(status, bad)
+            if kill == KILLS:
+                site.arm("after_put", "crash")  # of whichever shard comes there first
+            else:
+                os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + 30
+            while status.restarts_by_cause().get(CHILD, 0) < kill:
+                assert time.monotonic() < deadline, f"no successor after kill {kill}"
+                silent = max(silent, *(s for n, s in status.working().items() if n != bad))
+                time.sleep(0.02)
+        assert worker.daemon == daemon, "the daemon was restarted"
+        assert set(status.restarts_by_cause()) == {CHILD}, status.restarts_by_cause()
+        assert silent <= OTHERS_S, f"another shard was silent for {silent:.1f} s"
+
+
+def _process_of(status: WorkerStatus, shard: str) -> int:
+    shards = status.snapshot()["shards"]
+    return next(int(one["pid"]) for one in shards if one["shard"] == shard)

@@ -1,0 +1,55 @@
+"""When a shard's process is stuck, and whether one that died gets a successor. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DELAYS_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
+"""Waits before the successors of processes that die soon; after these there is none."""
+LONG_LIFE_S: Final = 30.0
+FROZEN_S: Final = 10.0
+"""A process tells every two seconds that it runs, whatever it is doing."""
+
+
+class Successions:
+    """The processes of one shard, one after the other; times are monotonic (s)."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._short_lives = 0
+
+    def began(self, now: float) -> None:
+        """A process begins."""
+        self._began = now
+
+    def delay_s(self, now: float) -> float | None:
+        """The process died: how long to wait before its successor; ``None`` when too many died
+        soon, so that a restart of the daemon is left."""
+        if now - self._began > LONG_LIFE_S:
+            self._short_lives = 0
+        if self._short_lives == len(DELAYS_S):
+            return None
+        self._short_lives += 1
+        return DELAYS_S[self._short_lives - 1]
+
+
+class Watch:
+    """One process, as its journal shows it."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._began = now
+        self._since = now
+        self._done: int | None = None
+
+    def is_stuck(self, done: int | None, beat: float, now: float, hung_s: float) -> bool:
+        """Whether the process must be ended, so that it can have a successor.
+
+        ``done`` is how far the daemon had its answers when an action is open, else ``None``;
+        ``beat`` when the process last said that it runs. It is frozen when it does not say so
+        while an action is open, and hangs when it does and works on one action for ``hung_s``.
+        """
+        if done is None or done != self._done:
+            self._done, self._since = done, now
+            return False
+        frozen = now - max(beat, self._since, self._began) > FROZEN_S
+        return frozen or now - self._since > hung_s
