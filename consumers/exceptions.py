@@ -1,7 +1,8 @@
 """The exceptions of a worker, one for each reaction::
 
     ConsumerError        a shard's process cannot go on: it logs one line and ends with status 1;
-    │                    the daemon ends too, and the supervisor starts both again
+    │                    a successor begins again, or (the fifth within half a minute each, and
+    │                    after a ProtocolError) the daemon ends too and is restarted
     ├── StoreError       a store refuses for good (access, a missing table, a broken request):
     │                    an operator must act, a restart fails again
     ├── GaveUpError      a service did not take a write for two minutes: the restart tries again

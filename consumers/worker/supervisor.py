@@ -1,7 +1,8 @@
 """Runs the KCL daemon of a worker, and restarts it when it ends.
 
-When a child ends, the daemon ends, and with it every shard of this worker stops. So the daemon is
-restarted: at once after a long life, with growing delays after short ones.
+A child that dies gets a successor from the fork server. One that has no successor ends the daemon,
+and with it every shard of this worker stops. So the daemon is restarted: at once after a long life,
+with growing delays after short ones.
 """
 
 from __future__ import annotations
