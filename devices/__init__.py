@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RefusedError,
         SpoolBusyError,
         SpoolFullError,
+        StorageError,
         SubscribeRefusedError,
     )
     from devices.events import (
@@ -68,6 +69,7 @@ __all__ = [
     "SpoolFullError",
     "SpoolLimits",
     "SpoolReset",
+    "StorageError",
     "SubscribeRefusedError",
 ]
 

@@ -10,6 +10,7 @@
     │   └── SubscribeRefusedError
     ├── SpoolBusyError          another process has this spool open: stop that process
     ├── SpoolFullError          the reading is not stored: drop it, or retry when there is room
+    ├── StorageError            a file cannot be written: free the disk, then repeat the call
     └── ProvisioningError       AWS IoT does not provision the device: do what the text says
 
 A reading or a setting that breaks the contract raises :class:`ValueError`: it is an error in the
@@ -54,6 +55,10 @@ class SpoolBusyError(DeviceError):
 class SpoolFullError(DeviceError):
     """A reading was not stored, because the spool or the disk is full. Readings stored before it
     are kept, and later ones are stored when there is room again."""
+
+
+class StorageError(DeviceError):
+    """A file or folder of the device cannot be written, because the disk is full for example."""
 
 
 class ProvisioningError(DeviceError):

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from devices.errors import IdentityError
+from devices.files import make_folder, write_file
 from ingest.topic import check_device_id
 
 CERTIFICATE: Final = "certificate.pem"
@@ -59,9 +59,12 @@ class Identity:
 
 
 def save(folder: Path, config: DeviceConfig, certificate: bytes, private_key: bytes) -> Identity:
-    """Write an identity. The key is never readable by others, not even for a moment."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    """Write an identity; the key's mode is 0600 from its first moment. ``device.json`` is written
+    last: a folder without it holds no identity.
+
+    :raises StorageError: when the disk refuses.
+    """
+    make_folder(folder)
     write_file(folder / PRIVATE_KEY, private_key, 0o600)
     write_file(folder / CERTIFICATE, certificate, 0o644)
     write_file(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(asdict(config))), 0o644)
@@ -137,15 +140,6 @@ def _damaged(folder: Path, why: str) -> str:
         f"{folder} is damaged ({why}): put its file back, or remove the folder and run "
         f"`penstock device create {folder.name}`"
     )
-
-
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file, whole and with this mode from its first moment."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    draft.replace(path)
 
 
 def as_dict(identity: Identity) -> dict[str, Any]:

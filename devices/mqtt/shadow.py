@@ -5,7 +5,7 @@ bounds, and reports all three with the values that it did not apply under ``reje
 the shadow after each connection and receives each change in between. It publishes a report only
 when the report changed, so a value that stays rejected causes no loop.
 
-The answers to its requests also have AWS IoT's time: see :mod:`devices.clock`.
+The answers to its requests also have AWS IoT's time: see :mod:`devices.mqtt.clock`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from devices.clock import WARN_MS, difference_ms
 from devices.events import ClockWrong, OnEvent, ReportingChanged, SettingRejected, ShadowRefused
+from devices.mqtt.clock import WARN_MS, difference_ms
 from devices.reporting import Rejected, Reporting, apply, report
 from ingest.topic import shadow_topic
 

@@ -15,6 +15,7 @@ import msgspec
 
 from devices import identity
 from devices.errors import IdentityError, ProvisioningError
+from devices.files import make_folder, write_file
 from devices.identity import DeviceConfig, Identity
 from devices.provisioning.keys import new_key, request_for
 from ingest.topic import check_device_id
@@ -86,8 +87,7 @@ def provision(
         _forget(found.folder / PENDING)
         return found
     pending = devices_dir / device_id / PENDING
-    pending.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pending.chmod(0o700)
+    make_folder(pending)
     key = _key(pending)
     for attempt in (1, 2):
         signed = _signed(registrar, pending, device_id, key)
@@ -116,7 +116,7 @@ def provision(
 def _key(pending: Path) -> bytes:
     path = pending / identity.PRIVATE_KEY
     if not path.exists():
-        identity.write_file(path, new_key(), 0o600)
+        write_file(path, new_key(), 0o600)
     return path.read_bytes()
 
 
@@ -126,7 +126,7 @@ def _signed(registrar: Registrar, pending: Path, device_id: str, key: bytes) -> 
         return msgspec.json.decode(path.read_bytes(), type=Signed)
     except FileNotFoundError:
         signed = registrar.sign(request_for(key, device_id))
-        identity.write_file(path, msgspec.json.encode(signed), 0o600)
+        write_file(path, msgspec.json.encode(signed), 0o600)
         return signed
 
 

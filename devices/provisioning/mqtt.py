@@ -14,6 +14,7 @@ from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder
 
 from devices import identity
 from devices.errors import ProvisioningError
+from devices.files import make_folder, write_file
 from devices.provisioning.claim import Deployment, Registered, Signed, TokenError
 
 ANSWER_S: Final = 30
@@ -23,11 +24,11 @@ T = TypeVar("T")
 
 def save_claim(folder: Path, deployment: Deployment, certificate: bytes, key: bytes) -> None:
     """Write a claim: certificate, key (mode 0600), and where it is good for."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    identity.write_file(folder / identity.PRIVATE_KEY, key, 0o600)
-    identity.write_file(folder / identity.CERTIFICATE, certificate, 0o644)
+    make_folder(folder)
+    write_file(folder / identity.PRIVATE_KEY, key, 0o600)
+    write_file(folder / identity.CERTIFICATE, certificate, 0o644)
     document = msgspec.json.format(msgspec.json.encode(deployment))
-    identity.write_file(folder / FILE, document, 0o644)
+    write_file(folder / FILE, document, 0o644)
 
 
 def load_claim(folder: Path) -> Deployment:

@@ -1,7 +1,7 @@
-"""Make a device known: thing, certificate, policy, roster entry.
+"""Creates a device: thing, certificate, policy, roster entry.
 
-The private key is made here and never leaves this machine: AWS IoT signs a request (CSR) for
-it. Every step can be repeated, so a creation that broke off is finished by the same call.
+The private key is generated here and is never sent: AWS IoT signs a request (CSR) for it. Every
+step can be repeated, so an interrupted creation is finished by the same call.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from devices import identity
-from devices.errors import IdentityError
+from devices.errors import IdentityError, StorageError
+from devices.files import make_folder, write_file
 from devices.identity import DeviceConfig, Identity
 from devices.provisioning.claim import Deployment
+from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.mqtt import save_claim
 from ingest.settings import Settings
@@ -29,7 +31,7 @@ _PARALLEL: Final = 8
 
 
 class Clients(NamedTuple):
-    """The two services that know of devices."""
+    """Clients of the two services that have a device's entries."""
 
     iot: IoTClient
     dynamodb: DynamoDBClient
@@ -45,7 +47,11 @@ def create_device(
 ) -> Identity:
     """Create thing, certificate and roster entry, and save the identity on disk.
 
+    The key is written first, so a full disk is found before anything is created. When the
+    identity cannot be written all the same, its certificate is deleted again.
+
     :raises IdentityError: when the name is no device id, or the device is on disk already.
+    :raises StorageError: when the disk refuses; the call can be repeated.
     """
     try:
         check_device_id(device_id)
@@ -56,7 +62,8 @@ def create_device(
             f"{device_id} has a certificate in {settings.devices_dir}: use it, or choose another "
             "name"
         )
-    key = new_key()
+    folder = settings.devices_dir / device_id
+    key = _key(folder)
     _create_thing(clients.iot, settings, device_id, group, kind)
     certificate = clients.iot.create_certificate_from_csr(
         certificateSigningRequest=request_for(key, device_id), setAsActive=True
@@ -75,8 +82,20 @@ def create_device(
         type=kind,
         certificate_id=certificate["certificateId"],
     )
-    folder = settings.devices_dir / device_id
-    return identity.save(folder, config, certificate["certificatePem"].encode(), key)
+    try:
+        return identity.save(folder, config, certificate["certificatePem"].encode(), key)
+    except StorageError:
+        delete_certificate(clients.iot, settings.device_policy, arn, device_id)
+        raise
+
+
+def _key(folder: Path) -> bytes:
+    """The key that an interrupted creation left, or a new one, on disk."""
+    make_folder(folder)
+    path = folder / identity.PRIVATE_KEY
+    if not path.exists():
+        write_file(path, new_key(), 0o600)
+    return path.read_bytes()
 
 
 def create_fleet(
@@ -130,8 +149,8 @@ def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kin
 def announce(
     dynamodb: DynamoDBClient, settings: Settings, name: str, *, group: str, kind: str
 ) -> None:
-    """Let a device of this name provision itself with a claim, once. It may be said again, for a
-    device that lost its certificate.
+    """Allow a device of this name to provision itself with a claim, once. Repeat it for a device
+    that lost its certificate.
 
     :raises IdentityError: when the name is no device id.
     """
@@ -143,8 +162,12 @@ def announce(
 
 
 def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
-    """Make a claim certificate, which can provision announced devices and nothing else; its id."""
-    key = new_key()
+    """Create a claim in ``folder``: a certificate that can provision announced devices and nothing
+    else; its id.
+
+    :raises StorageError: when the disk refuses; nothing is left on AWS then.
+    """
+    key = _key(folder)
     made = clients.iot.create_certificate_from_csr(
         certificateSigningRequest=request_for(key, "claim"), setAsActive=True
     )
@@ -156,7 +179,11 @@ def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
         rule=settings.rule,
         template=settings.provisioning_template,
     )
-    save_claim(folder, deployment, made["certificatePem"].encode(), key)
+    try:
+        save_claim(folder, deployment, made["certificatePem"].encode(), key)
+    except StorageError:
+        delete_certificate(clients.iot, settings.claim_policy, made["certificateArn"])
+        raise
     return made["certificateId"]
 
 

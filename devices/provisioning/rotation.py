@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from devices import identity
+from devices.files import make_folder, write_file
 from devices.identity import Identity
 from devices.provisioning.keys import new_key, request_for
 from ingest.settings import Settings
@@ -42,10 +43,10 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
         and the next call tries again.
     """
     folder = device.folder / FOLDER
-    folder.mkdir(exist_ok=True, mode=0o700)
+    make_folder(folder)
     key_path = folder / identity.PRIVATE_KEY
     if not key_path.exists():
-        identity.write_file(key_path, new_key(), 0o600)
+        write_file(key_path, new_key(), 0o600)
     state = _certified(iot, device, folder, key_path.read_bytes())
     iot.attach_policy(policyName=settings.device_policy, target=state.arn)
     iot.attach_thing_principal(thingName=device.device_id, principal=state.arn)
@@ -94,7 +95,7 @@ def _certified(iot: IoTClient, device: Identity, folder: Path, key: bytes) -> _S
         made = iot.create_certificate_from_csr(
             certificateSigningRequest=request_for(key, device.device_id), setAsActive=True
         )
-        identity.write_file(folder / identity.CERTIFICATE, made["certificatePem"].encode(), 0o644)
+        write_file(folder / identity.CERTIFICATE, made["certificatePem"].encode(), 0o644)
         state = _State(device.config.certificate_id, made["certificateId"], made["certificateArn"])
-        identity.write_file(path, msgspec.json.encode(state), 0o600)
+        write_file(path, msgspec.json.encode(state), 0o600)
         return state

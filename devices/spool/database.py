@@ -174,3 +174,15 @@ class SpoolDatabase:
         self.db.execute("BEGIN IMMEDIATE")
         yield
         self.db.execute("COMMIT")
+
+
+def count_waiting(path: Path) -> int:
+    """How many readings wait in a spool's file, without opening the spool; 0 when there is none
+    or it is damaged."""
+    if not path.exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as db:
+            return int(db.execute("SELECT count(*) FROM reading").fetchone()[0])
+    except sqlite3.Error:
+        return 0

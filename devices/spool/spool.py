@@ -23,6 +23,7 @@ import msgspec
 
 from devices.errors import SpoolFullError
 from devices.events import OnEvent, SpoolReset, log_event
+from devices.files import why_refused
 from devices.spool.batch import Batch, first_batch
 from devices.spool.database import ROW_BYTES, Row, SpoolDatabase
 from devices.spool.disk import Ballast, lock
@@ -190,10 +191,17 @@ class Spool:
                 self._set_aside(error)
                 return self._load()
         except (sqlite3.OperationalError, OSError) as error:
+            if not self._ballast.exists:
+                raise self._not_opened(error) from None
+        self._ballast.release()  # with its room, what waits can be sent and deleted
+        try:
+            return self._load()
+        except (sqlite3.OperationalError, OSError) as error:
             raise self._not_opened(error) from None
 
-    def _not_opened(self, error: Exception) -> SpoolFullError:
-        return SpoolFullError(f"the spool {self.path} cannot be opened: {error}")
+    def _not_opened(self, error: OSError | sqlite3.Error) -> SpoolFullError:
+        why = why_refused(self.path, error)
+        return SpoolFullError(f"the spool {self.path} cannot be opened: {why}")
 
     def _replace(self, error: Exception) -> None:
         """Continue with a new file: the open one turned out to be damaged."""
@@ -309,6 +317,6 @@ class Spool:
             self._database.rollback()
             self._ballast.release()
             raise SpoolFullError(
-                f"the disk has no room for the spool {self.path} ({error}): its readings are "
-                "kept, new ones are refused until there is room"
+                f"the spool {self.path} cannot be written ({why_refused(self.path, error)}): its "
+                "readings are kept, new ones are refused until there is room"
             ) from None

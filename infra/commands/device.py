@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "provision": "device_provision",
     "rotate": "device_certificate",
     "revoke": "device_certificate",
+    "delete": "device_delete",
 }
 """Sub-command to its module in ``infra.commands``, where the function is ``<name>_``."""
 

@@ -8,7 +8,7 @@ from typing import Final
 import rich_click as click
 
 from devices import identity
-from devices.errors import ConnectError, IdentityError
+from devices.errors import DeviceError
 from devices.identity import Identity
 from devices.mqtt.connection import Connection
 from devices.provisioning.rotation import revoke, rotate
@@ -39,7 +39,7 @@ def rotate_(name: str, aws: bool) -> None:
             made = rotate(
                 iot, settings, device, lambda new: _connect(at_current_broker(new, settings))
             )
-    except (IdentityError, ConnectError) as error:
+    except DeviceError as error:
         raise UserError(str(error)) from None
     new = made.config.certificate_id[:12]
     STDOUT.print(f"{name} has a new certificate, {new}…; the old one is revoked", markup=False)

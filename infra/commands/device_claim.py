@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from devices import identity
-from devices.errors import IdentityError
+from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, announce, create_claim
 from infra.commands.options import aws_option
 from infra.commands.write_target import find_write_target
@@ -31,7 +31,7 @@ def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
     try:
         for name in names:
             announce(dynamodb, target.settings, name, group=group, kind=kind)
-    except IdentityError as error:
+    except DeviceError as error:
         raise UserError(str(error)) from None
     say(f"{len(names)} announced; on each: penstock device provision NAME --claim FOLDER")
 
@@ -49,6 +49,9 @@ def claim_(folder: Path, aws: bool) -> None:
         raise UserError(f"{folder} holds a certificate already: name another folder")
     target = find_write_target("create a claim", aws=aws)
     clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
-    with refusals_as("AWS IoT refuses to create a claim"):
-        certificate_id = create_claim(clients, target.settings, folder)
+    try:
+        with refusals_as("AWS IoT refuses to create a claim"):
+            certificate_id = create_claim(clients, target.settings, folder)
+    except DeviceError as error:
+        raise UserError(str(error)) from None
     say(f"claim {certificate_id[:12]}… is in {folder}")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from devices.reporting import BOUNDS, VALUE_CHARACTERS
 from infra.commands.options import aws_option, json_option
+from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import find_target
 from ingest.message import MAX_READINGS
@@ -24,20 +25,20 @@ _LOOK_S: Final = 0.2
 @click.option(
     "--interval-s",
     type=click.FloatRange(*BOUNDS["interval_s"]),
-    help="Least seconds between two readings; 0 takes them as they come.",
+    help="Minimum seconds between two readings; 0 for no minimum.",
 )
-@click.option("--batch", type=click.IntRange(1, MAX_READINGS), help="Most readings in a message.")
+@click.option("--batch", type=click.IntRange(1, MAX_READINGS), help="Maximum readings a message.")
 @click.option(
     "--age-s",
     type=click.FloatRange(*BOUNDS["age_s"]),
-    help="Most seconds that a reading waits for its message to fill.",
+    help="Maximum seconds that a reading waits for its message to fill.",
 )
 @click.option(
     "--wait",
     default=5.0,
     show_default=True,
     type=click.FloatRange(0, 3600),
-    help="Seconds to wait for the device to report what is desired.",
+    help="Seconds to wait for the device to report the desired values.",
 )
 @json_option
 @aws_option
@@ -50,10 +51,10 @@ def configure_(
     as_json: bool,
     aws: bool,
 ) -> None:
-    """Set how the device NAME reports, and show what it works by.
+    """Set how the device NAME reports, and show the desired and the reported settings.
 
-    The values are desired in its shadow `penstock`. A device that is connected applies them at
-    once, one that is not when it connects again. Without values, shows both sides.
+    The values are written to its shadow `penstock`. A connected device applies them at once,
+    another one when it connects. Without values, only shows both sides.
     """
     try:
         check_device_id(name)
@@ -61,7 +62,10 @@ def configure_(
         raise UserError(str(error)) from None
     values = {"interval_s": interval_s, "batch": batch, "age_s": age_s}
     desired = {setting: value for setting, value in values.items() if value is not None}
-    shadows = find_target(aws=aws).client("iot-data", "simulator")
+    action = f"configure device {name}"
+    target = find_write_target(action, aws=aws) if desired else find_target(aws=aws)
+    shadows = target.client("iot-data", "simulator")
+    _check_exists(target.client("iot", "simulator"), name)
     if desired:
         document = json.dumps({"state": {"desired": desired}}).encode()
         shadows.update_thing_shadow(thingName=name, shadowName=SHADOW, payload=document)
@@ -71,6 +75,16 @@ def configure_(
         print_json({"device": name, **state})
         return
     _show(name, state)
+
+
+def _check_exists(iot: Any, name: str) -> None:
+    """A shadow can be written for a thing that does not exist."""
+    try:
+        iot.describe_thing(thingName=name)
+    except iot.exceptions.ResourceNotFoundException:
+        raise UserError(
+            f"there is no device {name}: `penstock device list` shows those that are"
+        ) from None
 
 
 def _settled(shadows: Any, name: str, deadline: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from devices import identity
-from devices.errors import IdentityError
+from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, create_device
 from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_write_target
@@ -30,7 +30,7 @@ def create_(name: str, group: str, kind: str, as_json: bool, aws: bool) -> None:
     try:
         with refusals_as(f"AWS IoT refuses to create {name}"):
             made = create_device(clients, target.settings, name, group=group, kind=kind)
-    except IdentityError as error:
+    except DeviceError as error:
         raise UserError(str(error)) from None
     if as_json:
         print_json(identity.as_dict(made))

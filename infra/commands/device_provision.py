@@ -7,7 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from devices import identity
-from devices.errors import IdentityError, ProvisioningError
+from devices.errors import DeviceError
 from devices.provisioning.claim import provision
 from devices.provisioning.mqtt import MqttRegistrar, load_claim
 from infra.commands.device_folder import device_settings
@@ -35,7 +35,7 @@ def provision_(name: str, folder: Path, as_json: bool) -> None:
             raise UserError(f"{name} has a certificate in {settings.devices_dir} already")
         with MqttRegistrar(folder, deployment, name) as registrar:
             made = provision(registrar, deployment, settings.devices_dir, name)
-    except (ProvisioningError, IdentityError) as error:
+    except DeviceError as error:
         raise UserError(str(error)) from None
     if as_json:
         print_json(identity.as_dict(made))

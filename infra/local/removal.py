@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +9,8 @@ from typing import Final
 import orjson
 
 from devices import identity
+from devices.spool.database import count_waiting
+from devices.spool.spool import FILE as SPOOL
 
 SIMULATED: Final = frozenset({"demo", "simulated", "scenario"})
 """Groups of devices that a simulation made; nobody misses their keys."""
@@ -40,7 +40,7 @@ def loss_of(devices_dir: Path) -> Loss:
     """What the folder of a stack's devices holds that cannot be made again."""
     folders = sorted(devices_dir.iterdir()) if devices_dir.is_dir() else []
     keys = [f.name for f in folders if (f / identity.PRIVATE_KEY).exists() and not _simulated(f)]
-    waiting = {folder.name: _waiting(folder / "spool.sqlite") for folder in folders}
+    waiting = {folder.name: count_waiting(folder / SPOOL) for folder in folders}
     return Loss(keys, {name: count for name, count in waiting.items() if count})
 
 
@@ -49,16 +49,6 @@ def _simulated(folder: Path) -> bool:
         return orjson.loads((folder / "device.json").read_bytes())["group"] in SIMULATED
     except (OSError, ValueError, KeyError):
         return False
-
-
-def _waiting(spool: Path) -> int:
-    if not spool.exists():
-        return 0
-    try:
-        with closing(sqlite3.connect(f"file:{spool}?mode=ro", uri=True, timeout=5)) as db:
-            return int(db.execute("SELECT count(*) FROM reading").fetchone()[0])
-    except sqlite3.Error:
-        return 0
 
 
 def _names(names: list[str]) -> str:

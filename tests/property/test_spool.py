@@ -272,7 +272,7 @@ def test_a_full_disk_is_said_and_what_is_there_is_kept_and_it_recovers(tmp_path:
     """SQLite's own answer for a full disk, at a limit of pages."""
     with open_spool(tmp_path) as spool:
         spool._database.db.execute("PRAGMA max_page_count = 40")
-        with pytest.raises(SpoolFullError, match="disk has no room"):
+        with pytest.raises(SpoolFullError, match="the disk is full"):
             _fill(spool)
         count = len(spool)
         assert count > 50

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.clock import difference_ms
 from devices.events import Event, ReportingChanged
+from devices.mqtt.clock import difference_ms
 from devices.mqtt.presence import Presence
 from devices.mqtt.shadow import RemoteConfiguration
 from devices.pace import Pace
