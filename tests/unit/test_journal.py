@@ -21,7 +21,7 @@ from consumers.shard.journal import PAGE, Journal
 from consumers.shard.pipe import Pipe
 
 BATCHES = ((0, 1), (2,), (), (3, 4, 5), (6,), (), (7, 8))
-CHECKPOINTS = {2, 6}
+CHECKPOINTS = {2, 4, 7}
 """Batches (by their last record) in whose middle a checkpoint is asked for."""
 
 
