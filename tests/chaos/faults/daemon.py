@@ -56,8 +56,8 @@ def a_silent_daemon(site: Site) -> None:
 @on_own_site(shards=SHARDS)
 def sixteen_shards_and_one_bad_child(site: Site) -> None:
     """The process of one shard is killed again and again, at any moment and in the middle of a
-    commit: it gets successors under the same daemon, and the other fifteen shards go on."""
-    with site.load(30, devices=64, rate=2):
+    batch: it gets successors under the same daemon, and the other fifteen shards go on."""
+    with site.load(40, devices=64, rate=2):
         worker = working(site, SHARDS)
         status, daemon = worker.worker.status, worker.daemon
         site.until(lambda: len(status.working()) == SHARDS, 60, "a word of each shard")
@@ -67,7 +67,7 @@ def sixteen_shards_and_one_bad_child(site: Site) -> None:
         for kill in range(1, KILLS + 1):
             pid = _process_of(status, bad)
             if kill == KILLS:
-                site.arm("after_put", "crash")  # of whichever shard comes there first
+                site.arm("decoded", "crash")  # of whichever shard comes there first
             else:
                 os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + 30
