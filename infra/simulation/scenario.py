@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.cost.run import RunCost
@@ -55,6 +57,7 @@ class Played:
             **document,
             "verdict": "exact" if self.exact else "inexact",
             "scenario": self.scenario.name,
+            "played": msgspec.to_builtins(self.scenario),
             "seed": self.seed,
             "faults": self.faults,
             "spool": self.spool,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
+
 from infra.simulation.scenario import Played
+from infra.simulation.scenario_words import LEADS, marks, sections
 from simulator.report_page import Plot, Series, page
+from simulator.scenario import Scenario
 
 
 def lines(played: Played) -> list[str]:
@@ -44,7 +48,20 @@ def worker_lines(document: Mapping[str, Any]) -> list[str]:
 
 def report_page(document: Mapping[str, Any]) -> str:
     """The report as a page, from what ``--json`` prints."""
-    samples = document["samples"]
+    scenario = msgspec.convert(document["played"], Scenario)
+    exact = document["verdict"] == "exact"
+    return page(
+        title=f"Penstock: the scenario “{document['scenario']}”",
+        verdict="Exact." if exact else "Inexact.",
+        lead=LEADS[exact],
+        sections=sections(document, scenario),
+        plots=_plots(document["samples"], marks(scenario, document["seed"])),
+        facts=_figures(document),
+        notes=[*document["differences"], *document["notices"]],
+    )
+
+
+def _plots(samples: Sequence[Mapping[str, Any]], marked: Sequence[float]) -> list[Plot]:
     at = [s["at"] for s in samples]
 
     def rate(key: str) -> list[float | None]:
@@ -57,41 +74,60 @@ def report_page(document: Mapping[str, Any]) -> str:
     def level(key: str) -> list[float | None]:
         return [s.get(key) for s in samples]
 
+    def plot(title: str, unit: str, note: str, *series: Series) -> Plot:
+        return Plot(title, unit, at, series, note, marked)
+
+    local = "p99" in samples[-1]
+    durable = [Series("durable", rate("durable"))] if local else []
     plots = [
-        Plot("Readings taken and durable", "a second", at,
-             [Series("taken", rate("taken")),
-              *([Series("durable", rate("durable"))] if "durable" in samples[-1] else [])]),
-        Plot("Messages acknowledged", "a second", at, [Series("acknowledged", rate("acked"))]),
-        Plot("Publish to acknowledgement", "ms", at,
-             [Series("p50", level("ack_p50")), Series("p99", level("ack_p99"))]),
-        Plot("Devices connected", "devices", at, [Series("connected", level("connected"))]),
-        Plot("Readings that wait in spools", "readings", at, [Series("waiting", level("waiting"))]),
+        plot("Readings", "a second",
+             "Taken by sensors, and durable in DynamoDB. After an outage what waited follows at "
+             "once. Dashed lines: a power cut, or all connections of a fleet break.",
+             Series("taken", rate("taken")), *durable),
+        plot("Readings that wait in spools", "readings",
+             "On the devices' disks, not yet acknowledged by the broker. It must end at 0.",
+             Series("waiting", level("waiting"))),
+        plot("Devices connected", "devices", "", Series("connected", level("connected"))),
+        plot("Messages acknowledged", "a second", "", Series("acknowledged", rate("acked"))),
+        plot("Publish to acknowledgement", "ms",
+             "From the hand-over of a message to the broker's acknowledgement.",
+             Series("p50", level("ack_p50")), Series("p99", level("ack_p99"))),
     ]  # fmt: skip
-    if "p99" in samples[-1]:
+    if local:
         plots += [
-            Plot("Device's clock to hot store, wrong clocks included", "ms", at,
-                 [Series("p50", level("p50")), Series("p99", level("p99"))]),
-            Plot("Lag of the slowest shard", "ms", at, [Series("lag", level("lag_ms"))]),
+            plot("Device's clock to DynamoDB", "ms",
+                 "Wrong clocks and readings that waited in spools are in it: these make the peaks.",
+                 Series("p50", level("p50")), Series("p99", level("p99"))),
+            plot("Lag of the slowest shard", "ms",
+                 "The age of the oldest record in the stream that is not durable yet.",
+                 Series("lag", level("lag_ms"))),
         ]  # fmt: skip
-    facts = [
-        ("seed", str(document["seed"])),
-        ("devices", str(document["devices"])),
-        ("when", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
-        *(("worker", line.partition(" ")[2].strip()) for line in worker_lines(document)),
-        *((f"sent: {k}", str(v)) for k, v in document["sent"].items()),
-        *((f"windows: {k}", str(v)) for k, v in document["windows"].items()),
-        *((f"archive: {k}", str(v)) for k, v in document["archive"].items()),
-        *((f"spools: {k}", str(v)) for k, v in document["spool"].items()),
-        *((f"fault: {k}", str(v)) for k, v in document["faults"].items()),
-    ]
-    fleets = [
-        (name, ", ".join(f"{k} {v}" for k, v in facts.items()))
-        for name, facts in document["fleets"].items()
-    ]
-    return page(
-        title=f"Penstock: {document['scenario']}",
-        verdict=str(document["verdict"]),
-        plots=plots,
-        facts=[*facts, *fleets],
-        notes=[*document["differences"], *document["notices"]],
-    )
+    return plots
+
+
+def _figures(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sent = document["sent"]
+    started = document["startup_s"].get("scenario")
+    repeat = f"penstock demo --scenario {document['scenario'].replace(' ', '-')}"
+    found = [
+        ("made on", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
+        ("seed", f"{document['seed']}: `{repeat} --seed {document['seed']}` repeats the run"),
+        ("readings acknowledged by the broker",
+         f"{sent['acknowledged']:,}; {sent['unacknowledged']:,} were not"),
+        ("messages that arrived more than once", f"{sent['repeated']:,}; each counts once"),
+    ]  # fmt: skip
+    if started is not None:
+        found.append(("played, drained and compared in", f"{started:.0f} s"))
+    found += [("worker", line.partition(" ")[2].strip()) for line in worker_lines(document)]
+    if document["restarts"] is not None:
+        found.append(("restarts of the KCL daemon", str(document["restarts"])))
+    for name, facts in document["fleets"].items():
+        found.append(
+            (
+                f"a device of {name} costs the simulator",
+                f"{facts['rss_kb_per_device']:,.0f} KB and {facts['cpu_ms_per_device']:,.0f} ms of "
+                f"CPU, the interpreter included ({facts['incarnations']} processes one after the "
+                "other)",
+            )
+        )
+    return found

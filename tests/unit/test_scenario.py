@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from infra.simulation.scenario import fleet_names, spool_counts
-from infra.simulation.scenario_report import worker_lines
+from infra.simulation.scenario_report import report_page, worker_lines
 from ingest.histogram import Histogram
 from simulator import scenario
 from simulator.errors import ScenarioError
@@ -215,6 +217,62 @@ def test_the_page_of_a_run_without_samples_can_be_made() -> None:
         title="t", verdict="exact", plots=[Plot("p", "u", [], [Series("s", [])])], facts=[],
         notes=[],
     )  # fmt: skip
+
+
+def _document(**changes: Any) -> dict[str, Any]:
+    """What a scenario of four devices leaves behind."""
+    sample = {"at": 0.0, "connected": 4, "taken": 0, "acked": 0, "waiting": 0, "ack_p50": None,
+              "ack_p99": None}  # fmt: skip
+    facts = {"devices": 4, "incarnations": 1, "connections": 5, "acknowledged_messages": 80,
+             "ack_ms": {"p50": 5.0, "p95": 8.0, "p99": 9.0}, "rss_mb": 4.0,
+             "rss_kb_per_device": 1000.0, "cpu_s": 1.0, "cpu_ms_per_device": 20.0}  # fmt: skip
+    played = load_scenario("bad-day")
+    return {
+        "verdict": "exact", "scenario": "bad day", "played": msgspec.to_builtins(played), "seed": 1,
+        "devices": 4, "differences": [], "notices": [], "dispositions": {"ok": 90},
+        "sent": {"messages": 82, "readings": 90, "acknowledged": 90, "unacknowledged": 0,
+                 "repeated": 2, "garbage": 0, "conflicting": 0},
+        "windows": {"checked": 12, "missing": 0, "extra": 0, "wrong": 0, "expired": 0},
+        "latest": {"checked": 4, "wrong": 0},
+        "archive": {"objects": 3, "records": 82, "readings": 90, "missing": 0, "duplicated": 0,
+                    "wrong": 0, "extra": 0, "rejected": 0, "repeated": 2},
+        "faults": {"power_cut": 3, "duplicates": 2},
+        "spool": {"numbered": 90, "lost": 0, "waiting": 0, "dropped": 0, "refused": 0},
+        "fleets": {"pumps": facts}, "samples": [sample, {**sample, "at": 1.0, "taken": 90}],
+        "latency_ms": {"p50": None, "p95": None, "p99": None},
+        "live_latency_ms": {"p50": None, "p95": None, "p99": None}, "longest_stall_s": None,
+        "startup_s": {"scenario": 60.0}, "restarts": None, "conflicts": None, **changes,
+    }  # fmt: skip
+
+
+def test_the_page_of_a_scenario_explains_the_run_to_a_reader_who_was_not_there() -> None:
+    text = report_page(_document())
+    for part in (
+        "Every reading that a device took is in its windows and in the archive, exactly once",
+        load_scenario("bad-day").about,
+        "3 times a fleet&#x27;s process was killed without warning",
+        "2 messages were published twice",
+        "12 compared",
+        "✓ none missing or extra or wrong",
+        "night: 6 min 0.06 messages/s a device",
+        "--scenario bad-day --seed 1",
+    ):
+        assert part in text, part
+    assert not re.search(r"[{}]\W?&#x27;|\b[a-z]+_[a-z_]+\b(?=[:,<])", _body(text))
+
+
+def test_the_page_of_an_inexact_run_says_so_first_and_shows_what_differs() -> None:
+    windows = {"checked": 12, "missing": 1, "extra": 0, "wrong": 2, "expired": 0}
+    text = report_page(
+        _document(verdict="inexact", windows=windows, differences=["window 1m#x of d is missing"])
+    )
+    body = _body(text)
+    assert body.index("Inexact.") < body.index("window 1m#x of d is missing")
+    assert "✗ 1 missing, 2 wrong" in body
+
+
+def _body(text: str) -> str:
+    return text.split("<main>")[1]
 
 
 @pytest.mark.parametrize(("value", "top"), [(0, 1), (3, 5), (10, 10), (11, 20), (0.3, 0.5)])
