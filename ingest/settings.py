@@ -83,10 +83,10 @@ class Settings(BaseSettings):
     max_leases: Annotated[int, Field(ge=1)] | None = None
     """Shards that this worker takes at most; none means as many as its memory carries when all of
     them are behind, and 32 at most."""
-    attempt_timeout_s: Annotated[float, Field(ge=0.5, le=30)] = 1.0
-    """How long the KCL waits for an answer of Kinesis or DynamoDB before it asks again. A shard
-    whose connection ends without an answer stands still for as long. When a daemon gets nothing for
-    half a minute because answers take longer, it is restarted with twice the time."""
+    attempt_timeout_s: Annotated[float, Field(ge=0.5, le=30)] | None = None
+    """How long the KCL waits for an answer of Kinesis or DynamoDB before it asks again; none means
+    the SDK's 10 s and 30 s. It bounds the cost of a connection that ends without an answer and
+    without being closed; but it must be longer than a busy service takes."""
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
     """A child that does not answer KCL for this long is ended with its daemon."""
     heap_mb: Annotated[int, Field(ge=64)] | None = None

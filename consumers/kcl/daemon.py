@@ -28,8 +28,8 @@ def properties(
     attempt_timeout_s: float | None = None,
 ) -> dict[str, str]:
     """The daemon's properties for resolved settings. ``worker_id`` owns its leases;
-    ``child_command`` is what it runs for each shard; ``attempt_timeout_s`` replaces that of the
-    settings."""
+    ``child_command`` is what it runs for each shard; ``attempt_timeout_s`` is how
+    long an attempt at a call may take, where that differs from the SDK's own time-outs."""
     values = {
         "workerId": worker_id,
         "executableName": shlex.join(child_command),
@@ -55,9 +55,10 @@ def properties(
     }
     if settings.retrieval == "polling":  # naming it at all forces polling
         values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
-    for client in ("kinesisClient", "dynamoDbClient"):  # properties of the SDK's builders
-        name = f"{client}.overrideConfiguration.apiCallAttemptTimeout"
-        values[name] = f"PT{attempt_timeout_s or settings.attempt_timeout_s}S"
+    if attempt_timeout_s is not None:
+        for client in ("kinesisClient", "dynamoDbClient"):  # properties of the SDK's builders
+            name = f"{client}.overrideConfiguration.apiCallAttemptTimeout"
+            values[name] = f"PT{attempt_timeout_s}S"
     if settings.endpoint_url:
         values["kinesisEndpoint"] = settings.endpoint_url
         values["dynamoDBEndpoint"] = settings.endpoint_url

@@ -184,9 +184,10 @@ class Worker:
 
     def _end_idle_daemon(self, shards: Sequence[str]) -> str:
         """End a daemon that hands over nothing while records wait: it is frozen, or its connection
-        to Kinesis is silent, or answers take longer than it waits for them. The next daemon has new
-        connections and waits for longer."""
-        self._attempt_timeout_s = min(2 * self._attempt_timeout_s, LONGEST_ATTEMPT_S)
+        to Kinesis is silent, or answers take longer than ``attempt_timeout_s``. The next daemon has
+        new connections, and waits twice as long for an answer."""
+        if self._attempt_timeout_s is not None:
+            self._attempt_timeout_s = min(2 * self._attempt_timeout_s, LONGEST_ATTEMPT_S)
         self._log.warning(
             "the KCL daemon has handed over nothing of %s for %.0f s while records wait",
             ", ".join(shards), STARVING_S,

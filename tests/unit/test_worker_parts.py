@@ -52,11 +52,11 @@ def test_the_daemon_gets_the_properties_that_exactness_needs() -> None:
     assert values["executableName"].endswith("-m consumers.shard.child")
 
 
-def test_the_daemon_asks_again_when_an_answer_does_not_come() -> None:
-    """The SDK would wait 10 s for Kinesis and 30 s for DynamoDB, and a shard as long."""
-    values = daemon.properties(Settings(), ROOM, "w", ["child"])
+def test_the_time_out_of_an_attempt_reaches_both_clients_of_the_daemon() -> None:
+    values = daemon.properties(Settings(), ROOM, "w", ["child"], attempt_timeout_s=1.5)
     for client in ("kinesisClient", "dynamoDbClient"):
-        assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.0S"
+        assert values[f"{client}.overrideConfiguration.apiCallAttemptTimeout"] == "PT1.5S"
+    assert not any("Timeout" in name for name in daemon.properties(Settings(), ROOM, "w", ["c"]))
 
 
 def test_endpoints_are_set_only_when_one_is_configured() -> None:

@@ -19,8 +19,7 @@ from tests.chaos.site import RunningWorker, Site
 
 VISIBLE_S: Final = 5.0
 LONGEST_STALL_MS: Final = 2_000
-UNANSWERED_STALL_MS: Final = 2_500
-"""The time-out of an attempt (1 s), a new connection, the next read, and a margin."""
+"""Longer than the same site stood still before."""
 SERVICES: Final = ("kinesis", "dynamodb", "s3")
 
 
@@ -64,29 +63,30 @@ def the_jvm_is_frozen(site: Site) -> None:
         site.until(lambda: status.snapshot()["lag_ms"] == 0, 60, "an end of the lag")
 
 
-def _connections_end(
-    site: Site, how: Close, services: Sequence[str] = SERVICES, at_most_ms: int = LONGEST_STALL_MS
-) -> None:
+def _connections_end(site: Site, how: Close, services: Sequence[str] = SERVICES) -> None:
+    """End connections under load, and compare the longest stall with that of the same site before:
+    a busy machine stalls by itself."""
     site.proxy.on_call = lambda call: None  # the check of each checkpoint takes up to 1.5 s
-    with site.load(30, rate=10):
+    with site.load(40, rate=10):
         worker = working(site)
         status = worker.worker.status
-        site.proxy.close_connections(how, services)
+        records = status.snapshot()["records"]
+        site.until(lambda: status.snapshot()["records"] > records + 500, 60, "an ordinary load")
         before = status.snapshot()
-        assert before["restarts"] == 0
+        site.proxy.close_connections(how, services)
         site.until(lambda: all(site.proxy.closed[one] >= 3 for one in services), 60, str(how))
     site.proxy.close_connections(None)
     after = status.snapshot()
-    assert after["restarts"] == 0, "the daemon was restarted"
-    stall_ms = after["longest_stall_ms"]
-    assert stall_ms <= at_most_ms, f"a shard stood still for {stall_ms} ms"
+    assert after["restarts"] == before["restarts"], "the daemon was restarted"
+    stall_ms, at_most_ms = after["longest_stall_ms"], before["longest_stall_ms"] + LONGEST_STALL_MS
+    assert stall_ms <= at_most_ms, f"a shard stood still for {stall_ms} ms, at most {at_most_ms}"
 
 
-@on_own_site()
+@on_own_site(attempt_timeout_s=1.0)
 def connections_end_without_an_answer(site: Site) -> None:
     """Every connection to Kinesis gets GOAWAY with its 20th request, no answer to it, and stays
-    open: no shard stands still for more than 2.5 s."""
-    _connections_end(site, Close.GOAWAY, ("kinesis",), UNANSWERED_STALL_MS)
+    open: with a time-out for an attempt, no shard stands still for more than 2 s."""
+    _connections_end(site, Close.GOAWAY, ("kinesis",))
 
 
 @on_own_site()
