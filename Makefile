@@ -5,7 +5,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check bench clean lock
+.PHONY: help demo up test chaos check docs pages coverage bench sizes clean lock production
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -16,7 +16,7 @@ demo: $(READY) ## the whole path on this machine, verified reading by reading
 up: $(READY) ## the same stack, kept running until Ctrl-C
 	@$(BIN)/penstock up
 
-test: $(READY) check ## everything that CI runs
+test: $(READY) check docs ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 chaos: $(READY) ## attack the guarantee for about ten minutes (SEED=, ONLY=)
@@ -26,6 +26,20 @@ check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(READY) ## the pages as a site in build/docs, without a network
+	@mkdir -p build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict >build/docs.log 2>&1 || \
+		{ grep -v INFO build/docs.log; exit 1; }
+
+pages: $(READY) ## write links to the glossary and the list of decisions
+	@$(BIN)/python -m tests.harness.pages
+
+coverage: $(READY) ## which lines the unit and property tests do not reach
+	$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/property --cov --cov-report=term:skip-covered
+
+sizes: $(READY) ## what each extra installs, as a table
+	$(BIN)/python -m benchmarks.package_sizes
 
 bench: $(READY) ## measure against baselines of the same run, about 15 minutes (RECORD=1)
 	$(BIN)/python -m benchmarks $(if $(RECORD),--record)

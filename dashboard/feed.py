@@ -1,7 +1,8 @@
-"""Keeps the newest snapshot of the hot tables, and wakes those who wait for the next.
+"""Keeps the newest snapshot of the hot tables, and wakes those who wait for the next one.
 
-One reader for all viewers: however many pages are open, DynamoDB is asked as often. A viewer
-holds one older snapshot at most and no queue, so a slow one costs nothing: it skips.
+One reader serves all viewers: the number of open pages does not change how often DynamoDB is
+read. A viewer holds at most one older snapshot and has no queue, so a slow viewer costs nothing:
+it skips snapshots.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboard import queries
+from dashboard.answers import Device, Report
 from dashboard.fleet import Snapshot, Sparks
 
 FASTEST_S: Final = 1.0
 SHARE: Final = 0.2
-"""Of its time the feed reads for a fifth at most: a fleet of 10,000 is read every few seconds."""
+"""The largest share of its time that the feed reads. It reads 10,000 devices every few seconds."""
 
 _READERS: Final = 8
 
@@ -33,8 +35,15 @@ class Tables:
 
 
 class Feed:
-    """Reads the roster and the workers' words again and again. ``error`` is the last failure's
-    text, or empty."""
+    """Reads the roster and the workers' reports in a loop.
+
+    ``error`` is the text of the last failure, empty after a success; ``reads`` counts successes,
+    ``read_s`` is how long the last attempt took.
+
+    :param client: what calls DynamoDB.
+    :param now_ms: the clock, ms since the Unix epoch.
+    :param fastest_s: the least time between two reads.
+    """
 
     def __init__(
         self,
@@ -58,19 +67,19 @@ class Feed:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to read; returns after the first attempt."""
+        """Start the loop; returns after the first attempt."""
         await self._refresh()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Read no more."""
+        """End the loop."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     async def after(self, version: int, timeout_s: float) -> Snapshot | None:
-        """The newest snapshot that is later than ``version``, or ``None`` when none comes."""
+        """The newest snapshot that is later than ``version``, or ``None`` after ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s):
                 while self.snapshot.version <= version:
@@ -80,7 +89,7 @@ class Feed:
         return self.snapshot
 
     async def call(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        """Run a query where it does not block the others."""
+        """Run a blocking query in a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, lambda: work(*arguments, **named))
 
@@ -94,7 +103,7 @@ class Feed:
         loop = asyncio.get_running_loop()
         try:
             rows, workers = await loop.run_in_executor(None, self._read)
-        except Exception as error:  # noqa: BLE001 - shown to whoever looks, and tried again
+        except Exception as error:  # noqa: BLE001 - shown to viewers, and tried again
             self.error = f"DynamoDB does not answer: {error}"
             self.read_s = time.monotonic() - started
             self._wake()
@@ -111,7 +120,7 @@ class Feed:
         )
         self._wake()
 
-    def _read(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _read(self) -> tuple[list[Device], list[Report]]:
         rows = queries.roster(self.client, self.tables.devices, self.pool)
         return rows, queries.workers(self.client, self.tables.status)
 

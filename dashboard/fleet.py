@@ -1,31 +1,43 @@
-"""The fleet at one moment, and what changed since another: search, sort, page, summary. Pure."""
+"""The fleet at one moment: search, sort, page, summary, and what changed since another. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal, get_args
 
-from dashboard.queries import BadRequestError
+from dashboard.answers import (
+    Device,
+    FreshDevice,
+    Freshness,
+    ListedDevice,
+    Reject,
+    Rejected,
+    Report,
+    Shard,
+    Stream,
+    Summary,
+    Worker,
+)
+from dashboard.errors import BadRequestError
 
 ONLINE_MS: Final = 60_000
 LATE_MS: Final = 15 * 60_000
-"""A device is online when it was heard within the last minute, late within a quarter of an hour,
-and silent beyond; ``new`` when it was never heard."""
+"""A device is online when it was last heard within a minute, late within a quarter of an hour,
+silent after that, and new when it was never heard."""
 
 SILENT_MS: Final = 10_000
 """A worker reports every five seconds; after this time without a report its shards' lag grows."""
 
 REPORTING_MS: Final = 30_000
-"""A worker that said nothing for so long is not shown as working."""
+"""A worker that has not reported for longer is not shown as working."""
 
 POINTS: Final = 30
+MAX_NAMES: Final = 200
+MAX_REJECTS: Final = 50
 MAX_LIMIT: Final = 200
 SORTS: Final = ("device", "group", "type", "status", "last_seen")
-
-Freshness = Literal["online", "late", "silent", "new"]
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,8 @@ class Snapshot:
 
     version: int = 0
     at: int = 0
-    devices: Mapping[str, Row] = field(default_factory=dict)
-    workers: Sequence[Row] = ()
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    workers: Sequence[Report] = ()
 
 
 @dataclass(frozen=True)
@@ -60,68 +72,66 @@ class Wanted:
             raise BadRequestError("offset: 0 or more")
 
 
-def freshness(row: Row, now_ms: int) -> Freshness:
-    """How long ago a device was heard, in a word."""
-    if row["last_seen"] is None:
+def freshness(row: Device, now_ms: int) -> Freshness:
+    """How long ago a device was last heard, in a word."""
+    last_seen = row["last_seen"]
+    if last_seen is None:
         return "new"
-    age = now_ms - row["last_seen"]
+    age = now_ms - last_seen
     return "online" if age <= ONLINE_MS else "late" if age <= LATE_MS else "silent"
 
 
-def page(snapshot: Snapshot, wanted: Wanted) -> dict[str, Any]:
-    """The devices that match, a page of them, and how many there are."""
-    needle = wanted.search.casefold()
-    found = [
-        shown
-        for row in snapshot.devices.values()
-        if (not needle or needle in row["device"].casefold())
-        and (not wanted.group or row["group"] == wanted.group)
-        and (not wanted.type or row["type"] == wanted.type)
-        and (not wanted.status or freshness(row, snapshot.at) == wanted.status)
-        and (shown := row)
-    ]
-    found.sort(key=lambda row: _key(row, wanted.sort, snapshot.at), reverse=wanted.descending)
-    rows = found[wanted.offset : wanted.offset + wanted.limit]
-    return {
-        "total": len(found),
-        "offset": wanted.offset,
-        "devices": [show(row, snapshot.at) for row in rows],
-        "version": snapshot.version,
-    }
-
-
-def show(row: Row, now_ms: int) -> Row:
+def with_status(row: Device, now_ms: int) -> FreshDevice:
     """A row with its freshness."""
     return {**row, "status": freshness(row, now_ms)}
 
 
-def _key(row: Row, sort: str, now_ms: int) -> tuple[Any, str]:
+def page(snapshot: Snapshot, wanted: Wanted) -> tuple[list[FreshDevice], int]:
+    """The page of devices that is asked for, and how many match in all."""
+    text = wanted.search.casefold()
+    found = [
+        row
+        for row in (with_status(row, snapshot.at) for row in snapshot.devices.values())
+        if (not text or text in row["device"].casefold())
+        and (not wanted.group or row["group"] == wanted.group)
+        and (not wanted.type or row["type"] == wanted.type)
+        and (not wanted.status or row["status"] == wanted.status)
+    ]
+    found.sort(key=lambda row: _key(row, wanted.sort), reverse=wanted.descending)
+    return found[wanted.offset : wanted.offset + wanted.limit], len(found)
+
+
+def _key(row: FreshDevice, sort: str) -> tuple[int | str, str]:
     name = row["device"]
     if sort == "status":
-        return ("online", "late", "silent", "new").index(freshness(row, now_ms)), name
+        return get_args(Freshness).index(row["status"]), name
     if sort == "last_seen":
         return row["last_seen"] or 0, name
-    return row[sort], name
+    return str(row[sort]), name  # type: ignore[literal-required]  # one of SORTS
 
 
-def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> dict[str, Any]:
+def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> Summary:
     """The fleet in a few figures, with the units of its metrics."""
     counts = Counter(freshness(row, snapshot.at) for row in snapshot.devices.values())
-    working = [w for w in snapshot.workers if snapshot.at - w["updated_at"] <= REPORTING_MS]
-    latency = [w["latency_ms"] for w in working if w["latency_ms"]["p50"] is not None]
+    working = [report for report in snapshot.workers if _reports(report, snapshot.at)]
+    latency = [one["latency_ms"] for one in working if one["latency_ms"]["p50"] is not None]
+
+    def worst(name: Literal["p50", "p95", "p99"]) -> float | None:
+        return max((value for one in latency if (value := one[name]) is not None), default=None)
+
     return {
         "at": snapshot.at,
         "version": snapshot.version,
         "devices": {
             "total": len(snapshot.devices),
-            **{name: counts[name] for name in ("online", "late", "silent", "new")},
+            "online": counts["online"],
+            "late": counts["late"],
+            "silent": counts["silent"],
+            "new": counts["new"],
         },
-        "messages_per_s": round(sum(w.get("messages_per_s", 0.0) for w in working), 1),
-        "readings_per_s": round(sum(w.get("readings_per_s", 0.0) for w in working), 1),
-        "latency_ms": {
-            name: max((one[name] for one in latency), default=None)
-            for name in ("p50", "p95", "p99")
-        },
+        "messages_per_s": round(sum(one.get("messages_per_s", 0.0) for one in working), 1),
+        "readings_per_s": round(sum(one.get("readings_per_s", 0.0) for one in working), 1),
+        "latency_ms": {"p50": worst("p50"), "p95": worst("p95"), "p99": worst("p99")},
         "workers": len(working),
         "lag_ms": {
             shard["shard"]: shard["lag_ms"]
@@ -130,47 +140,72 @@ def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> dict[
         },
         "rejected": _rejected(snapshot.workers),
         "units": dict(units or {}),
-        "groups": sorted({row["group"] for row in snapshot.devices.values()} - {""})[:200],
-        "types": sorted({row["type"] for row in snapshot.devices.values()} - {""})[:200],
+        "groups": sorted({row["group"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
+        "types": sorted({row["type"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
     }
 
 
-def _rejected(workers: Iterable[Row]) -> dict[str, int]:
-    """Counts of every disposition but ``ok``."""
+def _reports(report: Report, now_ms: int) -> bool:
+    return now_ms - report["updated_at"] <= REPORTING_MS
+
+
+def _dispositions(reports: Iterable[Report]) -> dict[str, int]:
     total: Counter[str] = Counter()
-    for worker in workers:
-        total.update(worker.get("dispositions", {}))
-    return {name: count for name, count in sorted(total.items()) if name != "ok" and count}
+    for report in reports:
+        total.update(report.get("dispositions", {}))
+    return dict(total)
 
 
-def stream(snapshot: Snapshot) -> dict[str, Any]:
-    """Shards, lag, commits and rejects, as the workers tell them."""
-    dispositions: Counter[str] = Counter()
-    shards: dict[str, Row] = {}
-    rejects: list[Row] = []
-    for worker in snapshot.workers:
-        dispositions.update(worker.get("dispositions", {}))
-        rejects += worker.get("rejects", [])
-        reporting = snapshot.at - worker["updated_at"] <= REPORTING_MS
-        for shard in worker.get("shards", []):
+def _rejected(reports: Iterable[Report]) -> dict[str, int]:
+    """Counts of every disposition but ``ok``."""
+    counts = sorted(_dispositions(reports).items())
+    return {name: count for name, count in counts if name != "ok" and count}
+
+
+def stream(snapshot: Snapshot) -> Stream:
+    """Shards, lag, commits and rejects, as the workers report them.
+
+    A shard that two workers report is shown as the one that works on it has it.
+    """
+    shards: dict[str, Shard] = {}
+    rejects: list[Reject] = []
+    for report in snapshot.workers:
+        rejects += report.get("rejects", [])
+        reporting = _reports(report, snapshot.at)
+        for shard in report.get("shards", []):
             known = shards.get(shard["shard"])
-            mine = {**shard, "worker": worker["worker"], "updated_at": worker["updated_at"]}
-            mine["lag_ms"] = lag_now(shard.get("lag_ms"), snapshot.at - worker["updated_at"])
-            mine["state"] = "lost" if shard["lease_lost"] else "working" if reporting else "unknown"
+            mine: Shard = {
+                **shard,
+                "worker": report["worker"],
+                "updated_at": report["updated_at"],
+                "lag_ms": lag_now(shard.get("lag_ms"), snapshot.at - report["updated_at"]),
+                "state": "lost" if shard["lease_lost"] else "working" if reporting else "unknown",
+            }
             if known is None or (known["state"] != "working" and mine["state"] == "working"):
                 shards[shard["shard"]] = mine
     rejects.sort(key=lambda one: int(one["at"]), reverse=True)
     return {
         "at": snapshot.at,
         "shards": [shards[name] for name in sorted(shards)],
-        "dispositions": dict(dispositions),
-        "rejects": rejects[:50],
-        "workers": [
-            {name: worker.get(name) for name in ("worker", "updated_at", "restarts", "conflicts",
-                                                 "throttled", "records", "durable")}
-            for worker in snapshot.workers
-        ],
-    }  # fmt: skip
+        "dispositions": _dispositions(snapshot.workers),
+        "rejects": rejects[:MAX_REJECTS],
+        "workers": [_worker(report) for report in snapshot.workers],
+    }
+
+
+def rejected(snapshot: Snapshot, device: str) -> Rejected | None:
+    """What of a device was not folded, added up over the workers' reports."""
+    found = [
+        one
+        for report in snapshot.workers
+        if (one := report.get("rejected_devices", {}).get(device)) is not None
+    ]
+    if not found:
+        return None
+    dispositions: Counter[str] = Counter()
+    for one in found:
+        dispositions.update(one["dispositions"])
+    return {"dispositions": dict(dispositions), "last_at": max(one["last_at"] for one in found)}
 
 
 def lag_now(lag_ms: int | None, age_ms: int) -> int | None:
@@ -181,30 +216,42 @@ def lag_now(lag_ms: int | None, age_ms: int) -> int | None:
     return lag_ms + age_ms
 
 
-def changed(old: Snapshot, new: Snapshot, watched: Iterable[str]) -> list[Row]:
-    """The watched devices that are not as they were, freshness included."""
+def _worker(report: Report) -> Worker:
+    return {
+        "worker": report["worker"],
+        "updated_at": report["updated_at"],
+        "restarts": report["restarts"],
+        "conflicts": report["conflicts"],
+        "throttled": report["throttled"],
+        "records": report["records"],
+        "durable": report["durable"],
+    }
+
+
+def changed(old: Snapshot, new: Snapshot, watched: Iterable[str]) -> list[FreshDevice]:
+    """The watched devices that differ between two snapshots, in their freshness too."""
     rows = []
     for name in watched:
         row = new.devices.get(name)
         if row is None:
             continue
-        shown = show(row, new.at)
+        shown = with_status(row, new.at)
         before = old.devices.get(name)
-        if before is None or show(before, old.at) != shown:
+        if before is None or with_status(before, old.at) != shown:
             rows.append(shown)
     return rows
 
 
 class Sparks:
-    """The last values of one metric of each device, as they were seen: one short line each. It is
-    the first by name that was ever anything but 0 or 1."""
+    """The last values of one metric of each device, for the small line beside its name. It is the
+    first metric by name that ever had a value other than 0 and 1."""
 
     def __init__(self) -> None:
         self._points: dict[str, deque[tuple[int, float]]] = {}
         self._metric: dict[str, str] = {}
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Note what is new."""
+    def add(self, rows: Iterable[Device]) -> None:
+        """Take the values that are newer than the last ones."""
         for row in rows:
             if not row["metrics"]:
                 continue
@@ -216,7 +263,7 @@ class Sparks:
             if not points or points[-1][0] != value["ts"]:
                 points.append((value["ts"], value["v"]))
 
-    def _choose(self, row: Row) -> str:
+    def _choose(self, row: Device) -> str:
         metrics = row["metrics"]
         name = next((name for name in metrics if metrics[name]["v"] not in (0, 1)), None)
         if name is not None:
@@ -227,3 +274,7 @@ class Sparks:
     def of(self, device: str) -> list[float]:
         """Values, oldest first."""
         return [value for _, value in self._points.get(device, ())]
+
+    def listed(self, rows: Iterable[FreshDevice]) -> list[ListedDevice]:
+        """The rows with their values."""
+        return [{**row, "spark": self.of(row["device"])} for row in rows]

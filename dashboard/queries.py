@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
+import orjson
+
+from dashboard.answers import Device, Report, Window
+from dashboard.errors import BadRequestError
 from ingest.tables import status as worker_report
 from ingest.tables.hot import (
     Query,
@@ -43,29 +46,25 @@ class Client(Protocol):
         """As ``boto3``'s."""
 
 
-class BadRequestError(Exception):
-    """The caller asked for something that cannot be; the text says what is wrong with it."""
-
-
-def roster(client: Client, table: str, pool: Executor) -> list[dict[str, Any]]:
+def roster(client: Client, table: str, pool: Executor) -> list[Device]:
     """Every device, sixteen buckets at a time, ordered by name."""
     found = pool.map(lambda query: list(_pages(client, query)), roster_queries(table))
     return sorted((one for part in found for one in part), key=lambda one: str(one["device"]))
 
 
-def _pages(client: Client, request: Query) -> Iterator[dict[str, Any]]:
+def _pages(client: Client, request: Query) -> Iterator[Device]:
     while True:
         answer = client.query(**request)
-        yield from map(read_device, answer["Items"])
+        yield from (cast(Device, read_device(item)) for item in answer["Items"])
         if "LastEvaluatedKey" not in answer:
             return
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
-def device(client: Client, table: str, name: str) -> dict[str, Any] | None:
+def device(client: Client, table: str, name: str) -> Device | None:
     """One device, or ``None``."""
     item = client.get_item(TableName=table, Key=device_key(name)).get("Item")
-    return None if item is None else read_device(item)
+    return None if item is None else cast(Device, read_device(item))
 
 
 def windows(
@@ -79,11 +78,12 @@ def windows(
     limit: int,
     cursor: str | None = None,
     now_s: float,
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[Window], str | None]:
     """A device's windows of a tier that begin in ``[start_ms, end_ms]``, oldest first, and a
     cursor when there are more. Expired ones that DynamoDB still has are left out.
 
-    :raises BadRequestError: when the cursor is not one of ours, or a time is none.
+    :raises BadRequestError: when the cursor is none that this API gave out, or the calendar does
+        not know a time.
     """
     try:
         request = windows_query(table, name, tier.name, start_ms, end_ms)
@@ -95,24 +95,27 @@ def windows(
     if cursor is not None:
         request["ExclusiveStartKey"] = {"device": {"S": name}, "window": {"S": _decode(cursor)}}
     answer = client.query(**request)
-    found = [read_window(item) for item in answer["Items"] if not is_expired(item, now_s)]
+    found = [
+        cast(Window, read_window(item)) for item in answer["Items"] if not is_expired(item, now_s)
+    ]
     last = answer.get("LastEvaluatedKey")
     return found, _encode(last["window"]["S"]) if last else None
 
 
-def workers(client: Client, table: str) -> list[dict[str, Any]]:
-    """What every worker last said of itself. There are few."""
+def workers(client: Client, table: str) -> list[Report]:
+    """Every worker's last report. There are few workers."""
     found = client.scan(TableName=table)["Items"]
-    return sorted(map(worker_report.read, found), key=lambda one: str(one["worker"]))
+    reports = [cast(Report, worker_report.read(item)) for item in found]
+    return sorted(reports, key=lambda one: one["worker"])
 
 
 def _encode(key: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+    return base64.urlsafe_b64encode(orjson.dumps(key)).decode()
 
 
 def _decode(cursor: str) -> str:
     try:
-        key = json.loads(base64.urlsafe_b64decode(cursor)) if _CURSOR.fullmatch(cursor) else None
+        key = orjson.loads(base64.urlsafe_b64decode(cursor)) if _CURSOR.fullmatch(cursor) else None
     except (binascii.Error, ValueError):
         key = None
     if not isinstance(key, str):

@@ -13,10 +13,21 @@ from consumers.record import ShardRecord
 class SegmentBuffer(Protocol):
     """The encoded rows of a segment, in a file that is removed when the process ends."""
 
-    rows: int
-    records: int
-    first: Position | None
-    last: Position | None
+    @property
+    def rows(self) -> int:
+        """How many it holds."""
+
+    @property
+    def records(self) -> int:
+        """How many records the rows are of."""
+
+    @property
+    def first(self) -> Position | None:
+        """The first record; ``None`` while it is empty."""
+
+    @property
+    def last(self) -> Position | None:
+        """The last record; ``None`` while it is empty."""
 
     def add(self, records: Sequence[ShardRecord]) -> None:
         """Encode records.

@@ -5,6 +5,12 @@ const SPANS = [["10 min", 600e3], ["1 h", 3600e3], ["6 h", 6 * 3600e3], ["1 d", 
 const SIZES = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 };
 const MOST = 2000;
 
+const REASONS = {
+  clock_ahead: "the device's clock is ahead", late: "older than every tier keeps", malformed: "not payload v1",
+  out_of_range: "a value is too large", overflow: "its window is full", oversize: "larger than IoT Core accepts",
+  unsupported_version: "an unknown payload version", internal_error: "a worker failed on it: see its log",
+};
+
 const sizeOf = (tier) => parseInt(tier, 10) * SIZES[tier.at(-1)];
 
 export function deviceView(main, live, id) {
@@ -13,6 +19,7 @@ export function deviceView(main, live, id) {
   const charts = h("div");
   const facts = h("dl", { class: "facts" });
   const gaps = h("div");
+  const fate = h("div");
   const tierButtons = h("div", { class: "group", role: "group", "aria-label": "Window size" });
   const spanButtons = h("div", { class: "group", role: "group", "aria-label": "Span" });
   const shown = new Map();
@@ -22,6 +29,7 @@ export function deviceView(main, live, id) {
     h("div", { class: "controls" }, tierButtons, spanButtons), charts,
     h("div", { class: "columns" },
       h("section", { class: "card" }, h("h2", {}, "Last message"), facts),
+      h("section", { class: "card" }, h("h2", {}, "Not folded"), fate),
       h("section", { class: "card" }, h("h2", {}, "Completeness"), gaps)));
 
   function buttons(group, options, chosen, choose) {
@@ -55,6 +63,7 @@ export function deviceView(main, live, id) {
     tier = device.tiers[0];
     redrawButtons();
     header();
+    rejected();
     await load();
     live.watch([id]);
   }
@@ -67,6 +76,15 @@ export function deviceView(main, live, id) {
       h("dt", {}, "measured"), h("dd", {}, clock(device.last_ts)),
       h("dt", {}, "received"), h("dd", {}, clock(device.last_seen)),
       h("dt", {}, "boot, number"), h("dd", {}, device.boot ? h("code", {}, `${device.boot} / ${device.seq}`) : "–"));
+  }
+
+  function rejected() {
+    const one = device.rejected;
+    if (!one) { fate.replaceChildren(h("p", { class: "empty" }, "No worker reports readings of this device that were not folded.")); return; }
+    fate.replaceChildren(h("div", { class: "scroll" }, h("table", {}, h("caption", {}, `In the archive only, with their bytes; the last ${ago(one.last_at, Date.now())}`),
+      h("thead", {}, h("tr", {}, ["Disposition", "Readings", "Because"].map((head) => h("th", { scope: "col" }, head)))),
+      h("tbody", {}, Object.entries(one.dispositions).sort((a, b) => b[1] - a[1]).map(([name, number]) => h("tr", {}, h("td", {}, name.replaceAll("_", " ")),
+        h("td", {}, count(number)), h("td", {}, REASONS[name] ?? "")))))));
   }
 
   async function fetchWindows(from, to) {
@@ -198,6 +216,10 @@ export function deviceView(main, live, id) {
   const sizes = new ResizeObserver(resized);
   const ticking = setInterval(() => device && header(), 1000);
   const refreshing = setInterval(() => device && load(), 30000);
+  const asking = setInterval(async () => {
+    if (!device) return;
+    try { device = { ...device, ...await get(`api/v1/devices/${encodeURIComponent(id)}`) }; rejected(); } catch { /* the next one tells */ }
+  }, 5000);
   begin();
 
   return {
@@ -211,6 +233,6 @@ export function deviceView(main, live, id) {
     },
     back() { if (device) load(); else begin(); },
     redraw() { for (const chart of shown.values()) { chart.plot?.destroy(); chart.plot = null; } if (device) draw(); },
-    leave() { clearInterval(ticking); clearInterval(refreshing); clearTimeout(timer); asked = -1; sizes.disconnect(); },
+    leave() { clearInterval(ticking); clearInterval(refreshing); clearInterval(asking); clearTimeout(timer); asked = -1; sizes.disconnect(); },
   };
 }

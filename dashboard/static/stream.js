@@ -10,7 +10,7 @@ export function streamView(main, live) {
   main.append(h("h1", {}, "Stream"), h("p", { class: "lead" }, "Shards, how far behind they are, and what could not be folded."),
     dispositions,
     h("section", { class: "card" }, h("h2", {}, "Shards"), table("One line a shard; lag is the age of the oldest record that is not received",
-      ["Shard", "State", "Lag", "Records", "Commits", "Last commit", "Last segment"], shards)),
+      ["Shard", "State", "Lag", "Records", "Commits", "Last commit"], shards)),
     h("section", { class: "card" }, h("h2", {}, "Workers"), table("What each worker last said",
       ["Worker", "Heard", "Records", "Readings durable", "Conflicts", "Throttled", "Restarts"], workers)),
     h("section", { class: "card" }, h("h2", {}, "Rejected lately"), table("Each is in the archive with all its bytes",
@@ -22,14 +22,14 @@ export function streamView(main, live) {
   async function load() {
     let stream;
     try { stream = await get("api/v1/stream"); } catch (error) {
-      if (!gone) shards.replaceChildren(none(7, error.message));
+      if (!gone) shards.replaceChildren(none(6, error.message));
       return;
     }
     if (gone) return;
     shards.replaceChildren(...stream.shards.map((one) => line(one.shard, state(one.state),
       one.lag_ms === null ? "–" : one.lag_ms === 0 ? "none" : duration(one.lag_ms), count(one.records), count(one.commits),
-      ago(one.committed_at, stream.at), h("code", {}, one.committed_key.split("/").at(-1) || "–"))));
-    if (!stream.shards.length) shards.append(none(7, "No worker has said anything yet."));
+      ago(one.committed_at, stream.at))));
+    if (!stream.shards.length) shards.append(none(6, "No worker has reported yet."));
     workers.replaceChildren(...stream.workers.map((one) => line(one.worker, ago(one.updated_at, stream.at), count(one.records),
       count(one.durable), count(one.conflicts), count(one.throttled), count(one.restarts))));
     if (!stream.workers.length) workers.append(none(7, "None."));

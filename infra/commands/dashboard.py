@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import rich_click as click
 
-from dashboard.access import Access, AccessError
-from dashboard.api import create_app
-from dashboard.server import HOST, PORT, PortBusyError, listen, server
+from dashboard.errors import AccessError, PortBusyError
+from dashboard.http.access import Access
+from dashboard.http.api import create_app
+from dashboard.http.server import HOST, PORT, listen, server
 from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.local.dashboard import feed_of

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from dashboard.api import create_app
+from dashboard.errors import PortBusyError
 from dashboard.feed import Feed, Tables
-from dashboard.server import HOST, BackgroundServer, PortBusyError, listen
+from dashboard.http.api import create_app
+from dashboard.http.server import HOST, BackgroundServer, listen
 from infra.target import Target
 
 

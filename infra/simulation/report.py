@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.simulation.demo import DemoRun
 from simulator.verification.verifier import Report
+
+if TYPE_CHECKING:  # a demo needs the extra "local"; a report of a ledger does not
+    from infra.simulation.demo import DemoRun
 
 
 def demo_document(run: DemoRun) -> dict[str, Any]:

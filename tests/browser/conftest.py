@@ -49,7 +49,8 @@ class Up:
         """A client of the embedded AWS, as its root."""
         import boto3
 
-        return boto3.client(
+        make: Any = boto3.client
+        return make(
             service, endpoint_url=self.stack.settings["endpoint_url"], region_name="us-east-1",
             aws_access_key_id="test", aws_secret_access_key="test",
         )  # fmt: skip

@@ -33,7 +33,7 @@ class ShuffledCalls:
                 self._applied.append((call(), None))
             except Exception as error:
                 self._applied.append((None, error))
-        value, error = self._applied.pop(self._chance.randrange(len(self._applied)))
-        if error is not None:
-            raise error
+        value, raised = self._applied.pop(self._chance.randrange(len(self._applied)))
+        if raised is not None:
+            raise raised
         return value

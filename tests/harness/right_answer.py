@@ -78,7 +78,8 @@ def observed(entries: list[Entry]) -> Observed:
             for tier in TIERS:
                 _fold(result.windows, tier, row)
             _show(result.devices, row)
-    for item in result.windows.values():
+    windows: dict[Any, Any] = result.windows
+    for item in windows.values():
         _finish(item)
     return result
 

@@ -68,7 +68,7 @@ class Tables:
             "rejects": [{"device": "d", "disposition": "malformed", "at": 5, "preview": "\\xff"}],
             "shards": [{"shard": "shard-0", "pid": 1, "records": 10, "lag_ms": 40, "commits": 2,
                         "uncommitted_since": 1,
-                        "committed_at": 1, "committed_key": "telemetry/x.parquet",
+                        "committed_at": 1,
                         "lease_lost": False}],
         }  # fmt: skip
         self.workers[name] = {
@@ -109,7 +109,7 @@ class Tables:
         start = request.get("ExclusiveStartKey", {}).get(key, {}).get("S", "")
         rest = [item for item in found if item[key]["S"] > start]
         size = min(PAGE, request.get("Limit", PAGE))
-        answer = {"Items": rest[:size]}
+        answer: dict[str, Any] = {"Items": rest[:size]}
         if len(rest) > size:
             answer["LastEvaluatedKey"] = {key: rest[size - 1][key]}
         return answer

@@ -30,8 +30,8 @@ from ingest.topic import (
     shadow_topic,
     telemetry_topic,
 )
-from tests.integration.conftest import STACK, eventually, records
-from tests.integration.test_telemetry_client import Broker, _arrived, _device, _run
+from tests.integration.conftest import STACK, Broker, eventually, records
+from tests.integration.test_telemetry_client import _arrived, _device, _run
 
 ROOT = Path(__file__).parents[2]
 pytestmark = STACK

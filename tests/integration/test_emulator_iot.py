@@ -74,7 +74,7 @@ class RawClient:
 
     async def acknowledged(self, wait_s: float) -> set[int]:
         """Packet ids of the PUBACKs that arrive until none comes for ``wait_s``."""
-        found = set()
+        found: set[int] = set()
         while True:
             try:
                 kind, body = await asyncio.wait_for(self._packet(), wait_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -90,13 +90,14 @@ def test_what_was_refused_is_not_in_the_stream(kinesis: Any) -> None:
 
 def test_a_record_has_a_mebibyte_and_a_call_500_records(kinesis: Any) -> None:
     kinesis.put_record(StreamName=STREAM, PartitionKey="k", Data=b"x" * 1024 * 1024)
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: kinesis.put_record(
             StreamName=STREAM, PartitionKey="k", Data=b"x" * (1024 * 1024 + 1)
         ),
         lambda: put(kinesis, 501, 1),
         lambda: put(kinesis, 6, 1024 * 1024),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ClientError, match="ValidationException"):
             call()
 

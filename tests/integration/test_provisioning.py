@@ -47,7 +47,7 @@ def claim(pipeline: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _announce(target: Target, name: str, **more: str) -> None:
     found = {"group": "hall-1", "kind": "pump", **more}
-    announce(target.client("dynamodb", "simulator"), target.settings, name, **found)  # type: ignore[arg-type]
+    announce(target.client("dynamodb", "simulator"), target.settings, name, **found)
 
 
 def _provision(target: Target, claim: Path, name: str) -> Identity:

@@ -11,7 +11,8 @@ import pytest
 from devices.batch import BatchLimits, Outgoing
 from devices.events import Event
 from devices.identity import Identity
-from devices.spool.client import Order, SpooledClient
+from devices.spool.client import SpooledClient
+from devices.spool.send_queue import Order
 from devices.spool.spool import Spool, SpoolLimits
 from tests.integration.conftest import STACK, Broker, eventually
 from tests.integration.test_telemetry_client import _arrived, _device, _run

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -352,8 +352,7 @@ def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch)
 
 def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers then disagree on the name of the same segment."""
-    append, first = OpenSegment.append, OpenSegment.first.fget
-    assert first is not None
+    append, first = OpenSegment.append, vars(OpenSegment)["first"].fget
 
     def remember(self: Any, record: Any, size: int, now: float) -> None:
         append(self, record, size, now)
@@ -363,7 +362,7 @@ def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyP
         for record in getattr(self, "taken", []):
             if record.readings and "ok" in (record.dispositions or [record.disposition]):
                 return position(record.sequence_number, record.sub_sequence)
-        return first(self)
+        return cast(Position, first(self))
 
     monkeypatch.setattr(OpenSegment, "append", remember)
     monkeypatch.setattr(OpenSegment, "first", property(first_good))

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import __main__ as bench
 
-FIGURES = {"P1": {"checks": []}}
+FIGURES: dict[str, dict[str, list[object]]] = {"P1": {"checks": []}}
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def test_a_throttled_checkpoint_is_asked_for_again() -> None:
             refused("KinesisClientLibDependencyException"),
             CHECKPOINTED,
         ),
-        sink,  # type: ignore[arg-type]
+        sink,
         backoff,
     )
     assert pipe.checkpoint(position("5", 0)) is True
@@ -94,19 +94,19 @@ def test_a_throttled_checkpoint_is_asked_for_again() -> None:
 
 
 def test_a_checkpoint_without_the_lease_reports_that_it_is_lost() -> None:
-    pipe = Pipe(lines(refused("ShutdownException")), io.BytesIO(), backoff)  # type: ignore[arg-type]
+    pipe = Pipe(lines(refused("ShutdownException")), io.BytesIO(), backoff)
     assert pipe.checkpoint(position("5", 0)) is False
 
 
 @pytest.mark.parametrize("error", ["InvalidStateException", "IllegalArgumentException"])
 def test_any_other_refusal_of_a_checkpoint_ends_the_process(error: str) -> None:
-    pipe = Pipe(lines(refused(error)), io.BytesIO(), backoff)  # type: ignore[arg-type]
+    pipe = Pipe(lines(refused(error)), io.BytesIO(), backoff)
     with pytest.raises(ProtocolError, match=error):
         pipe.checkpoint(position("5", 0))
 
 
 def test_another_action_where_a_checkpoint_was_awaited_ends_the_process() -> None:
-    pipe = Pipe(lines({"action": "leaseLost"}), io.BytesIO(), backoff)  # type: ignore[arg-type]
+    pipe = Pipe(lines({"action": "leaseLost"}), io.BytesIO(), backoff)
     with pytest.raises(ProtocolError):
         pipe.checkpoint(position("5", 0))
 
@@ -119,7 +119,7 @@ class Scripted:
         self.dynamo = MemoryDynamo()
         self.s3 = MemoryS3()
         self.sink = io.BytesIO()
-        self.pipe = Pipe(lines(*actions), self.sink, backoff)  # type: ignore[arg-type]
+        self.pipe = Pipe(lines(*actions), self.sink, backoff)
 
     def serve(self) -> list[dict[str, Any]]:
         def open_shard(_: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_full_disk_is_told_before_anything_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = collections.namedtuple("usage", "total used free")
-    monkeypatch.setattr(local.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 5, 5))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 5, 5))
     with pytest.raises(UserError, match="free some, or run in another folder"):
         local.check_space(tmp_path / "not" / "there" / "yet")
 

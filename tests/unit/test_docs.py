@@ -12,9 +12,14 @@ import pytest
 
 from infra.cli import COMMANDS, penstock
 from ingest.settings import Settings
+from tests.harness.pages import DECISIONS, decision_rows
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+FOLDERS = "ingest|devices|consumers|simulator|dashboard|infra|tests|benchmarks"
 
 
 def commands() -> dict[str, click.Command]:
@@ -76,14 +81,52 @@ def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_variable_in_the_docs_is_a_setting_or_read_by_a_command(page: Path) -> None:
+    known = {f"PENSTOCK_{name.upper()}" for name in Settings.model_fields}
+    known |= {o.envvar for c in commands().values() for o in c.params if isinstance(o.envvar, str)}
+    for file in (ROOT / "infra" / "commands").glob("*.py"):  # those that a command reads or prints
+        known |= set(re.findall(r"PENSTOCK_[A-Z][A-Z_]+", file.read_text()))
+    for name in re.findall(r"\bPENSTOCK_[A-Z][A-Z_]+", page.read_text()):
+        assert name in known, f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_in_the_docs_is_in_the_makefile(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for name in re.findall(r"(?:^|`)make ([a-z]+)", _code(page.read_text()), flags=re.MULTILINE):
+        assert name in targets, f"{page.name}: make {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text()
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
-    for path in re.findall(
-        r"`((?:ingest|devices|consumers|simulator|infra|tests|docs)/[\w./-]+\.\w+)`", text
-    ):
+    for path in re.findall(rf"`((?:{FOLDERS}|docs|requirements)/[\w./-]*[\w/])`", text):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_name_in_the_docs_is_one_that_exists(page: Path) -> None:
+    for name in re.findall(rf"[`\s](?:python -m )?((?:{FOLDERS})(?:\.\w+)+)", page.read_text()):
+        assert _exists(name), f"{page.name}: {name}"
+
+
+def _exists(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        base = ROOT.joinpath(*parts[:end])
+        file = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if file.exists():
+            rest = parts[end:]
+            return not rest or re.search(rf"\b{rest[0]}\b", file.read_text()) is not None
+    return False
+
+
+def test_every_decision_is_in_the_list_of_decisions() -> None:
+    index = (DECISIONS / "index.md").read_text()
+    assert index.endswith(f"|---|---|\n{decision_rows()}"), "run `make pages`"
 
 
 def test_the_readme_shows_the_lines_that_a_demo_prints() -> None:

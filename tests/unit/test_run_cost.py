@@ -22,7 +22,7 @@ COUNTS = {
 }
 
 
-def priced(counts: dict[str, object] = COUNTS, seconds: float = 3600) -> RunCost:  # type: ignore[assignment]
+def priced(counts: dict[str, object] = COUNTS, seconds: float = 3600) -> RunCost:
     usage = Usage("strict", counts)
     return price_run(usage, read_prices(), devices=1_000, seconds=seconds, shards=2)
 

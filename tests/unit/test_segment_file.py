@@ -50,9 +50,9 @@ def read(file: BinaryIO) -> list[Row]:
 
 
 def _plain(column: Any) -> list[Any]:
-    return (
-        column.cast("int64").to_pylist() if "timestamp" in str(column.type) else column.to_pylist()
-    )
+    if "timestamp" in str(column.type):
+        column = column.cast("int64")
+    return list(column.to_pylist())
 
 
 def settled(count: int) -> list[ShardRecord]:

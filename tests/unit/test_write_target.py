@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
+import rich_click
 
 from infra.commands import write_target
 from infra.commands.write_target import find_write_target
@@ -19,7 +21,7 @@ ACTION = "create device press-1"
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(write_target, "say", lines.append)
-    monkeypatch.setattr(write_target.sys, "stdin", _Stdin(terminal=False))
+    monkeypatch.setattr(sys, "stdin", _Stdin(terminal=False))
     return lines
 
 
@@ -60,14 +62,14 @@ def test_on_a_terminal_a_write_to_aws_needs_a_yes(
     monkeypatch: pytest.MonkeyPatch, answer: bool
 ) -> None:
     find(monkeypatch)
-    monkeypatch.setattr(write_target.sys, "stdin", _Stdin(terminal=True))
+    monkeypatch.setattr(sys, "stdin", _Stdin(terminal=True))
     asked: list[str] = []
 
     def confirm(question: str, **_: Any) -> bool:
         asked.append(question)
         return answer
 
-    monkeypatch.setattr(write_target.click, "confirm", confirm)
+    monkeypatch.setattr(rich_click, "confirm", confirm)
     if answer:
         assert find_write_target(ACTION, aws=False).account == "123456789012"
     else:

@@ -125,11 +125,13 @@ def _patch(wire: socket.socket, clock: Clock, plan: Plan) -> None:
     now = types.SimpleNamespace(
         monotonic=clock, time_ns=lambda: time.time_ns(), sleep=lambda seconds: None
     )
-    child.time = now  # type: ignore[assignment]
-    child.open_clients = lambda _: Clients(_Remote(wire), _Remote(wire))  # type: ignore[assignment,arg-type]
-    retry.Backoff.__init__.__defaults__ = (sleep, lambda: slept, lambda: 1.0)  # type: ignore[attr-defined]
-    child.InFlight = lambda limit: ShuffledCalls(limit, random.Random(plan.seed))  # type: ignore[assignment,misc]
-    child.ShardStats._send = lambda self, line: None  # type: ignore[method-assign]
+    remote: Any = _Remote(wire)
+    patched: Any = child
+    patched.time = now
+    patched.open_clients = lambda _: Clients(remote, remote)
+    patched.InFlight = lambda limit: ShuffledCalls(limit, random.Random(plan.seed))
+    patched.ShardStats._send = lambda self, line: None
+    retry.Backoff.__init__.__defaults__ = (sleep, lambda: slept, lambda: 1.0)
     _poison_the_fold()
     _little_memory()
     if plan.point:
@@ -205,13 +207,11 @@ class _Remote:
                 return answer
             if not answer.code:
                 raise ReadTimeoutError(endpoint_url="memory")
-            raise ClientError(
-                {
-                    "Error": {"Code": answer.code, "Message": "as planned"},
-                    "ResponseMetadata": {"HTTPStatusCode": answer.status},
-                },  # type: ignore[typeddict-item]
-                operation,
-            )
+            response: Any = {
+                "Error": {"Code": answer.code, "Message": "as planned"},
+                "ResponseMetadata": {"HTTPStatusCode": answer.status},
+            }
+            raise ClientError(response, operation)
 
         return call
 

@@ -75,7 +75,8 @@ class Child:
                 if line.strip():
                     return dict(msgspec.json.decode(line))
                 continue
-            ready, _, _ = select.select([self._wire, self._up], [], [], PATIENCE_S)
+            waiting: list[socket.socket | int] = [self._wire, self._up]
+            ready, _, _ = select.select(waiting, [], [], PATIENCE_S)
             if not ready:
                 os.kill(self.pid, signal.SIGUSR1)
                 raise StuckError(f"child {self.pid} is stuck")

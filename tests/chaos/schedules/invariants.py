@@ -70,7 +70,9 @@ class Invariants:
             found.append("C: poisoned records are not accounted for")
         tables = self.services.dynamo.tables
         observed = Observed(
-            windows=dict(tables.get("windows", {})),
+            windows={
+                (device, name): item for (device, name), item in tables.get("windows", {}).items()
+            },
             devices={device: item for (_, device), item in tables.get("devices", {}).items()},
             rows=[row for row in rows if row.disposition != "internal_error"],
             objects=len(self.services.objects),

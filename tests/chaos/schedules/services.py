@@ -54,7 +54,7 @@ class Services:
     faults: float
     dynamo: MemoryDynamo = field(default_factory=MemoryDynamo)
     objects: dict[str, tuple[Mapping[str, str], list[ArchiveRow]]] = field(default_factory=dict)
-    older: dict[tuple[str, tuple[str, str]], dict[str, Any]] = field(default_factory=dict)
+    older: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
 
     def answer(self, call: Call) -> Any:
         """Serve a call, well or badly."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from ingest.record import encode_record
@@ -52,10 +53,10 @@ class Traffic:
         self._chance.shuffle(messages)
         for number, message in enumerate(messages):
             if self._chance.random() < 0.08:
-                yield lambda number=number: self._put_garbage(number)
+                yield partial(self._put_garbage, number)
             if self._chance.random() < 0.06:
                 yield lambda: self._put_poison(*self._chance.choice(known))
-            yield lambda message=message: self._put(*message)
+            yield partial(self._put, *message)
 
     def _reading(self) -> tuple[int, dict[str, float]]:
         ts = NOW - self._chance.randint(0, 90_000)

@@ -1,4 +1,4 @@
-"""Serve the application: in this process until a signal, or beside other work in a thread."""
+"""Serves the application: in this process until a signal, or in a thread beside other work."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from dashboard.errors import PortBusyError
+
 HOST: Final = "127.0.0.1"
 PORT: Final = 8400
 START_S: Final = 20.0
-
-
-class PortBusyError(Exception):
-    """Another program has the port."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,248 @@
+"""What the API answers, as types: handlers return them, and the OpenAPI document is made of them.
+
+They are dictionaries at run time, because a fleet's rows are kept and compared as such. Times are
+integers in ms since the Unix epoch, UTC, unless a name or a comment says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from msgspec import Meta
+
+Freshness = Literal["online", "late", "silent", "new"]
+
+DeviceTime = Annotated[int, Meta(description="ms since 1970, the device's clock")]
+RuleTime = Annotated[int, Meta(description="ms since 1970, the topic rule's clock")]
+IsoTime = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Ranges = Annotated[str, Meta(description="ranges of sequence numbers, as 1-60,62")]
+
+
+class Value(TypedDict):
+    """A metric's newest value, and its event time."""
+
+    v: float
+    ts: DeviceTime
+
+
+class Device(TypedDict):
+    """A device as the roster has it. One that never sent has no metrics and no times."""
+
+    device: str
+    group: str
+    type: str
+    last_seen: RuleTime | None
+    last_ts: DeviceTime | None
+    boot: str | None
+    seq: int | None
+    metrics: dict[str, Value]
+
+
+class FreshDevice(Device):
+    """A device, and how long ago it was last heard, in a word."""
+
+    status: Freshness
+
+
+class ListedDevice(FreshDevice):
+    """A device with the last values of one of its metrics, oldest first."""
+
+    spark: list[float]
+
+
+class Rejected(TypedDict):
+    """What of a device was archived and not folded, since the workers' processes began: readings
+    or records by disposition, and when the stream took the newest of them."""
+
+    dispositions: dict[str, int]
+    last_at: int
+
+
+class DeviceDetail(FreshDevice):
+    """A device with the names of the tiers that its windows come in, finest first. ``rejected`` is
+    null when no worker reports anything of it that was not folded; workers report the devices with
+    the newest such records only."""
+
+    tiers: list[str]
+    rejected: Rejected | None
+
+
+class Listing(TypedDict):
+    """A page of devices; ``total`` is how many match."""
+
+    total: int
+    offset: int
+    version: int
+    devices: list[ListedDevice]
+
+
+class Metric(TypedDict):
+    """A metric's aggregates in one window. ``first`` and ``last`` are by event time."""
+
+    n: int
+    mean: float
+    min: float
+    max: float
+    first: float
+    last: float
+    stddev: float
+
+
+class Point(Metric):
+    """A metric's aggregates with the start of their window."""
+
+    time: IsoTime
+    device: str
+
+
+class Window(TypedDict):
+    """One window of a device."""
+
+    tier: str
+    start: IsoTime
+    n: int
+    first_ts: DeviceTime
+    last_ts: DeviceTime
+    ids: dict[str, Ranges]
+    metrics: dict[str, Metric]
+
+
+class Windows(TypedDict):
+    """A page of a device's windows, oldest first; ``cursor`` is for the next page."""
+
+    device: str
+    tier: str
+    windows: list[Window]
+    cursor: str | None
+
+
+class Boot(TypedDict):
+    """The sequence numbers of one boot: the first and last seen, how many are present and how
+    many are missing in between, and the first gaps as ``[from, to]``."""
+
+    first: int
+    last: int
+    present: int
+    missing: int
+    gaps: list[list[int]]
+
+
+Missing = TypedDict(
+    "Missing", {"device": str, "tier": str, "from": int, "to": int, "boots": dict[str, Boot]}
+)
+"""What is missing of a device within a span (ms), by boot."""
+
+
+class DeviceCounts(TypedDict):
+    """Devices by freshness."""
+
+    total: int
+    online: int
+    late: int
+    silent: int
+    new: int
+
+
+class Latency(TypedDict):
+    """Device to hot store (ms): the worst worker's percentiles."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Summary(TypedDict):
+    """The fleet in a few figures. ``lag_ms`` is by shard, ``rejected`` by disposition."""
+
+    at: int
+    version: int
+    devices: DeviceCounts
+    messages_per_s: float
+    readings_per_s: float
+    latency_ms: Latency
+    workers: int
+    lag_ms: dict[str, int]
+    rejected: dict[str, int]
+    units: dict[str, str]
+    groups: list[str]
+    types: list[str]
+
+
+class Shard(TypedDict):
+    """A shard as its worker last reported it. ``lag_ms`` is the age of its oldest record that is
+    not durable."""
+
+    shard: str
+    worker: str
+    state: Literal["working", "lost", "unknown"]
+    updated_at: int
+    records: int
+    lag_ms: int | None
+    commits: int
+    committed_at: int | None
+    uncommitted_since: NotRequired[int | None]
+    checkpointed_at: NotRequired[int | None]
+    lease_lost: bool
+
+
+class Reject(TypedDict):
+    """A record in which no reading could be read; ``preview`` is the beginning of its bytes."""
+
+    device: str | None
+    disposition: str
+    at: int
+    preview: str
+
+
+class Worker(TypedDict):
+    """What one worker last reported of itself."""
+
+    worker: str
+    updated_at: int
+    restarts: int
+    conflicts: int
+    throttled: int
+    records: int
+    durable: int
+
+
+class Stream(TypedDict):
+    """Shards, workers, and what was rejected lately."""
+
+    at: int
+    shards: list[Shard]
+    dispositions: dict[str, int]
+    rejects: list[Reject]
+    workers: list[Worker]
+
+
+class Health(TypedDict):
+    """Whether the newest read of the hot tables succeeded."""
+
+    status: Literal["ok", "degraded"]
+    error: str
+
+
+class Failure(TypedDict):
+    """Why a request was not answered, in one sentence."""
+
+    error: str
+
+
+class Report(TypedDict):
+    """A worker's report, as ``<stack>-status`` holds it: what the API reads of it."""
+
+    worker: str
+    updated_at: int
+    restarts: int
+    conflicts: int
+    throttled: int
+    records: int
+    durable: int
+    latency_ms: Latency
+    messages_per_s: NotRequired[float]
+    readings_per_s: NotRequired[float]
+    dispositions: NotRequired[dict[str, int]]
+    shards: NotRequired[list[Shard]]
+    rejects: NotRequired[list[Reject]]
+    rejected_devices: NotRequired[dict[str, Rejected]]

@@ -1,0 +1,25 @@
+"""What the dashboard raises, by what a caller does about it.
+
+DashboardError
+├── BadRequestError   the request is wrong: answer 400 with the text
+├── AccessError       it would be open to everybody: do not start
+└── PortBusyError     the port is taken: try another one
+"""
+
+from __future__ import annotations
+
+
+class DashboardError(Exception):
+    """The text is a sentence for the user."""
+
+
+class BadRequestError(DashboardError):
+    """A request asks for what cannot be; the text says what is wrong with it."""
+
+
+class AccessError(DashboardError):
+    """The dashboard would be open to everybody; the text says what to do."""
+
+
+class PortBusyError(DashboardError):
+    """Another program has the port."""

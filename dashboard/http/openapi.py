@@ -1,0 +1,131 @@
+"""The API's OpenAPI document, made from the types that it answers with."""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+import msgspec
+
+from dashboard import answers
+from dashboard.answers import Freshness
+from dashboard.fleet import MAX_LIMIT, SORTS
+from dashboard.queries import MAX_PAGE
+from ingest.topic import DEVICE_ID
+
+_INTEGER: Final = {"type": "integer"}
+_TEXT: Final = {"type": "string"}
+_TIME: Final = {
+    "type": "string",
+    "description": "ISO 8601, UTC without an offset; or ms since 1970.",
+    "examples": ["2026-11-24T07:45:00Z", "1795478400000"],
+}
+
+_ANSWERS: Final = (
+    answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
+    answers.Missing, list[answers.Point], answers.Failure,
+)  # fmt: skip
+
+
+def document(tiers: list[str]) -> dict[str, Any]:
+    """The document, for a deployment with these tiers."""
+    schemas, components = msgspec.json.schema_components(
+        _ANSWERS, ref_template="#/components/schemas/{name}"
+    )
+    summary, stream, listing, device, windows, missing, series, failure = schemas
+
+    def get(
+        text: str,
+        parameters: list[dict[str, Any]],
+        answer: dict[str, Any],
+        *,
+        of_a_device: bool = False,
+    ) -> dict[str, Any]:
+        responses = {
+            "200": _response("ok", answer),
+            "400": _response("a parameter is wrong", failure),
+            "401": _response("no access", failure),
+        }
+        if of_a_device:
+            responses["404"] = _response("there is no such device", failure)
+        return {"get": {"summary": text, "parameters": parameters, "responses": responses}}
+
+    span = [
+        _query("tier", {"type": "string", "enum": tiers}, "Size of the windows."),
+        _query("from", _TIME, "Start of the span; an hour before its end."),
+        _query("to", _TIME, "End of the span; now."),
+    ]
+    name = [
+        {
+            "name": "device",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": f"^{DEVICE_ID.pattern}$"},
+        }
+    ]
+    page = [
+        _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_PAGE}, "The most to return."),
+        _query("cursor", _TEXT, "From the answer before."),
+    ]
+    metric = [{**_query("metric", _TEXT, "Its name."), "required": True}]
+    of_one = "/api/v1/devices/{device}"
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Penstock read API",
+            "version": "1",
+            "description": "Reads the hot tables, for dashboards. Times are UTC: integers are ms "
+            "since the Unix epoch, texts are ISO 8601.",
+        },
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": components,
+        },
+        "paths": {
+            "/api/v1/summary": get("The fleet in a few figures", [], summary),
+            "/api/v1/stream": get("Shards, lag, commits and rejects", [], stream),
+            "/api/v1/devices": get("A page of devices", _listing(), listing),
+            of_one: get("One device", name, device, of_a_device=True),
+            f"{of_one}/windows": get(
+                "A device's windows over a span, oldest first", [*name, *span, *page], windows,
+                of_a_device=True,
+            ),
+            f"{of_one}/missing": get(
+                "Sequence numbers that are missing within a span", [*name, *span], missing,
+                of_a_device=True,
+            ),
+            f"{of_one}/series": get(
+                "One metric as a flat array, for Grafana", [*name, *span, *metric], series,
+                of_a_device=True,
+            ),
+            "/api/v1/live": {
+                "get": {
+                    "summary": "Server-sent events: summary, devices, problem",
+                    "parameters": [_query("watch", _TEXT, "Device ids, with commas between.")],
+                    "responses": {
+                        "200": {"description": "events", "content": {"text/event-stream": {}}}
+                    },
+                }
+            },
+        },
+    }  # fmt: skip
+
+
+def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _listing() -> list[dict[str, Any]]:
+    return [
+        _query("search", _TEXT, "Part of the name."),
+        _query("group", _TEXT, "Only this group."),
+        _query("type", _TEXT, "Only this type."),
+        _query("status", {"type": "string", "enum": list(get_args(Freshness))}, "Only these."),
+        _query("sort", {"type": "string", "enum": list(SORTS)}, "By what."),
+        _query("order", {"type": "string", "enum": ["asc", "desc"]}, "Which way."),
+        _query("offset", {**_INTEGER, "minimum": 0}, "How many to leave out."),
+        _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_LIMIT}, "How many to return."),
+    ]
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
