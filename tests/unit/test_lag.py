@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from consumers.kcl.leases import Lease
 from consumers.kcl.protocol import StreamRecord
 from consumers.shard.report import Activity, ShardBusy, ShardReport, ShardStats, parse
-from consumers.worker.lag import LagMonitor, Lease
+from consumers.worker.lag import LagMonitor
 from consumers.worker.status import WorkerStatus
 from dashboard.fleet import lag_now
 
