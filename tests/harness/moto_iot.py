@@ -19,7 +19,7 @@ class MotoStack:
     """Clients and settings of a stack without a broker."""
 
     def __init__(self, devices_dir: Path) -> None:
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         session = boto3.Session(region_name="us-east-1", **keys)
         self.settings = Settings(devices_dir=devices_dir, iot_host="localhost")
         self.iot: Any = session.client("iot")
