@@ -102,7 +102,7 @@ class _Connection(TCPServer):
             del self.open[client]
 
 
-hypercorn.asyncio.run.TCPServer = _Connection  # type: ignore[attr-defined]
+hypercorn.asyncio.run.TCPServer = _Connection  # type: ignore[misc]
 
 
 class Proxy:
