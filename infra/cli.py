@@ -123,7 +123,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _aws_sentence(error: Exception) -> str | None:
-    """What to say of an error of an AWS call; ``None`` when it is none, and so a defect."""
+    """A sentence for an error of an AWS call; ``None`` for any other error, which is a defect."""
     if "botocore" not in sys.modules:
         return None
     from botocore.exceptions import BotoCoreError, ClientError

@@ -23,7 +23,7 @@ _JSON: Final = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_
 
 
 class UserError(Exception):
-    """Something the user can mend; the text is one sentence that says how."""
+    """An error that the user can correct; the text is one sentence that says how."""
 
 
 def say(message: str) -> None:
@@ -72,7 +72,7 @@ class Stages:
 
 @contextmanager
 def live(text: Callable[[], str]) -> Iterator[None]:
-    """Keep one line up to date while something runs; silent where nobody watches."""
+    """Keep one line up to date while something runs; silent when stderr is no terminal."""
     if not STDERR.is_terminal:
         yield
         return

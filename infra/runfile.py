@@ -46,7 +46,7 @@ class RunningStack:
 
 @contextmanager
 def hold() -> Iterator[None]:
-    """Be the one stack of this folder while the context lasts.
+    """Hold the lock of this folder's stack while the context lasts.
 
     :raises AlreadyUpError: when there is one.
     """

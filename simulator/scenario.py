@@ -1,6 +1,6 @@
-"""Scenarios: what fleets do over time, and what goes wrong. TOML in, values out; no clock.
+"""Scenarios: what fleets send over time, and their faults. TOML in, values out; no clock.
 
-Everything that a scenario leaves to chance is a function of its seed: see :func:`plan`.
+Everything random in a scenario is a function of its seed: see :func:`plan`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signals that look like the real thing, and are the same for the same seed.
+"""Signals like those of real sensors, the same for the same seed.
 
 A value is a pure function of (seed, device, metric, time): a daily cycle, drift, steps and
 noise, rounded as a sensor rounds.

@@ -1,1 +1,1 @@
-"""The command line, one file for each group of commands; see ``infra.cli``."""
+"""The command line: one file for each command or group, named for it; see ``infra.cli``."""

@@ -31,8 +31,8 @@ from infra.worker import worker_of
 def consume(aws: bool) -> None:
     """Run a worker: one KCL daemon, one child for each shard it holds a lease of.
 
-    Run as many as you like, on as many hosts; the shards are shared out among them. Stop it
-    with Ctrl-C or SIGTERM: it then makes durable what it holds and gives its leases back.
+    Run as many as you like, on as many hosts; the shards are distributed among them. Stop it
+    with Ctrl-C or SIGTERM: it then commits what it holds and releases its leases.
     """
     target = find_target(aws=aws)
     _check_stream(target)
@@ -54,7 +54,7 @@ def consume(aws: bool) -> None:
 
 @contextmanager
 def _directory() -> Iterator[Path]:
-    """A folder for this worker's files, gone with it."""
+    """A folder for this worker's files, removed when the worker ends."""
     folder = HOME / f"worker-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -71,7 +71,7 @@ def _listener(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _quiet_stop() -> Iterator[None]:
-    """uvicorn raises the signal that stopped it once more: the command ends cleanly instead."""
+    """End cleanly: uvicorn raises the signal that stopped it a second time."""
     before: list[tuple[int, Callable[..., object] | int | None]] = [
         (number, signal.signal(number, lambda *_: None))
         for number in (signal.SIGINT, signal.SIGTERM)

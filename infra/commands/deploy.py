@@ -56,7 +56,7 @@ def deploy(
     simulator: bool | None,
     as_json: bool,
 ) -> None:
-    """Create or update the stack on AWS, by change set, telling each step.
+    """Create or update the stack on AWS, by change set, and print each step.
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment.

@@ -1,4 +1,4 @@
-"""``penstock doctor``: what this machine lacks, and how to mend it."""
+"""``penstock doctor``: what this machine lacks, and how to correct it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from infra.runfile import HOME, running_stack
 
 
 class Check(NamedTuple):
-    """One finding; ``advice`` says how to mend it when it is not ``ok``."""
+    """One finding; ``advice`` says how to correct it when it is not ``ok``."""
 
     name: str
     ok: bool
@@ -30,7 +30,7 @@ class Check(NamedTuple):
 @click.command()
 @json_option
 def doctor(as_json: bool) -> int:
-    """Check that this machine can run a local stack, and say how to mend what cannot."""
+    """Check that this machine can run a local stack, and say how to correct what is missing."""
     checks = list(examine())
     if as_json:
         print_json([check._asdict() for check in checks])

@@ -50,6 +50,6 @@ def _confirm(loss: Loss) -> None:
     if not loss:
         return
     if not sys.stdin.isatty():
-        raise UserError(f"this removes {loss} in this folder: add --yes if nobody needs them")
+        raise UserError(f"this removes {loss} in this folder: add --yes to remove them")
     if not click.confirm(f"This removes {loss} in this folder. Go on?", err=True):
         raise UserError("nothing was stopped or removed")

@@ -78,7 +78,7 @@ def _options(rate: float, seconds: float) -> list[Callable[[Any], Any]]:
             default=0,
             metavar="K",
             type=click.IntRange(0),
-            help="After every K-th message a device also sends bytes that nobody can read.",
+            help="After every K-th message a device also sends bytes that no worker can read.",
         ),
         click.option(
             "--duplicates",

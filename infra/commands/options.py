@@ -27,7 +27,7 @@ def aws_option(command: F) -> F:
 
 
 def like_aws_option(command: F) -> F:
-    """``--like-aws``: the embedded AWS takes AWS's time, and no more than AWS takes."""
+    """``--like-aws``: the embedded AWS has the latency and the capacity of AWS."""
     return click.option(
         "--like-aws",
         is_flag=True,

@@ -1,4 +1,4 @@
-"""``penstock rejects``: what did not reach the windows."""
+"""``penstock rejects``: messages that did not reach the windows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ingest.stream import PutError
 
 @click.group()
 def rejects() -> None:
-    """Look after what did not reach the windows."""
+    """Handle messages that did not reach the windows."""
 
 
 @rejects.command("redrive-rule-errors")
 @json_option
 @aws_option
 def redrive_rule_errors(as_json: bool, aws: bool) -> None:
-    """Put messages into the stream whose topic rule failed to.
+    """Put messages into the stream that the topic rule failed to put.
 
     The rule's error action keeps them in the queue <stack>-rule-errors, for 14 days. Each is put
     as the rule would have put it, and leaves the queue only when the stream has it, so the command

@@ -1,4 +1,4 @@
-"""The options of a scenario, and how ``penstock demo`` and ``penstock simulate`` end one."""
+"""The options of a scenario, and what ``demo`` and ``simulate`` print when it has ended."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def scenario_options(command: Callable[..., Any]) -> Any:
             "--scenario",
             metavar="NAME|FILE",
             help="Play this instead: fleets, phases and faults from a TOML file, or by the name "
-            "of one that comes along (bad-day, day, thousand). --devices then thins it out.",
+            "of one that is included (bad-day, day, thousand). --devices then scales it down.",
         ),
     ):
         wrapped = option(wrapped)

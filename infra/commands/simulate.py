@@ -70,7 +70,7 @@ def simulate(
     as_json: bool,
     aws: bool,
 ) -> int:
-    """Load a deployment with simulated devices, and check what became of it.
+    """Load a deployment with simulated devices, and compare the result with what they sent.
 
     The devices are new things; on AWS the stack must have been deployed with
     `--simulator`. Ctrl-C ends the load early, and what was sent is still checked.
@@ -99,7 +99,7 @@ def simulate(
 
 
 def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bool) -> int:
-    """A scenario always ends in a comparison. What only a local worker knows is left open."""
+    """Run a scenario and compare. Facts that only a local worker knows are ``None``."""
     scenario = wanted.scenario
     say(f"playing {scenario.name}: {scenario.devices} devices, {scenario.seconds:.0f} s, "
         f"seed {wanted.seed}, ledger {path}")  # fmt: skip

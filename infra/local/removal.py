@@ -13,7 +13,7 @@ from devices.spool.database import count_waiting
 from devices.spool.spool import FILE as SPOOL
 
 SIMULATED: Final = frozenset({"demo", "simulated", "scenario"})
-"""Groups of devices that a simulation made; nobody misses their keys."""
+"""Groups of devices that a simulation made: their keys are of no further use."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The folder of one bounded run of a local stack, and what of it is kept when the run fails."""
+"""The folder of one bounded run of a local stack, and the files kept when the run fails."""
 
 from __future__ import annotations
 

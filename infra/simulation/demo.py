@@ -25,7 +25,7 @@ from simulator.verification.verifier import Report
 
 @dataclass(frozen=True)
 class DemoRun:
-    """What a demo found, for ``infra.simulation.report``."""
+    """The results of a demo, for ``infra.simulation.report``."""
 
     report: Report
     faults: dict[str, int]

@@ -73,15 +73,15 @@ def report_lines(report: Report) -> list[str]:
     return lines + [f"  ! {difference}" for difference in report.differences]
 
 
-class Judged(Protocol):
-    """What has a verdict."""
+class HasVerdict(Protocol):
+    """A comparison, of a demo or of a scenario."""
 
     @property
     def exact(self) -> bool:
         """Whether it is exact."""
 
 
-def verdict_line(report: Judged) -> str:
+def verdict_line(report: HasVerdict) -> str:
     """The last line."""
     if report.exact:
         return "exact: what was sent is what was aggregated and what was archived"

@@ -32,7 +32,7 @@ from simulator.verification.verifier import Report
 
 @dataclass(frozen=True)
 class Played:
-    """A scenario that was played, and what came of it."""
+    """A scenario that has run, and its results."""
 
     scenario: Scenario
     seed: int

@@ -1,4 +1,4 @@
-"""What is said of a scenario when it is over: lines for a terminal, and a page."""
+"""The report of a scenario: lines for a terminal, and a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulator.scenario import Scenario
 
 
 def lines(played: Played) -> list[str]:
-    """What is printed of it, beside the comparison."""
+    """The lines that are printed beside the comparison."""
     spool = played.spool
     found = [
         f"spools    {spool['numbered']} readings taken by devices: {spool['lost']} lost, "

@@ -1,4 +1,4 @@
-"""What is shown of a scenario while it is played."""
+"""The live view of a scenario while it runs."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class Director:
         return time.time() - self.started_at if self.started_at else 0.0
 
     async def run(self) -> None:
-        """Play it to the end, and drain.
+        """Run it to the end, and drain.
 
         :raises FleetError: when a fleet's process ends on its own.
         """
@@ -201,12 +201,12 @@ class Director:
     ) -> None:
         """Let it run and drain; tell it to finish early when the user wants to stop, and kill it
         when it takes too long."""
-        told = False
+        asked_to_finish = False
         deadline = run.fleet.seconds + self._drain_s
         while not reading.done():
             await asyncio.wait([reading], timeout=0.2)
-            if self._stopping() and not told:
-                told, deadline = True, self.elapsed() + self._drain_s
+            if self._stopping() and not asked_to_finish:
+                asked_to_finish, deadline = True, self.elapsed() + self._drain_s
                 assert process.stdin is not None
                 with contextlib.suppress(ConnectionError):
                     process.stdin.write(b"finish\n")

@@ -10,7 +10,7 @@ from devices.batch import Outgoing
 
 
 class Garbage(NamedTuple):
-    """Bytes, and what must become of them."""
+    """A message that cannot be read, and the disposition that it must get."""
 
     message: Outgoing
     expect: str

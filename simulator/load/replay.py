@@ -55,7 +55,7 @@ class Replay:
             return cls(csv.DictReader(file), str(path))
 
     def of(self, index: int) -> Iterator[dict[str, float]]:
-        """What a fleet's device of this number measures, for ever."""
+        """The rows that a fleet's device of this number plays, without end."""
         return cycle(self._devices[index % len(self._devices)])
 
 

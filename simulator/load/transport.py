@@ -155,7 +155,7 @@ class _OpenBatch:
 
     @property
     def full(self) -> bool:
-        """Whether so many records are open that whoever puts should wait."""
+        """Whether so many records are open that a device should wait before it puts another."""
         return len(self._open) >= MAX_OPEN
 
     async def room(self) -> None:

@@ -1,4 +1,4 @@
-"""How a stored item differs from what it must hold, in plain words.
+"""How a stored item differs from what it must hold, as sentences.
 
 Counts, times, ids and values that were measured are compared exactly. Sums depend on the order
 of adding, so they may differ by 1e-9 of what was added up.
@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from simulator.verification import oracle as expected
+from simulator.verification import oracle
 
 _SUM: Final = 1e-9
 
 
-def window_faults(item: Mapping[str, Any], window: expected.Window) -> Iterator[str]:
+def window_faults(item: Mapping[str, Any], window: oracle.Window) -> Iterator[str]:
     """How a stored window differs from what it must hold."""
     try:
         yield from _window_faults(item, window)
@@ -23,7 +23,7 @@ def window_faults(item: Mapping[str, Any], window: expected.Window) -> Iterator[
         yield f"it lacks {error}"
 
 
-def latest_fault(item: Mapping[str, Any], want: expected.Latest) -> str | None:
+def latest_fault(item: Mapping[str, Any], want: oracle.Latest) -> str | None:
     """How a stored device state differs from what it must be."""
     if "boot" not in item:
         return "it shows no reading"
@@ -33,7 +33,7 @@ def latest_fault(item: Mapping[str, Any], want: expected.Latest) -> str | None:
         return f"it lacks {error}"
 
 
-def _window_faults(item: Mapping[str, Any], window: expected.Window) -> Iterator[str]:
+def _window_faults(item: Mapping[str, Any], window: oracle.Window) -> Iterator[str]:
     for name in ("n", "first_ts", "last_ts", "expires_at"):
         have, want = int(item[name]["N"]), getattr(window, name)
         if have != want:
@@ -49,7 +49,7 @@ def _window_faults(item: Mapping[str, Any], window: expected.Window) -> Iterator
         yield from _metric_faults(name, metrics[name]["M"], want)
 
 
-def _metric_faults(name: str, item: Mapping[str, Any], want: expected.Metric) -> Iterator[str]:
+def _metric_faults(name: str, item: Mapping[str, Any], want: oracle.Metric) -> Iterator[str]:
     have = {field: float(item[field]["N"]) for field in item}
     for exact in ("n", "min", "max", "first", "last"):
         if have[exact] != getattr(want, exact):
@@ -63,7 +63,7 @@ def _metric_faults(name: str, item: Mapping[str, Any], want: expected.Metric) ->
             yield f"{name}.{close} is {have[close]}, expected {getattr(want, close)}"
 
 
-def _latest_fault(item: Mapping[str, Any], want: expected.Latest) -> str | None:
+def _latest_fault(item: Mapping[str, Any], want: oracle.Latest) -> str | None:
     have = (int(item["last_ts"]["N"]), item["boot"]["S"], int(item["seq"]["N"]))
     if have != (want.last_ts, want.boot, want.seq):
         return f"newest reading is {have}, expected {(want.last_ts, want.boot, want.seq)}"

@@ -52,7 +52,7 @@ class Meta(msgspec.Struct, frozen=True):
 class Entry(NamedTuple):
     """One message: times in ms, ``acked_at`` ``None`` when it was never acknowledged.
 
-    ``expect`` is ``ok`` for telemetry (each reading is then judged for itself), or the
+    ``expect`` is ``ok`` for telemetry (each reading then has a disposition of its own), or the
     disposition that the whole message must get.
     """
 
@@ -83,7 +83,7 @@ class Ledger:
 
     @classmethod
     def join(cls, path: Path, now_ms: Callable[[], int]) -> Ledger:
-        """Write into a ledger that exists, beside others who do.
+        """Write into a ledger that exists, at the same time as other processes.
 
         :raises LedgerError: when there is none.
         """
@@ -107,7 +107,7 @@ class Ledger:
         self.close()
 
     def sending(self, device_id: str, message: Outgoing, expect: str = OK) -> None:
-        """Write a message down before it is handed over."""
+        """Record a message before it is handed to the transport."""
         row = self._db.execute(
             "INSERT INTO message (device, boot, seq, readings, payload, expect, sent_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -120,7 +120,7 @@ class Ledger:
         self.readings += message.readings if expect == OK else 0
 
     def acknowledged(self, device_id: str, message: Outgoing) -> None:
-        """Write down that the broker has it."""
+        """Record the broker's acknowledgement."""
         key = _key(device_id, message)
         rows = self._open[key]
         row = rows.pop(0)
@@ -139,7 +139,7 @@ class Ledger:
             self._db.execute("COMMIT")
 
     def fault(self, kind: str, device: str) -> None:
-        """Write down that something was made to go wrong."""
+        """Record that a fault was injected."""
         self._db.execute("INSERT INTO fault VALUES (?, ?, ?)", (self._now_ms(), kind, device))
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ def read_entries(path: Path) -> Iterator[Entry]:
 
 
 def read_faults(path: Path) -> dict[str, int]:
-    """How often each kind of fault was made."""
+    """How often each kind of fault was injected."""
     with closing(_open(path)) as db:
         return dict(db.execute("SELECT kind, count(*) FROM fault GROUP BY kind ORDER BY kind"))
 

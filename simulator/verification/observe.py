@@ -1,4 +1,4 @@
-"""Read back what arrived: the hot tables and the archive. The verifier's I/O, and only that."""
+"""Read back what arrived: the hot tables and the archive. All of the verifier's I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be there: windows and latest states, worked out from what was sent.
+"""The oracle: the windows and latest states that must exist, computed from what was sent.
 
 This is the oracle, so it shares no code with the worker: it sorts and sums where the worker
 folds. Only the contract (``ingest``) is common to both.
@@ -31,8 +31,8 @@ class Sent(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """A metric of a window. ``scale`` (the sum of magnitudes) is what the rounding of ``sum``
-    and ``mean`` is judged by, ``squares`` (the sum of squares) that of ``m2``."""
+    """A metric of a window. ``scale`` (the sum of magnitudes) bounds the rounding of ``sum``
+    and ``mean``, ``squares`` (the sum of squares) that of ``m2``."""
 
     n: int
     sum: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ingest.message import Message, decode
-from simulator.verification import oracle as expected
+from simulator.verification import oracle
 from simulator.verification.differences import latest_fault, window_faults
 from simulator.verification.ledger import OK, Entry
 from simulator.verification.observe import ArchiveRow, Observed
@@ -21,7 +21,7 @@ Id = tuple[str, str, int]
 
 @dataclass
 class Report:
-    """The verdict, what was counted, and the first differences in plain words."""
+    """The verdict, what was counted, and the first differences as sentences."""
 
     sent: dict[str, int]
     windows: dict[str, int] = field(
@@ -65,7 +65,7 @@ class Report:
 
 
 class Verifier:
-    """One comparison. ``now_s`` is when the tables were read: expired windows are not judged.
+    """One comparison. ``now_s`` is when the tables were read: expired windows are not compared.
     With ``exclusive`` the stack belongs to this ledger, and anything else in it is extra."""
 
     def __init__(
@@ -97,8 +97,8 @@ class Verifier:
         arrived = {(s.device, s.boot, s.seq) for s in taken} - self._acked
         report.sent["unacknowledged_arrived"] = len(arrived)
         report.sent["unacknowledged_lost"] = len(self._contents) - len(self._acked) - len(arrived)
-        self._check_windows(report, expected.windows(taken, self._rules))
-        self._check_latest(report, expected.latest(taken, self._rules))
+        self._check_windows(report, oracle.windows(taken, self._rules))
+        self._check_latest(report, oracle.latest(taken, self._rules))
         return report
 
     def _read_ledger(self) -> None:
@@ -198,7 +198,7 @@ class Verifier:
             if (device, raw, disposition) not in sent:
                 report.archive["extra"] += count
                 report.differ(f"{raw[:30]!r} of {device or '?'} is archived as {disposition}, "
-                              "and nobody sent it")  # fmt: skip
+                              "and was not sent")  # fmt: skip
 
     def _taken(self) -> Iterator[Sent]:
         """Every reading that the stream took, acknowledged or found in the archive, in the order
@@ -219,7 +219,7 @@ class Verifier:
     # -- the hot tables --------------------------------------------------------------------
 
     def _check_windows(
-        self, report: Report, wanted: Mapping[tuple[str, str], expected.Window]
+        self, report: Report, wanted: Mapping[tuple[str, str], oracle.Window]
     ) -> None:
         counts = report.windows
         stored = self._observed.windows
@@ -246,7 +246,7 @@ class Verifier:
                     counts["wrong"] += 1
                     report.differ(f"window {key[1]} of {key[0]}: {faults[0]}")
 
-    def _check_latest(self, report: Report, wanted: Mapping[str, expected.Latest]) -> None:
+    def _check_latest(self, report: Report, wanted: Mapping[str, oracle.Latest]) -> None:
         """A device that is known and never sent has an item too, without a reading's identity."""
         stored = self._observed.devices
         for device in sorted(wanted.keys() | stored.keys()):
@@ -254,7 +254,7 @@ class Verifier:
             if state is not None:
                 fault = "missing" if item is None else latest_fault(item, state)
             elif self._exclusive or device in self._devices:
-                fault = "it shows a reading that nobody sent" if "boot" in stored[device] else None
+                fault = "it shows a reading that was not sent" if "boot" in stored[device] else None
             else:
                 continue
             report.latest["checked"] += state is not None
