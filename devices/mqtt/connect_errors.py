@@ -54,7 +54,8 @@ def final_reason(config: DeviceConfig, failure: Any) -> str | None:
                 "its certificate must be active and attached to the thing of that name"
             )
     name = error_name(failure)
-    return untrusted(config, name) if "TLS" in name else None
+    refused = "TLS" in name and "TIMEOUT" not in name  # a time-out: the broker does not answer
+    return untrusted(config, name) if refused else None
 
 
 def error_name(failure: Any) -> str:
