@@ -40,7 +40,7 @@ def _until_restarted(site: Site, worker: RunningWorker, restarts: int = 1) -> No
 @on_own_site()
 def a_child_is_killed_mid_flush(site: Site) -> None:
     """SIGKILL while its hot writes are on their way."""
-    with site.load(16):
+    with site.load(30):
         worker = working(site)
         plan = site.spoil(_slow_writes(1.5))
         site.until(lambda: not plan.idle(), 20, "a flush")
@@ -51,7 +51,7 @@ def a_child_is_killed_mid_flush(site: Site) -> None:
 @on_own_site()
 def the_jvm_alone_is_killed(site: Site) -> None:
     """SIGKILL of the daemon in mid-flush: no orphan may go on writing."""
-    with site.load(16):
+    with site.load(30):
         worker = working(site)
         children = worker.children()
         plan = site.spoil(_slow_writes(2.0))
