@@ -7,7 +7,7 @@ from typing import Final
 DELAYS_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Waits before the successors of processes that die soon; after these there is none."""
 LONG_LIFE_S: Final = 30.0
-FROZEN_S: Final = 10.0
+FROZEN_S: Final = 15.0
 """A process tells every two seconds that it runs, whatever it is doing."""
 
 
