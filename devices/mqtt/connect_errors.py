@@ -80,6 +80,12 @@ def no_answer(config: DeviceConfig, timeout_s: float, last_error: str) -> str:
     )
 
 
+def no_connection(config: DeviceConfig, event: Any) -> str:
+    """There is no connection now, and a retry may succeed. ``event`` is the SDK's lifecycle
+    event."""
+    return f"no connection to {config.host}:{config.port} ({error_name(event)})"
+
+
 def unusable_files(identity: Identity, error: Exception) -> str:
     """The SDK cannot use the device's files."""
     return (

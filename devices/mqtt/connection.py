@@ -135,7 +135,8 @@ class Connection:
         self._subscriptions.add_callback(callback)
 
     def on_lost(self, callback: Callable[[str], object]) -> None:
-        """Call ``callback`` with the reason each time that an open connection is lost."""
+        """Call ``callback`` with a sentence each time that the connection is lost or cannot be
+        opened yet."""
         self._on_lost.append(callback)
 
     def publish_nowait(self, topic: str, payload: bytes) -> None:
@@ -261,6 +262,8 @@ class Connection:
             reason = connect_errors.final_reason(self._identity.config, failure)
             if reason is not None:
                 self._opened.set_exception(ConnectError(reason))
+                return
+        self._call_on_lost(failure)
 
     def _on_disconnected(self, event: Any) -> None:
         """On AWS a refused publish ends the connection; which of those in flight was refused
@@ -270,9 +273,12 @@ class Connection:
             for answer in self._unanswered:
                 if not answer.done():
                     answer.set_result(NOT_AUTHORIZED)
+        self._call_on_lost(event)
+
+    def _call_on_lost(self, event: Any) -> None:
         if self._started:
             for callback in self._on_lost:
-                callback(connect_errors.error_name(event))
+                callback(connect_errors.no_connection(self._identity.config, event))
 
     def _on_stopped(self, _: Any) -> None:
         if not self._stopped.done():

@@ -153,8 +153,8 @@ class SpooledClient:
             self._monitor.on_connected(self.connections)
 
     def on_connection_lost(self, reason: str) -> None:
-        """The connection is lost; the transport reconnects by itself."""
-        self._monitor.on_failure(f"the connection is lost ({reason})")
+        """There is no connection; the transport reconnects by itself."""
+        self._monitor.on_failure(reason)
 
     async def drained(self) -> None:
         """Return when everything stored so far is acknowledged."""

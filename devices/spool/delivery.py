@@ -26,7 +26,7 @@ class DeliveryMonitor:
         self._spool = spool
         self._on_event = on_event
         self._repeat_s = repeat_s
-        self._failures: list[str] = []
+        self._failure: str | None = None
         self._in_flight = 0
         self._since = clock()
         self._reported_at = -repeat_s
@@ -34,23 +34,19 @@ class DeliveryMonitor:
 
     def on_connected(self, count: int) -> None:
         """The device is connected, for the ``count``-th time."""
-        self._failures.clear()
+        self._failure = None
         self._since = self._clock()
         if count != self._connections:
             self._connections = count
             self._on_event(Connected(count))
 
     def on_failure(self, reason: str) -> None:
-        """The device cannot connect, or is refused. Each new reason of one outage is reported at
-        once, but a connection that comes and goes at most every ``repeat_s``."""
-        if reason in self._failures:
-            return
-        first = not self._failures
-        if first:
+        """The device cannot connect, or is refused: reported at once, unless a report was made
+        within ``repeat_s``. The newest reason is in the next report."""
+        if self._failure is None:
             self._since = self._clock()
-        self._failures.append(reason)
-        if not first or self._clock() - self._reported_at >= self._repeat_s:
-            self._report(reason)
+        self._failure = reason
+        self.check()
 
     def on_sent(self) -> None:
         """A message was handed to the transport."""
@@ -65,17 +61,23 @@ class DeliveryMonitor:
             self._since = self._clock()
 
     def check(self) -> None:
-        """Report an outage that lasts; call this every ``repeat_s``."""
-        if self._failures:
-            self._report(self._failures[-1])
+        """Report an outage, unless a report was made within ``repeat_s``."""
+        if self._due_s() > 0:
+            return
+        if self._failure is not None:
+            self._report(self._failure)
         elif self._in_flight and self._clock() - self._since >= self._repeat_s:
             self._report(SILENT)
 
     async def run(self) -> None:
-        """Check every ``repeat_s``, until cancelled."""
+        """Check when the next report may be due, until cancelled."""
         while True:
-            await asyncio.sleep(self._repeat_s)
+            due_s = self._due_s()
+            await asyncio.sleep(due_s if due_s > 0 else self._repeat_s)
             self.check()
+
+    def _due_s(self) -> float:
+        return self._reported_at + self._repeat_s - self._clock()
 
     def _report(self, reason: str) -> None:
         now = self._clock()

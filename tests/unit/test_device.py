@@ -260,11 +260,12 @@ def test_an_outage_is_reported_at_once_and_then_every_half_minute_with_what_wait
     assert outage.seen[-1] == Connected(1)
 
 
-def test_another_reason_of_the_same_outage_is_reported_at_once() -> None:
+def test_the_newest_reason_of_an_outage_is_in_its_next_report() -> None:
     outage = Outage()
-    for reason in ("no broker answers", "not let in", "no broker answers", "not let in"):
+    for reason in ("no broker answers", "no route", "not let in"):
         outage.now += 1
         outage.monitor.on_failure(reason)
+    outage.after(28)
     assert [reason for reason, _ in outage.reports()] == ["no broker answers", "not let in"]
 
 
