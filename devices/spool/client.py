@@ -163,8 +163,10 @@ class SpooledClient:
             self._idle.clear()
             self._wake.set()
             waiting = asyncio.create_task(self._idle.wait())
-            await asyncio.wait([waiting, self._work], return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
+            try:
+                await asyncio.wait([waiting, self._work], return_when=asyncio.FIRST_COMPLETED)
+            finally:  # also when a time-out ends this
+                waiting.cancel()
         if self._work is not None and self._work.done():
             self._work.result()
 
