@@ -123,6 +123,15 @@ def limit(what: str, ours: Samples, *, unit: str, at_most: float) -> Result:
     }
 
 
+def floor(what: str, ours: Samples, baseline: Samples, *, unit: str, at_least: float) -> Result:
+    """One line of the table for a figure that must reach ``at_least`` by itself."""
+    return {
+        **check(what, ours, baseline, unit=unit),
+        "target": f">= {at_least:g} {unit}",
+        "met": ours.median >= at_least,
+    }
+
+
 def result(measure: str, checks: Sequence[Result], **more: Any) -> Result:
     """A measure's result: its first check is the headline, and all of them must be met."""
     head = {name: value for name, value in checks[0].items() if name != "what"}

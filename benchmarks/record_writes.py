@@ -7,7 +7,7 @@ a freshness or the archive's format change.
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
@@ -18,16 +18,11 @@ from consumers.archive.parquet import SegmentFile
 from consumers.kcl.protocol import parse
 from consumers.record import open_record
 from infra.cost.measured import TABLE, HotPolicy, Measured, Measurements
-from ingest.tiers import DEFAULT_TIERS, Tier
+from ingest.freshness import Freshness, flush_policy
 
 INTERVALS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
 METRICS: Final = (1, 3, 10, 30, 64)
-DAY: Final = 86400
-POLICIES: Final = {
-    "live": HotPolicy(DEFAULT_TIERS, 1.0, 60.0),
-    "standard": HotPolicy((Tier("1m", 60, 7 * DAY), Tier("1h", 300, 400 * DAY)), 60, 60),
-    "economy": HotPolicy((Tier("1m", 60, 7 * DAY), Tier("1h", 900, 400 * DAY)), 300, 300),
-}
+POLICIES: Final = {name: HotPolicy(*flush_policy(name)) for name in get_args(Freshness)}
 
 
 def archive_bytes(metrics: int, *, devices: int = 500, messages: int = 60) -> float:

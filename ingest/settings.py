@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -21,7 +21,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ingest.tiers import DEFAULT_TIERS, Tier
+from ingest.freshness import Freshness, flush_policy
+from ingest.tiers import Tier
 from ingest.topic import rule_name
 
 SETTINGS_FILE: Final = "penstock.toml"
@@ -58,15 +59,17 @@ class Settings(BaseSettings):
     devices_dir: Path = Path(".penstock/devices")
     """Where certificates and keys of devices made here are kept."""
 
-    tiers: tuple[Tier, ...] = DEFAULT_TIERS
-    latest_flush_s: Annotated[float, Field(gt=0)] = 1.0
+    freshness: Freshness = "standard"
+    """Decides ``tiers``, ``latest_flush_s`` and ``segment_age_s`` where they are not given."""
+    tiers: tuple[Tier, ...] = ()
+    latest_flush_s: Annotated[float, Field(gt=0)] = 0.0
     """The longest that a device's latest state waits before it is written."""
     clock_ahead_s: Annotated[int, Field(gt=0)] = 600
     """A reading whose clock is further ahead of the rule's is archived and not folded."""
 
     segment_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     segment_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    segment_age_s: Annotated[float, Field(gt=0)] = 60.0
+    segment_age_s: Annotated[float, Field(gt=0)] = 0.0
     """A segment of the archive closes at this many readings, bytes of payload, or age."""
 
     acknowledge: bool = False
@@ -106,6 +109,14 @@ class Settings(BaseSettings):
     status_token: str | None = None
     """Bearer token with which ``/status`` shows the beginnings of payloads that were rejected;
     without one it never does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_freshness(cls, values: dict[str, Any]) -> dict[str, Any]:
+        freshness = values.get("freshness", "standard")
+        if freshness not in get_args(Freshness):
+            return values  # its own check says what is wrong
+        return {**flush_policy(freshness)._asdict(), **values}
 
     @field_validator("tiers")
     @classmethod

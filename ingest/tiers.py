@@ -56,6 +56,6 @@ DEFAULT_TIERS: Final = (
 LOCAL_TIERS: Final = (
     Tier("10s", flush_s=0.5, ttl_s=6 * 3600),
     Tier("1m", flush_s=2.0, ttl_s=7 * 86400),
-    Tier("1h", flush_s=10.0, ttl_s=400 * 86400),
+    Tier("1h", flush_s=3.0, ttl_s=400 * 86400),
 )
 """For local runs: the first window closes while the user is still watching."""

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from benchmarks.workloads.traffic import NOW
-from consumers.archive.commit import Archive, Limits, Put
+from consumers.archive.commit import Archive, Limits, ObjectStore, Put
 from consumers.archive.parquet import SegmentFile
+from consumers.aws.in_flight import Calls
 from consumers.hot.lateness import LatenessPolicy
-from consumers.hot.optimistic import Key, Outcome, Statement, Stored
+from consumers.hot.optimistic import Key, Outcome, Statement, Store, Stored
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import parse
@@ -17,6 +18,7 @@ from consumers.record import open_record
 from consumers.shard.fold_queue import FoldQueue
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import ShardStats
+from ingest.freshness import Freshness, flush_policy
 from ingest.tiers import DEFAULT_TIERS
 
 SHARD = "shardId-000000000000"
@@ -58,14 +60,18 @@ class Granted:
         return True
 
 
-def hot_store(tables: OpenTables | None = None) -> HotStore:
+def hot_store(
+    tables: Store | None = None, freshness: Freshness = "live", calls: Calls | None = None
+) -> HotStore:
     """A hot store with the tiers of AWS."""
+    policy = flush_policy(freshness)
     return HotStore(
         tables or OpenTables(),
         windows_table="windows",
         devices_table="devices",
-        tiers=DEFAULT_TIERS,
-        latest_flush_s=1.0,
+        tiers=policy.tiers,
+        latest_flush_s=policy.latest_flush_s,
+        calls=calls,
         now_ms=lambda: NOW,
         durable=lambda _device, _runs: None,
     )
@@ -93,12 +99,15 @@ def fold(lines: Sequence[bytes], hot: HotStore | None = None) -> HotStore:
 
 
 def processor(
-    clock: Callable[[], float], bucket: OpenBucket | None = None, limits: Limits | None = None
+    clock: Callable[[], float],
+    bucket: ObjectStore | None = None,
+    limits: Limits | None = None,
+    hot: HotStore | None = None,
 ) -> ShardProcessor:
     """A whole shard's processor, with the real segment writer."""
     counted = stats()
     return ShardProcessor(
-        hot=hot_store(),
+        hot=hot or hot_store(),
         archive=Archive(
             bucket or OpenBucket(),
             SHARD,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from types import ModuleType
 from typing import BinaryIO, Final
 
 from benchmarks.workloads.ours import SHARD, Granted, OpenBucket, stats
@@ -21,6 +22,7 @@ from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
 from consumers.record import ShardRecord
+from consumers.shard import processor
 from consumers.shard.processor import ShardProcessor
 from infra.cost.measured import ROSTER, HotPolicy, HotWrites
 from ingest.record import encode_record
@@ -77,25 +79,34 @@ class NullSpool:
         pass
 
 
-def measure(policy: HotPolicy, every_s: float, *, devices: int = DEVICES) -> HotWrites:
+def measure(
+    policy: HotPolicy, every_s: float, *, devices: int = DEVICES, watched: float = 0.0
+) -> HotWrites:
     """Item writes and reads a message of one reading, on one shard of so many devices (fewer
-    where they would send more than a shard takes), each with a message every ``every_s``."""
+    where they would send more than a shard takes), each with a message every ``every_s``.
+    ``watched`` is the share of the devices that somebody watches."""
     fleet = max(1, round(min(devices, RECORDS_A_SECOND * every_s) / SCALE))
-    pending, windows = hot.PENDING_READINGS, hot.OPEN_WINDOWS
-    hot.PENDING_READINGS, hot.OPEN_WINDOWS = pending // SCALE, windows // SCALE  # type: ignore[misc]
+    limits: list[tuple[ModuleType, str]] = [
+        (hot, "PENDING_READINGS"), (hot, "OPEN_WINDOWS"), (processor, "UNCHECKPOINTED_RECORDS"),
+    ]  # fmt: skip
+    full = [getattr(module, name) for module, name in limits]
     try:
-        return _run(policy, every_s, fleet)
+        for (module, name), value in zip(limits, full, strict=True):
+            setattr(module, name, value // SCALE)
+        return _run(policy, every_s, fleet, watched)
     finally:
-        hot.PENDING_READINGS, hot.OPEN_WINDOWS = pending, windows  # type: ignore[misc]
+        for (module, name), value in zip(limits, full, strict=True):
+            setattr(module, name, value)
 
 
-def _run(policy: HotPolicy, every_s: float, fleet: int) -> HotWrites:
+def _run(policy: HotPolicy, every_s: float, fleet: int, watched: float) -> HotWrites:
     now = 0.0
     tables = CountingTables()
     store = HotStore(
         tables, windows_table="windows", devices_table="devices", tiers=policy.tiers,
         latest_flush_s=policy.latest_flush_s, now_ms=lambda: NOW, durable=lambda *_: None,
     )  # fmt: skip
+    store.watch(frozenset(_name(device) for device in range(round(watched * fleet))))
     limits = Limits(50_000 // SCALE, (16 << 20) // SCALE, policy.segment_age_s)
     shard = ShardProcessor(
         hot=store, archive=Archive(OpenBucket(), SHARD, limits, NullSpool),
@@ -132,11 +143,15 @@ def _arrivals(
         sent = due
 
 
+def _name(device: int) -> str:
+    return f"dev-{device:06d}"
+
+
 def _record(device: int, seq: int, number: int, at: float) -> StreamRecord:
     ts = NOW + round(at * 1000)
     payload = b'{"v":1,"boot":"%s","seq":%d,"readings":[{"ts":%d,"metrics":{"t":21.5}}]}'
     return StreamRecord(
-        encode_record(payload % (BOOT.encode(), seq, ts), f"dev-{device:06d}", ts + 20),
+        encode_record(payload % (BOOT.encode(), seq, ts), _name(device), ts + 20),
         str(49_600_000_000_000_000_000_000 + number),
         approximate_arrival_timestamp=ts + 20,
     )

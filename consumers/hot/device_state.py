@@ -6,6 +6,7 @@ states of the same device in either order, gives the same state.
 
 from __future__ import annotations
 
+from consumers.hot.flush_queue import NEVER
 from consumers.hot.runs import Run
 
 
@@ -18,13 +19,18 @@ class DeviceState:
     the stored item (version ``ver``) is merged in; ``dirty`` whether this state is newer than it.
     """
 
-    __slots__ = ("device", "dirty", "last_seen", "loaded", "metrics", "newest", "touched", "ver")
+    __slots__ = (
+        "device", "dirty", "epoch", "last_seen", "loaded", "metrics", "newest", "slot",
+        "touched", "ver",
+    )  # fmt: skip
 
     def __init__(self, device: str) -> None:
         self.device = device
         self.ver = 0
         self.loaded = False
         self.dirty = False
+        self.slot = NEVER
+        self.epoch = 0
         self.touched = 0
         self.metrics: dict[str, tuple[float, int]] = {}
         self.newest: tuple[int, str, int] | None = None

@@ -8,6 +8,7 @@ already, the rest is cut out of the columns and is a run itself.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -38,7 +39,7 @@ class Run(Struct, gc=False, frozen=True, eq=False):
 
     ``ts`` are their event times (ms), from ``oldest`` to ``newest``, and ``columns`` their
     values; ``metrics`` holds the aggregates of each column. ``sparse``: some reading does not
-    carry every metric.
+    carry every metric. ``row`` are the metrics of a run of one.
     """
 
     boot: str
@@ -50,9 +51,18 @@ class Run(Struct, gc=False, frozen=True, eq=False):
     columns: dict[str, Column]
     metrics: dict[str, Metric]
     sparse: bool = False
+    row: Row | None = None
 
     def __len__(self) -> int:
         return self.end - self.seq
+
+    def run(self) -> Run:
+        """As :meth:`Single.run`."""
+        return self
+
+    def kept(self) -> Kept:
+        """The same readings in less memory, for as long as they are not durable."""
+        return self if self.row is None else Single(self.boot, self.seq, self.ts, self.row)
 
     def part(self, start: int, end: int) -> Run:
         """The readings from ``start`` up to, and without, ``end``."""
@@ -76,6 +86,92 @@ class Run(Struct, gc=False, frozen=True, eq=False):
         ts, newest = self.ts, self.newest
         behind = 0 if ts[-1] == newest else ts[::-1].index(newest)
         return newest, self.boot, self.end - 1 - behind
+
+
+class Single(Struct, gc=False, frozen=True, eq=False):
+    """A run of one reading without its aggregates: a third of a run's memory."""
+
+    boot: str
+    seq: int
+    ts: Sequence[int]
+    row: Row
+
+    def __len__(self) -> int:
+        return 1
+
+    def run(self) -> Run:
+        """The run of these readings."""
+        return run_of_one(self.boot, self.seq, self.ts[0], self.row)
+
+
+class Columns(Struct, gc=False, eq=False):
+    """Consecutive readings of one boot with the same metrics, as arrays: 8 bytes a value."""
+
+    boot: str
+    seq: int
+    ts: array[int]
+    columns: dict[str, array[float]]
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    def run(self) -> Run:
+        """As :meth:`Single.run`."""
+        columns: dict[str, Column] = {**self.columns}
+        return _run(self.boot, self.seq, self.ts, Ends(self.ts), columns, sparse=False)
+
+    def append(self, kept: Kept) -> bool:
+        """Append readings; ``False``, and no change, if they do not follow these or have other
+        metrics."""
+        if kept.boot != self.boot or kept.seq != self.seq + len(self.ts):
+            return False
+        if isinstance(kept, Single):
+            if kept.row.keys() != self.columns.keys():
+                return False
+            for name, value in kept.row.items():
+                self.columns[name].append(value)
+        elif kept.columns.keys() != self.columns.keys() or (isinstance(kept, Run) and kept.sparse):
+            return False
+        else:
+            for name, values in kept.columns.items():
+                self.columns[name].extend(values)  # type: ignore[arg-type]  # not sparse
+        self.ts.extend(kept.ts)
+        return True
+
+
+Kept = Run | Single | Columns
+"""Readings that were folded and are not durable."""
+
+
+def compact(kept: Sequence[Kept]) -> list[Kept]:
+    """The same readings, in order; neighbours that follow each other are put in columns.
+
+    >>> one = [run_of_one("boot-one", seq, 5, {"a": 1.5}).kept() for seq in (0, 1, 7)]
+    >>> [len(readings) for readings in compact(one)]
+    [2, 1]
+    """
+    joined: list[Kept] = []
+    for readings in kept:
+        last = joined[-1] if joined else None
+        if isinstance(last, Columns):
+            if last.append(readings):
+                continue
+        elif last is not None and not (isinstance(last, Run) and last.sparse):
+            columns = _as_columns(last)
+            if columns.append(readings):
+                joined[-1] = columns
+                continue
+        joined.append(readings)
+    return joined
+
+
+def _as_columns(kept: Run | Single) -> Columns:
+    columns: dict[str, array[float]]
+    if isinstance(kept, Single):
+        columns = {name: array("d", (value,)) for name, value in kept.row.items()}
+    else:
+        columns = {name: array("d", values) for name, values in kept.columns.items()}  # type: ignore[arg-type]
+    return Columns(kept.boot, kept.seq, array("q", kept.ts), columns)
 
 
 class Stretch(Struct, gc=False):
@@ -109,7 +205,7 @@ def run_of_one(boot: str, seq: int, ts: int, row: Row) -> Run:
     """The run of a single reading."""
     columns: dict[str, Column] = {name: (value,) for name, value in row.items()}
     metrics = {name: of_one(value, ts) for name, value in row.items()}
-    return Run(boot, seq, seq + 1, (ts,), ts, ts, columns, metrics)
+    return Run(boot, seq, seq + 1, (ts,), ts, ts, columns, metrics, row=row)
 
 
 def _cuts(ts: Sequence[int], span_of: Callable[[int], Span]) -> Iterator[tuple[int, int]]:

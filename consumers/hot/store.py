@@ -7,26 +7,31 @@ the next write, until a conflict says that another worker wrote too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from consumers.aws.backoff import Backoff
 from consumers.aws.in_flight import Calls, OneAtATime
 from consumers.hot.device_state import DeviceState
+from consumers.hot.flush_queue import NEVER, FlushQueue, share_of, wait
 from consumers.hot.items import DeviceCodec, WindowCodec
 from consumers.hot.optimistic import OptimisticWriter, Store, Work, read_all, write_all
-from consumers.hot.runs import Run, Span
+from consumers.hot.runs import Kept, Run, Span
 from consumers.hot.windows import MAX_WEIGHT, Window, has_room
 from ingest.tables.hot import window_name
 from ingest.tiers import Tier
 
 PENDING_READINGS: Final = 100_000
-"""Readings that one tier lets wait for its next flush; a flush comes early when there are more,
+"""Readings that one tier lets wait for their flush; of more, those due soonest are written early,
 as when a worker catches up. It bounds memory, as the next one does."""
 
 OPEN_WINDOWS: Final = 20_000
-"""Windows that one tier keeps in memory; of more, the durable ones are dropped and read again
-when a reading comes for them."""
+"""Windows of one tier that wait for their flush, and as many durable ones that are kept in memory.
+Of more durable ones all are dropped, and read again when a reading comes for them."""
+
+FOLD_S: Final = 1.0
+WATCHED_FOLD_S: Final = 0.5
+"""The longest that a record waits to be folded (s), and the same while a device is watched."""
 
 _NAMES_KEPT: Final = 4096
 
@@ -38,8 +43,7 @@ class TierWindows:
         self.tier = tier
         self.writer = writer
         self.open: dict[tuple[str, int], Window] = {}
-        self.dirty: dict[Window, None] = {}
-        self.flushed_at = 0.0
+        self.queue: FlushQueue[Window] = FlushQueue(tier.flush_s)
         self.size_ms = tier.size_ms
         self.pending = 0
         self._names: dict[int, str] = {}
@@ -61,28 +65,49 @@ class TierWindows:
             name = self._names[start] = window_name(self.tier.name, start)
         return name
 
-    def is_due(self, now: float) -> bool:
-        """Whether the time (s) or what has gathered asks for a flush."""
-        return (
-            now - self.flushed_at >= self.tier.flush_s
-            or self.pending >= PENDING_READINGS
-            or len(self.dirty) >= OPEN_WINDOWS
+    def enqueue(self, window: Window, now: float, epoch: int) -> None:
+        """A window has its first reading that is not durable."""
+        pause = wait(
+            self.tier.flush_s,
+            share=share_of(window.device),
+            size_s=self.size_ms / 1000,
+            first=window.ver == 0,
+            weight=window.weight(),
         )
+        self.queue.add(window, now + pause, epoch)
 
-    def to_write(self) -> list[Window]:
-        """The windows that have something to write."""
-        return [window for window in self.dirty if window.pending]
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may wait in memory."""
+        return self.pending >= PENDING_READINGS or self.queue.count >= OPEN_WINDOWS
 
-    def flushed(self) -> None:
-        """Everything that :meth:`to_write` gave is durable."""
-        self.dirty.clear()
-        self.pending = 0
-        if len(self.open) > OPEN_WINDOWS:
-            self.open.clear()
+    def take_due(self, now: float, *, timers: bool) -> list[Window]:
+        """Remove and return the windows to be written now: those that are due, and if the tier is
+        full, the next ones until half of what may wait is left."""
+        taken = self.queue.take_due(now) if timers else []
+        if self.is_full:
+            left = self.pending - readings_of(taken)
+            for some in self.queue.take_soonest():
+                taken += some
+                left -= readings_of(some)
+                if left < PENDING_READINGS // 2 and self.queue.count < OPEN_WINDOWS // 2:
+                    break
+        return taken
+
+    def written(self, readings: int) -> None:
+        """So many readings became durable."""
+        self.pending = max(0, self.pending - readings) if self.queue.count else 0
+        if len(self.open) - self.queue.count > OPEN_WINDOWS:
+            self.open = {key: window for key, window in self.open.items() if window.pending}
 
     def forget(self, before: int) -> None:
         """Drop windows that are durable and were not touched since generation ``before``."""
         self.open = {key: w for key, w in self.open.items() if w.pending or w.touched >= before}
+
+
+def readings_of(windows: Iterable[Window]) -> int:
+    """Readings of the windows that are not durable."""
+    return sum(len(kept) for window in windows for kept in window.pending)
 
 
 Placed = tuple[TierWindows, Window, Run]
@@ -101,7 +126,7 @@ class HotStore:
         tiers: Sequence[Tier],
         latest_flush_s: float,
         now_ms: Callable[[], int],
-        durable: Callable[[str, Sequence[Run]], None],
+        durable: Callable[[str, Sequence[Kept]], None],
         backoff: Callable[[], Backoff] = Backoff,
         calls: Calls | None = None,
     ) -> None:
@@ -111,10 +136,12 @@ class HotStore:
         self._backoff = backoff
         self._durable = durable
         self._latest_flush_s = latest_flush_s
-        self._latest_flushed_at = 0.0
-        self._generation = 0
+        self._generation = self._epoch = 0
+        self._watched: frozenset[str] = frozenset()
+        self.now = 0.0
         self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
+        self._device_queue: FlushQueue[DeviceState] = FlushQueue(latest_flush_s)
         self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
         self.tiers: list[TierWindows] = []
         for index, tier in enumerate(tiers):
@@ -157,50 +184,99 @@ class HotStore:
         ``placed`` may be an iterator that judges each reading after the one before it was folded.
         All or nothing: when one of them raises, none of them is left in any window.
         """
-        folded: list[tuple[Window, Run]] = []
+        folded: list[tuple[TierWindows, Window, Kept]] = []
         taken: list[Run] = []
         try:
             for tier, window, run in placed:
                 taken.append(run)
-                folded.append((window, run))
+                folded.append((tier, window, run))
                 for part in window.fold(run):
-                    window.pending.append(part)
-                    folded.append((window, part))
-                    tier.pending += len(part)
-                    tier.dirty[window] = None
+                    kept = part.kept()
+                    window.pending.append(kept)
+                    folded.append((tier, window, kept))
+                    tier.pending += len(kept)
                     window.touched = self._generation
+                    if window.slot == NEVER:
+                        tier.enqueue(window, self.now, self._epoch)
         except Exception:
             _take_back(folded)
             raise
         if not taken:
             return
+        for _, window, _ in folded:
+            window.compact()
+        if device in self._watched:
+            self._hasten((tier, window) for tier, window, _ in folded)
         state = self._device(device)
         latest = None
         for run in taken:
             if run is not latest:
                 state.merge_run(run, received_at)
                 latest = run
+        if state.slot == NEVER:
+            flush_s = self._latest_flush_s
+            pause = wait(flush_s, share=share_of(device), first=state.ver == 0)
+            self._device_queue.add(state, self.now + pause, self._epoch)
 
-    def is_due(self, now: float) -> bool:
+    @property
+    def fold_s(self) -> float:
+        """The longest that a record may wait to be folded (s)."""
+        longest = WATCHED_FOLD_S if self._watched else FOLD_S
+        return min(longest, *(tier.tier.flush_s for tier in self.tiers), self._latest_flush_s)
+
+    def watch(self, devices: frozenset[str]) -> None:
+        """From now on, write the finest windows of these devices as soon as they change."""
+        added, self._watched = devices - self._watched, devices
+        if added:
+            finest = self.tiers[0]
+            for (device, _), window in finest.open.items():
+                if device in added and window.slot != NEVER:
+                    finest.queue.hasten(window, self.now)
+
+    def _hasten(self, windows: Iterable[tuple[TierWindows, Window]]) -> None:
+        finest = self.tiers[0]
+        for tier, window in windows:
+            if tier is finest and window.slot != NEVER:
+                finest.queue.hasten(window, self.now)
+
+    def is_due(self, now: float, *, timers: bool = True) -> bool:
         """Whether :meth:`flush_due` would write; ``now`` is monotonic (s)."""
-        return self._latest_is_due(now) or any(tier.is_due(now) for tier in self.tiers)
+        return any(tier.is_full for tier in self.tiers) or (
+            timers and any(queue.is_due(now) for queue in self._queues())
+        )
 
-    def flush_due(self, now: float) -> None:
-        """Write the tiers whose flush interval has passed, or that hold much."""
-        tiers = [tier for tier in self.tiers if tier.is_due(now)]
-        for tier in tiers:
-            tier.flushed_at = now
-        latest = self._latest_is_due(now)
-        if latest:
-            self._latest_flushed_at = now
-        self._flush(tiers, latest=latest)
-
-    def _latest_is_due(self, now: float) -> bool:
-        return now - self._latest_flushed_at >= self._latest_flush_s
+    def flush_due(self, now: float, *, timers: bool = True) -> None:
+        """Write the items whose time has come, and of a tier that holds too much the next ones.
+        Without ``timers`` only the latter: a worker that catches up writes a window the fewer
+        times, the longer it waits."""
+        windows = [(tier, tier.take_due(now, timers=timers)) for tier in self.tiers]
+        self._write(windows, self._device_queue.take_due(now) if timers else [])
 
     def flush_all(self) -> None:
         """Return when everything folded so far is durable."""
-        self._flush(self.tiers, latest=True)
+        windows = [(tier, tier.queue.take_all()) for tier in self.tiers]
+        self._write(windows, self._device_queue.take_all())
+
+    def flush_until(self, epoch: int) -> None:
+        """Return when everything folded in this epoch or before is durable."""
+        windows = [(tier, tier.queue.take_until(epoch)) for tier in self.tiers]
+        self._write(windows, self._device_queue.take_until(epoch))
+
+    def end_epoch(self) -> int:
+        """Begin an epoch; returns the one that ends, see :attr:`oldest_epoch`."""
+        self._epoch += 1
+        return self._epoch - 1
+
+    @property
+    def oldest_epoch(self) -> int:
+        """Everything folded before this epoch is durable."""
+        oldest = (queue.oldest_epoch for queue in self._queues())
+        return min((epoch for epoch in oldest if epoch is not None), default=self._epoch)
+
+    def _queues(self) -> Iterator[FlushQueue[Any]]:
+        for tier in self.tiers:
+            yield tier.queue
+        yield self._device_queue
 
     def forget_idle(self) -> None:
         """Bound memory: drop what is durable and has not been touched for two commits."""
@@ -210,7 +286,7 @@ class HotStore:
         self._devices = {
             name: state
             for name, state in self._devices.items()
-            if state.dirty or state.touched >= self._generation - 1
+            if state.slot != NEVER or state.touched >= self._generation - 1
         }
 
     @property
@@ -230,17 +306,23 @@ class HotStore:
         state.touched = self._generation
         return state
 
-    def _flush(self, tiers: Sequence[TierWindows], *, latest: bool) -> None:
-        """Write what is dirty of these tiers, and of the roster, with all calls in flight
+    def _write(
+        self, windows: Sequence[tuple[TierWindows, list[Window]]], states: list[DeviceState]
+    ) -> None:
+        """Make windows and device states durable, with the calls of all of them in flight
         together."""
-        work: list[Work] = [(tier.writer, tier.to_write()) for tier in tiers]
-        if latest:
-            work.append((self._device_writer, [s for s in self._devices.values() if s.dirty]))
+        work: list[Work] = []
+        readings = []
+        for tier, taken in windows:
+            readings.append(readings_of(taken))
+            work.append((tier.writer, [window for window in taken if window.pending]))
+        work.append((self._device_writer, [state for state in states if state.dirty]))
         write_all(work, self._calls, self._backoff)
-        for tier in tiers:
-            tier.flushed()
-        if latest and len(self._devices) > OPEN_WINDOWS:
-            self._devices.clear()
+        for (tier, taken), count in zip(windows, readings, strict=True):
+            if taken:
+                tier.written(count)
+        if len(self._devices) - self._device_queue.count > OPEN_WINDOWS:
+            self._devices = {name: s for name, s in self._devices.items() if s.slot != NEVER}
 
     def _first_settled(self, window: Window) -> None:
         self._durable(window.device, window.pending)
@@ -269,12 +351,13 @@ def has_room_for_one(placed: Sequence[Placed]) -> bool:
     return all(has_room(window, run) for _, window, run in placed)
 
 
-def _take_back(folded: Sequence[tuple[Window, Run]]) -> None:
-    """Undo folds: remove the runs from the pending ones; the windows are rebuilt from their
+def _take_back(folded: Sequence[tuple[TierWindows, Window, Kept]]) -> None:
+    """Undo folds: remove the readings from the pending ones; the windows are rebuilt from their
     stored items when they are loaded next."""
-    gone = {id(run) for _, run in folded}  # an equal one of another record stays
-    for window in {id(window): window for window, _ in folded}.values():
-        window.pending = [run for run in window.pending if id(run) not in gone]
+    gone = {id(kept) for _, _, kept in folded}  # an equal one of another record stays
+    for tier, window in {id(window): (tier, window) for tier, window, _ in folded}.values():
+        tier.pending -= sum(len(kept) for kept in window.pending if id(kept) in gone)
+        window.pending = [kept for kept in window.pending if id(kept) not in gone]
         window.clear()
         window.loaded = False
         window.refold()

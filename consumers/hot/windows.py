@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from consumers.hot.flush_queue import NEVER
 from consumers.hot.metric import Metric
-from consumers.hot.runs import METRIC_BYTES, Run
+from consumers.hot.runs import METRIC_BYTES, Kept, Run, compact
 from ingest.id_ranges import IdSet
 from ingest.tiers import Tier
 
@@ -25,17 +26,22 @@ items of 400 KB: a window weighs at most this and one reading (22 KB) for each w
 it at the same time, and those are one, or two while a lease changes hands."""
 
 
+COMPACT_FROM: Final = 4
+"""Pending entries from which on :meth:`Window.compact` works."""
+
+
 class Window:
     """One window of one device.
 
     ``ver`` is the stored item's version (0: not stored), ``loaded`` whether the stored item
-    has been read. ``pending`` are the runs folded here and not yet durable, in the order in which
-    they arrived: they are folded again on top of an item that another worker wrote.
+    has been read. ``pending`` are the readings folded here and not yet durable, in the order in
+    which they arrived: they are folded again on top of an item that another worker wrote.
+    ``slot`` and ``epoch`` belong to the :class:`~consumers.hot.flush_queue.FlushQueue`.
     """
 
     __slots__ = (
-        "device", "end", "first_ts", "ids", "last_ts", "loaded", "metrics", "n", "name",
-        "pending", "touched", "ver",
+        "compact_at", "device", "end", "epoch", "first_ts", "ids", "last_ts", "loaded", "metrics",
+        "n", "name", "pending", "slot", "touched", "ver",
     )  # fmt: skip
 
     def __init__(self, device: str, name: str, end: int) -> None:
@@ -43,7 +49,10 @@ class Window:
         self.name = name
         self.end = end
         self.loaded = False
-        self.pending: list[Run] = []
+        self.pending: list[Kept] = []
+        self.compact_at = COMPACT_FROM
+        self.slot = NEVER
+        self.epoch = 0
         self.touched = 0
         self.clear()
 
@@ -56,7 +65,13 @@ class Window:
 
     def refold(self) -> None:
         """Fold the pending runs again, and keep as pending what was not here yet."""
-        self.pending = [part for run in self.pending for part in self.fold(run)]
+        self.pending = [part for kept in self.pending for part in self.fold(kept.run())]
+
+    def compact(self) -> None:
+        """Keep the pending readings in less memory, if there are many."""
+        if len(self.pending) >= self.compact_at:
+            self.pending = compact(self.pending)
+            self.compact_at = max(COMPACT_FROM, 2 * len(self.pending))
 
     def fold(self, run: Run) -> Sequence[Run]:
         """Fold a run; return the parts of it that were not here yet. The rest are duplicates and

@@ -117,11 +117,21 @@ class ShardAcknowledger:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._unacknowledged = UnacknowledgedIds()
-        self.add = self._unacknowledged.add
+        self._archived: deque[UnacknowledgedIds] = deque()
 
-    def on_durable(self) -> None:
+    def on_archived(self) -> None:
         """As :class:`consumers.shard.processor.Acknowledger`."""
-        self._publisher.offer(self._unacknowledged.pop_all())
+        self._archived.append(self._unacknowledged)
+        self._unacknowledged = UnacknowledgedIds()
+
+    def on_durable(self, calls: int) -> None:
+        """As :class:`consumers.shard.processor.Acknowledger`."""
+        for _ in range(calls):
+            self._publisher.offer(self._archived.popleft().pop_all())
+
+    def add(self, device: str, boot: str, seq: int, readings: int) -> None:
+        """As :class:`consumers.shard.processor.Acknowledger`."""
+        self._unacknowledged.add(device, boot, seq, readings)
 
     def drain(self) -> None:
         """As :class:`consumers.shard.processor.Acknowledger`."""

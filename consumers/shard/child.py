@@ -75,6 +75,7 @@ def _act(action: Action, processor: ShardProcessor, stats: ShardStats) -> None:
     if action.action == "processRecords":
         stats.report.behind_ms = action.millis_behind_latest
         failpoints.hit("decoded")
+        processor.behind_ms = action.millis_behind_latest or 0
         processor.process(action.records)
         stats.on_batch_done(action.records, processor.uncommitted_since)
     elif action.action == "leaseLost":

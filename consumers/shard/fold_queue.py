@@ -64,18 +64,26 @@ class FoldQueue:
         self._stats = stats
         self._waiting: dict[str, list[ShardRecord]] = {}
         self._bytes = 0
+        self._since = 0.0
 
-    def add(self, record: ShardRecord) -> None:
-        """Let a record wait. One without a device is final already and is only counted."""
+    def add(self, record: ShardRecord, now: float = 0.0) -> None:
+        """Let a record wait from ``now`` (monotonic, s) on. One without a device is final already
+        and is only counted."""
         device = record.device
         if device is None:
             self._reject(record)
             return
+        if not self._bytes:
+            self._since = now
         try:
             self._waiting[device].append(record)
         except KeyError:  # once a device and fold
             self._waiting[device] = [record]
         self._bytes += len(record.payload) + _RECORD_BYTES
+
+    def is_due(self, now: float) -> bool:
+        """Whether the oldest record has waited long enough; ``now`` is monotonic (s)."""
+        return bool(self._bytes) and now - self._since >= self._hot.fold_s
 
     @property
     def is_full(self) -> bool:
@@ -91,6 +99,7 @@ class FoldQueue:
         :raises StoreError, GaveUpError: when a window's item cannot be read.
         """
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
+        self._hot.now = self._since
         later: list[tuple[str, Sequence[ShardRecord], Sequence[Placed] | None]] = []
         unread: list[Placed] = []
         for device, records in waiting.items():

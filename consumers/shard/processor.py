@@ -1,21 +1,26 @@
-"""One shard's work: receive, fold, archive, and the order in which records become durable.
+"""One shard's work: receive, fold, archive, flush, and when the checkpoint moves.
 
-The commit order, which is the whole guarantee (invariant K):
+The whole guarantee (invariant K): the KCL checkpoint moves to the last record of a segment when
 
-1. every reading folded so far is durable in the hot tables;
-2. the open segment's object exists in the archive;
-3. the KCL checkpoint moves to that segment's last record.
+1. the segment's object exists in the archive, with the final disposition of each reading;
+2. every reading up to there is durable in the hot tables.
 
-What was committed may then be acknowledged to its devices; see :class:`Acknowledger`.
+The two happen in either order. Segments are committed by size and age; windows and device states
+are written each at its own time (:mod:`consumers.hot.flush_queue`), so that a slow tier costs few
+writes. A :class:`Mark` remembers how far a segment reached and in which epoch of the hot store; the
+checkpoint follows when nothing of that epoch waits. What was checkpointed may be acknowledged to
+its devices; see :class:`Acknowledger`.
 
-After a crash the work repeats from the last checkpoint. Repeated, step 1 finds the ids in the
-items, step 2 finds the object, and step 3 moves nothing.
+After a crash the work repeats from the last checkpoint. Repeated, the fold decides the same
+(:mod:`consumers.shard.fold_queue`), the ids are found in the items, the objects are found in the
+archive, and the checkpoint moves on from there.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from consumers import failpoints
 from consumers.archive.commit import Archive
@@ -29,6 +34,24 @@ from consumers.shard.report import ShardStats
 
 SLICE: Final = 500
 """Records that are processed between two readings of the clock."""
+
+
+CATCHING_UP_MS: Final = 15_000
+"""A worker this far behind the tip of its shard flushes by volume alone: timers would write each
+window the more often, the longer the backlog takes."""
+
+UNCHECKPOINTED_RECORDS: Final = 250_000
+"""With more records than these between the checkpoint and the newest archived record, what holds
+the checkpoint back is written: after a crash they are processed again."""
+
+
+class Mark(NamedTuple):
+    """All records received before the end of ``epoch`` are folded and archived: the archive reaches
+    ``position``, or further than this worker has read (``None``)."""
+
+    epoch: int
+    position: Position | None
+    received: int
 
 
 class Checkpointer(Protocol):
@@ -49,15 +72,22 @@ class Acknowledger(Protocol):
     def add(self, device: str, boot: str, seq: int, readings: int) -> None:
         """A message was read: ``readings`` readings of a boot, from ``seq`` on."""
 
-    def on_durable(self) -> None:
-        """Every id added so far is durable in the hot store and in the archive."""
+    def on_archived(self) -> None:
+        """Every id added so far is in the archive."""
+
+    def on_durable(self, calls: int) -> None:
+        """What the oldest ``calls`` calls of :meth:`on_archived` meant is durable in the hot store
+        too."""
 
     def drain(self) -> None:
         """The process may end after this: wait a moment for pending acknowledgements."""
 
 
 class ShardProcessor:
-    """Processes one shard while this worker holds its lease."""
+    """Processes one shard while this worker holds its lease.
+
+    ``behind_ms`` is how far the records are behind the tip of the shard, as the KCL says.
+    """
 
     def __init__(
         self,
@@ -82,6 +112,10 @@ class ShardProcessor:
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self._may_checkpoint = True
+        self._marks: deque[Mark] = deque()
+        self._received = 0
+        self._adopted_ahead = False
+        self.behind_ms = 0
         self.lease_lost = False
 
     def process(self, records: Sequence[StreamRecord], *, may_checkpoint: bool = True) -> None:
@@ -100,14 +134,23 @@ class ShardProcessor:
                 self._receive(record, now)
             if self.lease_lost:
                 return
-            now = self._clock()
-            if self._archive.is_due(now) or (may_checkpoint and self._owes_checkpoint):
-                self.commit()
-            elif self._hot.is_due(now):
-                self._fold()
-                self._hot.flush_due(now)
-            elif self._fold_queue.is_full:
-                self._fold()
+            self._work(self._clock())
+
+    def _work(self, now: float) -> None:
+        """Do what is due: fold, archive, flush, checkpoint."""
+        timers = self.behind_ms < CATCHING_UP_MS
+        if self._archive.is_due(now):
+            self._archive_all()
+        elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now)):
+            self._fold()
+        if self._hot.is_due(now, timers=timers):
+            self._hot.flush_due(now, timers=timers)
+        if self._adopted_ahead and self._reached() is not None:
+            self._fold()
+            self._mark()
+        if self._marks and self._received - self._marks[0].received > UNCHECKPOINTED_RECORDS:
+            self._hot.flush_until(self._marks[0].epoch)
+        self._checkpoint_durable()
 
     @property
     def uncommitted_since(self) -> int | None:
@@ -120,31 +163,22 @@ class ShardProcessor:
         self._archive.encode_rows()
 
     def commit(self) -> None:
-        """Make every record received so far durable, in the order above."""
+        """Make every record received so far durable in both stores, and checkpoint it."""
         if self.lease_lost:
             return
         self._fold_queue.fold()
         self._hot.flush_all()
         failpoints.hit("hot_flushed")
-        reached = self._archive.commit()
-        self._checkpoint(reached)
-        if self._acknowledger is not None and not self.lease_lost:
-            self._acknowledger.on_durable()
+        self._archive_all()
+        self._checkpoint_durable()
+
+    def _archive_all(self) -> None:
+        """Commit every record received so far to the archive."""
+        self._fold_queue.fold()
+        self._archive.commit()
+        self._mark()
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)
-
-    @property
-    def _owes_checkpoint(self) -> bool:
-        """Whether everything received is archived and the KCL does not know: another worker's
-        segment covered it, or the segment was committed when no checkpoint could be made."""
-        committed, newest = self._archive.committed, self._newest
-        return (
-            committed is not None
-            and newest is not None
-            and self.uncommitted_since is None
-            and committed <= newest.position
-            and (self._checkpointed is None or self._checkpointed < committed)
-        )
 
     @property
     def is_covered(self) -> bool:
@@ -156,6 +190,37 @@ class ShardProcessor:
             and self._checkpointed is not None
             and self._checkpointed >= self._newest.position
         )
+
+    def _mark(self) -> None:
+        """Every record received so far is folded and archived. Once the hot store is durable up to
+        here, it can be checkpointed and acknowledged."""
+        reached = self._reached()
+        self._adopted_ahead = reached is None and self._archive.committed is not None
+        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received))
+        if self._acknowledger is not None:
+            self._acknowledger.on_archived()
+
+    def _reached(self) -> Position | None:
+        """Where the archive reaches, if every record up to there was received: another worker's
+        segment can reach further."""
+        reached, newest = self._archive.committed, self._newest
+        if reached is None or newest is None or newest.position < reached:
+            return None
+        return reached
+
+    def _checkpoint_durable(self) -> None:
+        """Checkpoint and acknowledge the marks up to which the hot store is durable."""
+        if not self._may_checkpoint:
+            return
+        marks, durable = self._marks, self._hot.oldest_epoch
+        reached, passed = None, 0
+        while marks and marks[0].epoch < durable:
+            reached = marks.popleft().position or reached
+            passed += 1
+        if reached is not None:
+            self._checkpoint(reached)
+        if passed and self._acknowledger is not None and not self.lease_lost:
+            self._acknowledger.on_durable(passed)
 
     def shut_down(self) -> None:
         """The worker shall stop: commit while the lease is held."""
@@ -171,13 +236,8 @@ class ShardProcessor:
         if not self.lease_lost:
             self.lease_lost = not self._checkpointer.checkpoint(None)
 
-    def _checkpoint(self, reached: Position | None) -> None:
-        """Checkpoint where the archive reaches, unless that is past what this process has
-        received: another worker's segment can reach further."""
-        if reached is None or self._newest is None or not self._may_checkpoint:
-            return
-        position = min(reached, self._newest.position)
-        if position == reached and (self._checkpointed is None or position > self._checkpointed):
+    def _checkpoint(self, position: Position) -> None:
+        if self._checkpointed is None or position > self._checkpointed:
             failpoints.hit("before_checkpoint")
             if self._checkpointer.checkpoint(position):
                 failpoints.hit("after_checkpoint")
@@ -188,10 +248,11 @@ class ShardProcessor:
 
     def _receive(self, record: StreamRecord, now: float) -> None:
         if not self._archive.takes(record.approximate_arrival_timestamp):
-            self.commit()
+            self._archive_all()
         if self.lease_lost:
             return
         opened = open_record(record)
-        self._fold_queue.add(opened)
+        self._fold_queue.add(opened, now)
         self._archive.append(opened, len(record.data), now)
         self._newest = record
+        self._received += 1

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from consumers.hot.runs import Run
+from consumers.hot.runs import Kept
 from consumers.kcl.protocol import StreamRecord
 from consumers.memory import resident_mb
 from ingest.histogram import Histogram
@@ -184,7 +184,7 @@ class ShardStats:
         else:
             self._not_live.add(device)
 
-    def durable(self, device: str, runs: Sequence[Run]) -> None:
+    def durable(self, device: str, runs: Sequence[Kept]) -> None:
         """The readings of a device's runs are in the hot store for the first time."""
         now = self._now_ms()
         added = Histogram()

@@ -39,6 +39,11 @@ class HotWrites(Struct, frozen=True):
     roster: float
     reads: float
 
+    @property
+    def total(self) -> float:
+        """Of every kind."""
+        return sum(self.windows.values()) + self.roster
+
 
 class Measured(Struct, frozen=True):
     """One row: a freshness at one message interval (s)."""

@@ -37,12 +37,14 @@ def verify_ledger(target: Target, path: Path, *, exclusive: bool) -> Report:
 
 def verify_settled(target: Target, path: Path, *, exclusive: bool) -> Report:
     """Compare until it is exact, or until nothing changes any more for as long as a segment may
-    stay open: what is still on its way is no fault. More can be on its way than was acknowledged,
-    so that a count does not tell when everything is there.
+    stay open or an item may wait to be written: what is still on its way is no fault. More can
+    be on its way than was acknowledged, so that a count does not tell when everything is there.
 
     :raises UserError: when the file is no ledger.
     """
-    quiet_s = target.settings.segment_age_s + SETTLE_S
+    settings = target.settings
+    longest = max(settings.latest_flush_s, *(tier.flush_s for tier in settings.tiers))
+    quiet_s = max(settings.segment_age_s, longest) + SETTLE_S
     report = verify_ledger(target, path, exclusive=exclusive)
     changed = time.monotonic()
     while not report.exact and time.monotonic() - changed < quiet_s:

@@ -87,14 +87,22 @@ class Told:
     def __init__(self, dynamo: MemoryDynamo, s3: MemoryS3) -> None:
         self.stores = dynamo, s3
         self.taken = UnacknowledgedIds()
-        self.add = self.taken.add
+        self.archived: list[UnacknowledgedIds] = []
         self.ids: set[tuple[str, int]] = set()
 
-    def on_durable(self) -> None:
-        said = ids_of([message.payload for message in self.taken.pop_all()])
-        assert said <= archived(self.stores[1])
-        assert {i for i in said if i in accepted(self.stores[1])} <= hot(self.stores[0])
-        self.ids |= said
+    def add(self, device: str, boot: str, seq: int, readings: int) -> None:
+        self.taken.add(device, boot, seq, readings)
+
+    def on_archived(self) -> None:
+        self.archived.append(self.taken)
+        self.taken = UnacknowledgedIds()
+
+    def on_durable(self, calls: int) -> None:
+        for _ in range(calls):
+            said = ids_of([message.payload for message in self.archived.pop(0).pop_all()])
+            assert said <= archived(self.stores[1])
+            assert {i for i in said if i in accepted(self.stores[1])} <= hot(self.stores[0])
+            self.ids |= said
 
     def drain(self) -> None:
         """Nothing waits here."""
@@ -242,7 +250,8 @@ def test_a_shard_reports_the_counts_of_its_publisher() -> None:
     broker = Broker()
     ours = ShardAcknowledger(publisher(broker, []))
     ours.add("pump-1", "boot-one", 0, 5)
-    ours.on_durable()
+    ours.on_archived()
+    ours.on_durable(1)
     ours.drain()
     assert (broker.published, ours.counts) == (["ack/penstock/pump-1"], (1, 0))
 

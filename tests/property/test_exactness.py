@@ -26,6 +26,7 @@ from consumers.kcl.position import Position, position
 from consumers.shard.processor import ShardProcessor
 from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
+from ingest.tiers import Tier
 from tests.harness import stores
 from tests.harness.calls import ShuffledCalls
 from tests.harness.segment_buffer import decode_rows
@@ -34,6 +35,8 @@ from tests.harness.stores import MemoryDynamo, MemoryS3
 
 DEVICES = ("dev-a", "dev-b", "dev-c")
 POISON = "poison"
+SLOW = (Tier("10s", 12.0, 3600), Tier("1m", 40.0, 86400))
+"""Tiers that are flushed less often than segments are committed."""
 
 
 class Schedule:
@@ -43,6 +46,7 @@ class Schedule:
         self.random = random.Random(seed)
         self.faults = faults
         self.shard = Shard()
+        self.tiers = self.random.choice([TIERS, SLOW])
         self.dynamo = MemoryDynamo(self._fault)
         self.s3 = MemoryS3(self._fault)
         self.now = 0.0
@@ -136,7 +140,11 @@ class Schedule:
 
     def _open(self) -> ShardProcessor:
         calls = ShuffledCalls(3, self.random)
-        return open_worker(self.shard, self.dynamo, self.s3, lambda: self.now, calls=calls)
+        worker = open_worker(
+            self.shard, self.dynamo, self.s3, lambda: self.now, tiers=self.tiers, calls=calls
+        )
+        worker.behind_ms = self.random.choice([0, 0, 60_000])
+        return worker
 
     def _live(self, worker: ShardProcessor) -> None:
         at = self.shard.start()
@@ -328,13 +336,9 @@ def _mutant_take_an_unanswered_key_for_a_missing_item(monkeypatch: pytest.Monkey
     monkeypatch.setattr(MemoryDynamo, "apply", put)
 
 
-def _mutant_flush_after_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def commit(self: Any) -> None:
-        if not self.lease_lost:
-            self._fold_queue.fold()
-            self._checkpoint(self._archive.commit())
-
-    monkeypatch.setattr(ShardProcessor, "commit", commit)
+def _mutant_checkpoint_what_is_archived_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the hot store."""
+    monkeypatch.setattr(HotStore, "oldest_epoch", 1 << 60)
 
 
 def _mutant_keep_a_poisoned_record_half_folded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,9 +349,9 @@ def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch)
     def forget(self: Any) -> None:
         for tier in self.tiers:
             tier.open.clear()
-            tier.dirty.clear()
+            tier.queue.take_all()
 
-    monkeypatch.setattr(HotStore, "flush_due", lambda self, now: forget(self))
+    monkeypatch.setattr(HotStore, "flush_due", lambda self, now, *, timers: forget(self))
 
 
 def _mutant_name_a_segment_by_its_first_good_reading(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,7 +378,7 @@ MUTANTS = [
     _mutant_ignore_that_the_object_exists,
     _mutant_checkpoint_what_was_received,
     _mutant_take_an_unanswered_key_for_a_missing_item,
-    _mutant_flush_after_the_archive,
+    _mutant_checkpoint_what_is_archived_only,
     _mutant_keep_a_poisoned_record_half_folded,
     _mutant_forget_windows_that_are_not_durable,
     _mutant_name_a_segment_by_its_first_good_reading,
