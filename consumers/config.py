@@ -37,6 +37,7 @@ class ChildConfig(Struct, frozen=True):
     acknowledge: bool = False
     flush_when_idle: bool = False
     child_timeout_s: float = 300.0
+    status_table: str = ""
 
 
 def child_config(settings: Settings, account: str) -> ChildConfig:
@@ -56,6 +57,7 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         acknowledge=settings.acknowledge,
         flush_when_idle=settings.retrieval == "fanout",  # by polling empty batches come
         child_timeout_s=settings.child_timeout_s,
+        status_table=settings.status_table,
     )
 
 

@@ -72,6 +72,7 @@ def rehearse(clients: Clients) -> None:
             clients.dynamodb,
             (
                 ("batch_execute_statement", {"Statements": [{"Statement": "x"}]}),
+                ("get_item", {"TableName": "x", "Key": {"k": {"S": "x"}}}),
                 ("batch_get_item", {"RequestItems": {"x": {"Keys": [{"k": {"S": "x"}}]}}}),
             ),
         ),

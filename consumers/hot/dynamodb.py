@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -12,9 +13,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers.aws.errors import is_throttle, is_transient
 from consumers.exceptions import StoreError
 from consumers.hot.optimistic import Key, Outcome, Statement, Stored
+from ingest.tables import watched
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+log: Final = logging.getLogger(__name__)
 
 _encode: Final = msgspec.json.Encoder().encode
 _PLACEHOLDER: Final[Any] = [{"Statement": "see DynamoStore._send"}]
@@ -94,6 +98,29 @@ class DynamoStore:
         unprocessed = answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
         found = {key_of(item): item for item in answer["Responses"].get(table, [])}
         return found, [key_of(key) for key in unprocessed]
+
+
+class WatchedReader:
+    """Reads which devices are watched, see :mod:`ingest.tables.watched`. Never raises for what AWS
+    answers: a worker that cannot read it writes at the tiers' pace."""
+
+    def __init__(self, client: DynamoDBClient, table: str, now_s: Callable[[], float]) -> None:
+        self._client = client
+        self._table = table
+        self._now_s = now_s
+        self._failing = False
+
+    def __call__(self) -> frozenset[str] | None:
+        """The devices; ``None`` when they cannot be read."""
+        try:
+            item = self._client.get_item(TableName=self._table, Key=watched.key()).get("Item", {})
+        except (ClientError, BotoCoreError) as error:
+            if not self._failing:
+                log.warning("cannot read which devices are watched: %s", error)
+            self._failing = True
+            return None
+        self._failing = False
+        return watched.read_watched(item, self._now_s())
 
 
 def _whole_call(error: ClientError) -> Outcome:

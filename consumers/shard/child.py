@@ -29,7 +29,7 @@ from consumers.aws.clients import open_clients
 from consumers.aws.in_flight import InFlight
 from consumers.config import ChildConfig, from_environment
 from consumers.exceptions import ConsumerError, ProtocolError
-from consumers.hot.dynamodb import DynamoStore
+from consumers.hot.dynamodb import DynamoStore, WatchedReader
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.protocol import Action
@@ -134,6 +134,9 @@ def _opener(
             stats=stats,
             clock=time.monotonic,
             acknowledger=acknowledger,
+            read_watched=WatchedReader(clients.dynamodb, config.status_table, time.time)
+            if config.status_table
+            else None,
         )
         if config.flush_when_idle:
             pipe.on_idle = partial(processor.process, (), may_checkpoint=False)

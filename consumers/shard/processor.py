@@ -31,6 +31,7 @@ from consumers.kcl.protocol import StreamRecord
 from consumers.record import open_record
 from consumers.shard.fold_queue import FoldQueue
 from consumers.shard.report import ShardStats
+from ingest.tables.watched import READ_S, WATCH_S
 
 SLICE: Final = 500
 """Records that are processed between two readings of the clock."""
@@ -99,7 +100,9 @@ class ShardProcessor:
         stats: ShardStats,
         clock: Callable[[], float],
         acknowledger: Acknowledger | None = None,
+        read_watched: Callable[[], frozenset[str] | None] | None = None,
     ) -> None:
+        """``read_watched`` returns the devices that are watched, ``None`` when it cannot tell."""
         self._acknowledger = acknowledger
         self._hot = hot
         self._archive = archive
@@ -114,6 +117,8 @@ class ShardProcessor:
         self._may_checkpoint = True
         self._marks: deque[Mark] = deque()
         self._received = 0
+        self._read_watched = read_watched
+        self._watched_asked = self._watched_read = -float(WATCH_S)
         self._adopted_ahead = False
         self.behind_ms = 0
         self.lease_lost = False
@@ -139,6 +144,8 @@ class ShardProcessor:
     def _work(self, now: float) -> None:
         """Do what is due: fold, archive, flush, checkpoint."""
         timers = self.behind_ms < CATCHING_UP_MS
+        if timers:
+            self._refresh_watched(now)
         if self._archive.is_due(now):
             self._archive_all()
         elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now)):
@@ -151,6 +158,18 @@ class ShardProcessor:
         if self._marks and self._received - self._marks[0].received > UNCHECKPOINTED_RECORDS:
             self._hot.flush_until(self._marks[0].epoch)
         self._checkpoint_durable()
+
+    def _refresh_watched(self, now: float) -> None:
+        """Every few seconds, ask which devices are watched; forget them when nobody can say."""
+        if self._read_watched is None or now - self._watched_asked < READ_S:
+            return
+        self._watched_asked = now
+        devices = self._read_watched()
+        if devices is not None:
+            self._watched_read = now
+            self._hot.watch(devices)
+        elif now - self._watched_read >= WATCH_S:
+            self._hot.watch(frozenset())
 
     @property
     def uncommitted_since(self) -> int | None:

@@ -112,6 +112,7 @@ def open_worker(
     tiers: Sequence[Tier] = TIERS,
     limits: Limits = LIMITS,
     calls: Calls | None = None,
+    read_watched: Callable[[], frozenset[str] | None] | None = None,
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
@@ -135,4 +136,5 @@ def open_worker(
         checkpointer=Lease(shard),
         stats=stats,
         clock=clock,
+        read_watched=read_watched,
     )

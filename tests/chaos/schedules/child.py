@@ -123,7 +123,7 @@ def _patch(wire: socket.socket, clock: Clock, plan: Plan) -> None:
         slept += seconds
 
     now = types.SimpleNamespace(
-        monotonic=clock, time_ns=lambda: time.time_ns(), sleep=lambda seconds: None
+        monotonic=clock, time=time.time, time_ns=lambda: time.time_ns(), sleep=lambda seconds: None
     )
     remote: Any = _Remote(wire)
     patched: Any = child

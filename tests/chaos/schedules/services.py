@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from consumers.hot.optimistic import Outcome, Statement
+from ingest.tables import watched
 from simulator.verification.observe import ArchiveRow, rows_of
 from tests.harness.stores import MemoryDynamo
 
@@ -38,6 +39,7 @@ _BUSY: Final = {
         Failure("ThrottlingException", 400),
     ],
     "batch_get_item": [Failure("ProvisionedThroughputExceededException", 400)],
+    "get_item": [Failure("ThrottlingException", 400)],
     "put_object": [Failure("SlowDown", 503), Failure("ConditionalRequestConflict", 409)],
     "head_object": [Failure("SlowDown", 503)],
     "list_objects_v2": [Failure("SlowDown", 503)],
@@ -132,6 +134,13 @@ class Services:
                     stale = self.older.get((table, key), item)
                     responses.setdefault(table, []).append(stale if fate == "stale" else item)
         return {"Responses": responses, "UnprocessedKeys": unprocessed}
+
+    def _get_item(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Sometimes a device is watched; the reads are eventually consistent anyway."""
+        assert request["Key"] == watched.key()
+        devices = self.chance.choice([(), ("dev-a",), ("dev-a", "dev-b")])
+        values = watched.watch(request["TableName"], "v", devices, 2**40)
+        return {"Item": {"v:v": values["ExpressionAttributeValues"][":mine"]}}
 
     # -- S3 --------------------------------------------------------------------------------
 

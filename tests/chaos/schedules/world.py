@@ -25,7 +25,7 @@ from tests.harness.shard import TIERS
 CONFIG: Final = ChildConfig(
     region="us-east-1", endpoint_url=None, windows_table="windows", devices_table="devices",
     bucket="archive", tiers=TIERS, latest_flush_s=1.0, clock_ahead_s=CLOCK_AHEAD_S,
-    segment_readings=25, segment_bytes=1 << 20, segment_age_s=5.0,
+    status_table="status", segment_readings=25, segment_bytes=1 << 20, segment_age_s=5.0,
 )  # fmt: skip
 _POINTS: Final = (
     "decoded", "between_batches", "hot_flushed", "before_put", "after_put", "before_checkpoint",
