@@ -8,8 +8,9 @@ it skips snapshots.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,10 @@ from typing import Any, Final
 from dashboard import queries
 from dashboard.answers import Device, Report
 from dashboard.fleet import Snapshot, Sparks
+from dashboard.watching import Watched, newest_windows, with_newest
+from ingest.tiers import Tier
+
+log: Final = logging.getLogger(__name__)
 
 FASTEST_S: Final = 1.0
 SHARE: Final = 0.2
@@ -59,6 +64,8 @@ class Feed:
         self.snapshot = Snapshot()
         self.sparks = Sparks()
         self.error = ""
+        self.finest: Tier | None = None
+        self._watched = Watched()
         self.reads = 0
         self.read_s = 0.0
         self.pool = ThreadPoolExecutor(_READERS, "dashboard")
@@ -77,6 +84,19 @@ class Feed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def watch(self, devices: Iterable[str]) -> None:
+        """Show these devices live, for a minute."""
+        self._watched.add(devices, self.now_ms() / 1000)
+
+    def live(self, rows: list[Device]) -> list[Device]:
+        """The rows, those of watched devices as their current windows have them."""
+        now_ms = self.now_ms()
+        watched = self._watched.devices(now_ms / 1000)
+        if self.finest is None or not watched:
+            return rows
+        found = newest_windows(self.client, self.tables.windows, watched, self.finest, now_ms)
+        return [with_newest(row, found.get(row["device"], ()), now_ms) for row in rows]
 
     async def after(self, version: int, timeout_s: float) -> Snapshot | None:
         """The newest snapshot that is later than ``version``, or ``None`` after ``timeout_s``."""
@@ -121,8 +141,19 @@ class Feed:
         self._wake()
 
     def _read(self) -> tuple[list[Device], list[Report]]:
-        rows = queries.roster(self.client, self.tables.devices, self.pool)
+        self._mark()
+        rows = self.live(queries.roster(self.client, self.tables.devices, self.pool))
         return rows, queries.workers(self.client, self.tables.status)
+
+    def _mark(self) -> None:
+        """Mark what viewers look at. A failure costs freshness only: the roster is shown."""
+        now_s = self.now_ms() / 1000
+        if not self._watched.is_due(now_s):
+            return
+        try:
+            self._watched.mark(self.client, self.tables.status, now_s)
+        except Exception as error:  # noqa: BLE001 - said, and tried again
+            log.warning("cannot mark which devices are watched: %s", error)
 
     def _wake(self) -> None:
         self._changed.set()

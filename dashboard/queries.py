@@ -42,6 +42,12 @@ class Client(Protocol):
     def get_item(self, **request: Any) -> Any:
         """As ``boto3``'s."""
 
+    def batch_get_item(self, **request: Any) -> Any:
+        """As ``boto3``'s."""
+
+    def update_item(self, **request: Any) -> Any:
+        """As ``boto3``'s."""
+
     def scan(self, **request: Any) -> Any:
         """As ``boto3``'s."""
 
@@ -105,7 +111,9 @@ def windows(
 def workers(client: Client, table: str) -> list[Report]:
     """Every worker's last report. There are few workers."""
     found = client.scan(TableName=table)["Items"]
-    reports = [cast(Report, worker_report.read(item)) for item in found]
+    reports = [
+        cast(Report, worker_report.read(item)) for item in found if worker_report.is_report(item)
+    ]
     return sorted(reports, key=lambda one: one["worker"])
 
 

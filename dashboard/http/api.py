@@ -37,6 +37,7 @@ class Api:
         self._units = units
         self._tiers = {tier.name: tier for tier in tiers}
         self.live = Live(feed, units)
+        feed.finest = min(tiers, key=lambda tier: tier.size_ms)
 
     # -- the fleet, from the newest snapshot -----------------------------------------------
 
@@ -48,6 +49,7 @@ class Api:
         """A page of devices."""
         snapshot, wanted = self._feed.snapshot, requests.wanted(request)
         found, total = fleet.page(snapshot, wanted)
+        self._feed.watch(row["device"] for row in found)
         listing: answers.Listing = {
             "total": total,
             "offset": wanted.offset,
@@ -65,6 +67,8 @@ class Api:
     async def device(self, request: Request) -> Response:
         """One device."""
         row = await self._device(request)
+        self._feed.watch([row["device"]])
+        (row,) = await self._feed.call(self._feed.live, [row])
         detail: answers.DeviceDetail = {
             **fleet.with_status(row, self._feed.now_ms()),
             "tiers": list(self._tiers),

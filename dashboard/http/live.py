@@ -54,6 +54,7 @@ class Live:
         try:
             yield b"retry: 1000\n\n"
             while True:
+                self._feed.watch(watched)
                 newest = await self._feed.after(known.version, HEARTBEAT_S)
                 if error != self._feed.error:
                     error = self._feed.error

@@ -85,6 +85,25 @@ def authorize_partiql_by_statement() -> None:
     iam_actions.dynamodb_transaction_checks = dynamodb_transaction_checks
 
 
+def know_leading_keys() -> None:
+    """Let a role be limited to items by their hash key (``dynamodb:LeadingKeys``), as on AWS, in
+    calls that name one item of a table without a range key."""
+    from ministack.core import iam_actions
+
+    original = iam_actions.dynamodb_service_context
+
+    def dynamodb_service_context(body: bytes) -> dict[str, Any]:
+        context: dict[str, Any] = dict(original(body))
+        key = _json(body).get("Key")
+        if isinstance(key, dict) and len(key) == 1:
+            context["dynamodb:LeadingKeys"] = [
+                str(part) for value in key.values() for part in value.values()
+            ]
+        return context
+
+    iam_actions.dynamodb_service_context = dynamodb_service_context
+
+
 def authorize_sqs_batches_by_message() -> None:
     """Ask for ``sqs:DeleteMessage`` where ten are deleted, and alike: IAM knows no batch of SQS;
     MiniStack asks for an action called after the API call."""

@@ -22,6 +22,7 @@ from infra.emulator.authorization import (
     authorize_sqs_batches_by_message,
     count_loopback_as_secure_transport,
     keep_sessions,
+    know_leading_keys,
     name_the_resource_of_calls,
 )
 from infra.emulator.cloudformation import fail_as_resource_handlers_do
@@ -78,6 +79,7 @@ def main() -> None:
         name_the_resource_of_calls,
         authorize_partiql_by_statement,
         authorize_sqs_batches_by_message,
+        know_leading_keys,
         count_loopback_as_secure_transport,
         keep_sessions,
         keep_closed_shards,

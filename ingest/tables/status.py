@@ -73,6 +73,11 @@ def _fitted(report: dict[str, Any]) -> dict[str, Any]:
     return {"B": packed}
 
 
+def is_report(item: Item) -> bool:
+    """Whether an item of the table is a worker's, or the one of :mod:`ingest.tables.watched`."""
+    return "report" in item
+
+
 def read(item: Item) -> dict[str, Any]:
     """The report in an item, with ``worker`` and ``updated_at`` (ms).
 

@@ -20,6 +20,7 @@ def metric(values: list[float]) -> dict[str, Any]:
         "M": {
             "n": n(len(values)), "sum": n(sum(values)), "min": n(min(values)),
             "max": n(max(values)), "mean": n(mean), "first": n(values[0]), "last": n(values[-1]),
+            "first_at": n(1), "last_at": n(2),
             "m2": n(sum((v - mean) ** 2 for v in values)),
         }
     }  # fmt: skip
@@ -34,6 +35,7 @@ class Tables:
         self.workers: dict[str, dict[str, Any]] = {}
         self.fail: Exception | None = None
         self.calls = 0
+        self.marks: list[dict[str, Any]] = []
 
     def add_device(
         self, name: str, *, seen: int | None = 0, group: str = "", kind: str = "",
@@ -85,9 +87,22 @@ class Tables:
 
     def get_item(self, **request: Any) -> Any:
         self._called()
+        if "device" not in request["Key"]:
+            return {}
         item = self.devices.get(request["Key"]["device"]["S"])
         assert item is None or item["bucket"] == request["Key"]["bucket"]
         return {"Item": item} if item else {}
+
+    def batch_get_item(self, **request: Any) -> Any:
+        self._called()
+        ((table, asked),) = request["RequestItems"].items()
+        found = [self.windows.get(key["device"]["S"], {}).get(key["window"]["S"])
+                 for key in asked["Keys"]]  # fmt: skip
+        return {"Responses": {table: [item for item in found if item]}}
+
+    def update_item(self, **request: Any) -> Any:
+        self._called()
+        self.marks.append(request)
 
     def scan(self, **request: Any) -> Any:
         self._called()

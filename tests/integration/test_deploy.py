@@ -15,6 +15,7 @@ from infra.aws.erase import delete_data
 from infra.emulator.process import Emulator
 from infra.target import Target
 from ingest.record import encode_record
+from ingest.tables import watched
 from tests.integration.conftest import STACK, target_of
 
 pytestmark = STACK
@@ -245,6 +246,11 @@ def test_the_worker_says_how_it_is_and_reads_nobody_s_words(pipeline: Target) ->
     dashboard = pipeline.client("dynamodb", "dashboard")
     assert dashboard.scan(TableName=table)["Items"] == [key]
     assert _denied(dashboard.put_item, TableName=table, Item=key)
+    mark = watched.watch(table, "page", ["pump-1"], 1000)
+    assert _denied(dashboard.update_item, **{**mark, "Key": key})
+    dashboard.update_item(**mark)
+    item = dynamodb.get_item(TableName=table, Key=watched.key())["Item"]
+    assert watched.read_watched(item, 1001) == {"pump-1"}
 
 
 def test_the_worker_keeps_its_leases_and_no_other_tables(pipeline: Target) -> None:

@@ -249,7 +249,13 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
     queue = {"ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"}
     assert _actions("RedriveRole") == {"kinesis:PutRecords"} | {f"sqs:{a}" for a in queue}
     reads = {"BatchGetItem", "DescribeTable", "GetItem", "Query", "Scan"}
-    assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads}
+    assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads | {"UpdateItem"}}
+    only_the_mark = {"ForAnyValue:StringEquals": {"dynamodb:LeadingKeys": ["#watched"]}}
+    for role, action in (("DashboardRole", "UpdateItem"), ("WorkerRole", "GetItem")):
+        found = [
+            s for name, s in _statements() if name == role and s["Action"] == f"dynamodb:{action}"
+        ]
+        assert [one["Condition"] for one in found] == [only_the_mark]
     files = {"s3:GetObject", "s3:ListBucket"}
     assert _actions("ReaderRole") == {f"dynamodb:{action}" for action in reads} | files
     for role in ("WorkerRole", "DashboardRole", "ReaderRole", "SimulatorRole"):

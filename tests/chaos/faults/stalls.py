@@ -34,7 +34,7 @@ def _gauge(worker: RunningWorker) -> float:
 def _reported(site: Site) -> float:
     """The greatest lag (s) in the status table, from which the page shows it."""
     found: Any = site.dynamodb.scan(TableName=site.settings.status_table)["Items"]
-    reports = [worker_report.read(item) for item in found]
+    reports = [worker_report.read(item) for item in found if worker_report.is_report(item)]
     return max(((one["lag_ms"] or 0) / 1000 for one in reports), default=0.0)
 
 
