@@ -24,7 +24,7 @@ from ingest.tables.hot import (
     is_expired,
     read_device,
     read_window,
-    roster_queries,
+    roster_scans,
     windows_query,
 )
 from ingest.tiers import Tier
@@ -53,14 +53,14 @@ class Client(Protocol):
 
 
 def roster(client: Client, table: str, pool: Executor) -> list[Device]:
-    """Every device, sixteen buckets at a time, ordered by name."""
-    found = pool.map(lambda query: list(_pages(client, query)), roster_queries(table))
+    """Every device, by scans in parallel, ordered by name."""
+    found = pool.map(lambda scan: list(_pages(client, scan)), roster_scans(table))
     return sorted((one for part in found for one in part), key=lambda one: str(one["device"]))
 
 
 def _pages(client: Client, request: Query) -> Iterator[Device]:
     while True:
-        answer = client.query(**request)
+        answer = client.scan(**request)
         yield from (cast(Device, read_device(item)) for item in answer["Items"])
         if "LastEvaluatedKey" not in answer:
             return

@@ -21,7 +21,6 @@ from benchmarks.measure import Progress, Result, Samples, limit, result
 from benchmarks.workloads.stand import deployed
 from infra.local.dashboard import serve_beside
 from infra.target import Target
-from ingest.tables.hot import bucket_of
 
 DEVICES: Final = 10_000
 TARGET_S: Final = 1.5
@@ -142,7 +141,7 @@ def _device(number: int, now: int) -> dict[str, Any]:
     name, seen = _name(number), now - number % 100 * 1000
     values = {"humidity": 40 + number % 20, "temperature": 18 + number % 70 / 10}
     return {
-        "bucket": {"S": bucket_of(name)}, "device": {"S": name}, "ver": _N(1),
+        "device": {"S": name}, "ver": _N(1),
         "group": {"S": f"plant-{number % 7}"}, "type": {"S": ("pump", "meter")[number % 2]},
         "last_seen": _N(seen), "last_ts": _N(seen), "boot": {"S": "boot-one"}, "seq": _N(9),
         "metrics": {"M": {k: {"M": {"v": _N(v), "ts": _N(seen)}} for k, v in values.items()}},

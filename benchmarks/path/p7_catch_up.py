@@ -198,7 +198,7 @@ class _Bench:
         """No windows and no objects of an earlier run: each has the same to write."""
         for table, keys in (
             (self._settings.windows_table, ("device", "window")),
-            (self._settings.devices_table, ("bucket", "device")),
+            (self._settings.devices_table, ("device",)),
         ):
             for page in self._dynamodb.get_paginator("scan").paginate(TableName=table):
                 gone = [

@@ -12,7 +12,6 @@ from consumers.hot.device_state import DeviceState, StoredState
 from consumers.hot.metric import Metric
 from consumers.hot.windows import Window
 from ingest.id_ranges import IdSet
-from ingest.tables.hot import bucket_of
 from ingest.tiers import Tier
 
 AttributeValue = Mapping[str, Any]
@@ -114,14 +113,14 @@ class WindowCodec:
 class DeviceCodec:
     """``<stack>-devices``. Group and type, written at provisioning, are left as they are."""
 
-    key_names: tuple[str, ...] = ("bucket", "device")
+    key_names: tuple[str, ...] = ("device",)
     columns: tuple[str, ...] = ("metrics", "last_ts", "last_seen", "boot", "seq")
 
     def __init__(self, table: str) -> None:
         self.table = table
 
     def key(self, item: DeviceState) -> tuple[str, ...]:
-        return bucket_of(item.device), item.device
+        return (item.device,)
 
     def values(self, item: DeviceState) -> list[AttributeValue]:
         assert item.newest is not None, "only a device that sent is written"

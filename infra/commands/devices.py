@@ -13,7 +13,7 @@ from infra.commands.options import aws_option, json_option
 from infra.commands.rejected import Rejected, rejected_devices
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
-from ingest.tables.hot import roster_queries
+from ingest.tables.hot import roster_scans
 from ingest.times import show_time
 
 
@@ -41,9 +41,9 @@ def devices(as_json: bool, aws: bool) -> None:
 
 def read_devices(target: Target) -> Iterator[dict[str, Any]]:
     """Every device of the roster."""
-    pages = target.client("dynamodb", "dashboard").get_paginator("query")
-    for query in roster_queries(target.settings.devices_table):
-        for page in pages.paginate(**query):
+    pages = target.client("dynamodb", "dashboard").get_paginator("scan")
+    for scan in roster_scans(target.settings.devices_table):
+        for page in pages.paginate(**scan):
             yield from (plain(item) for item in page["Items"])
 
 

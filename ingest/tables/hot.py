@@ -7,39 +7,28 @@ them. Items are in DynamoDB's low-level form, ``{"N": "1"}``; times are ms since
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 Item = Mapping[str, Any]
 Query = dict[str, Any]
-"""Arguments of a DynamoDB ``Query``."""
+"""Arguments of a DynamoDB ``Query`` or ``Scan``."""
 
-BUCKETS: Final = 16
-"""The roster's partitions: a fleet is listed by sixteen queries, and no partition is hot."""
-
-
-def bucket_of(device_id: str) -> str:
-    """The hash key of a device in the roster: ``00`` to ``15``, for ever the same."""
-    return format(zlib.crc32(device_id.encode()) % BUCKETS, "02d")
+SEGMENTS: Final = 8
+"""A roster is read by so many scans at once."""
 
 
 def device_key(device_id: str) -> dict[str, Any]:
     """The key of a device's item in ``<stack>-devices``."""
-    return {"bucket": {"S": bucket_of(device_id)}, "device": {"S": device_id}}
+    return {"device": {"S": device_id}}
 
 
-def roster_queries(table: str) -> list[Query]:
-    """The queries that together read every device of ``<stack>-devices``."""
+def roster_scans(table: str) -> list[Query]:
+    """Arguments of the ``Scan`` calls that together read every device of ``<stack>-devices``."""
     return [
-        {
-            "TableName": table,
-            "KeyConditionExpression": "#b = :b",
-            "ExpressionAttributeNames": {"#b": "bucket"},
-            "ExpressionAttributeValues": {":b": {"S": f"{bucket:02d}"}},
-        }
-        for bucket in range(BUCKETS)
+        {"TableName": table, "TotalSegments": SEGMENTS, "Segment": segment}
+        for segment in range(SEGMENTS)
     ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ingest.settings import Settings
-from ingest.tables.hot import roster_queries
+from ingest.tables.hot import roster_scans
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -130,8 +130,8 @@ def _windows_of(dynamodb: DynamoDBClient, table: str, devices: Iterable[str]) ->
 
 
 def _roster(dynamodb: DynamoDBClient, table: str) -> Iterator[Any]:
-    for query in roster_queries(table):
-        for page in dynamodb.get_paginator("query").paginate(**query, ConsistentRead=True):
+    for scan in roster_scans(table):
+        for page in dynamodb.get_paginator("scan").paginate(**scan, ConsistentRead=True):
             yield from page["Items"]
 
 

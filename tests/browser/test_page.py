@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ingest.tables.hot import bucket_of
 from tests.browser.conftest import Up, _line
 from tests.harness.command import run, start
 from tests.harness.processes import await_value
@@ -105,7 +104,7 @@ def test_a_hostile_string_is_shown_as_text(page: Page, up: Up) -> None:
     name = "hostile-1"
     up.client("dynamodb").put_item(
         TableName=up.stack.settings["stack"] + "-devices",
-        Item={"bucket": {"S": bucket_of(name)}, "device": {"S": name}, "ver": {"N": "1"},
+        Item={"device": {"S": name}, "ver": {"N": "1"},
               "group": {"S": HOSTILE}, "type": {"S": HOSTILE}},
     )  # fmt: skip
     page.get_by_label("Search").fill(name)

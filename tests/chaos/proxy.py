@@ -329,7 +329,7 @@ class Proxy:
 
 
 def _name(table: str, item: Mapping[str, Any]) -> str:
-    keys = [item.get(key) for key in ("device", "window", "bucket")]
+    keys = [item.get(key) for key in ("device", "window")]
     return json.dumps([table, *keys])
 
 

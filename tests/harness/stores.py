@@ -76,20 +76,22 @@ class MemoryDynamo:
 
 
 def parse(statement: Statement) -> tuple[str, Key, int | None, dict[str, Any]]:
-    """Table, key, expected version and attributes of the two statements that exist."""
+    """Table, key, expected version and attributes of the two statements that exist. The key comes
+    before ``ver``, which comes before the columns."""
     values = list(statement.parameters)
     table = re.findall(r'"([^"]+)"', statement.text)[0]
     if statement.text.startswith("INSERT"):
         names = re.findall(r"'([^']+)': \?", statement.text)
         attributes = dict(zip(names, values, strict=True))
-        key = (attributes[names[0]]["S"], attributes[names[1]]["S"])
+        key = tuple(attributes[name]["S"] for name in names[: names.index("ver")])
         return table, key, None, attributes
-    names = re.findall(r'"([^"]+)"=\?', statement.text)
-    *fields, hash_name, range_name, _ver = names
+    changed, condition = statement.text.split(" WHERE ")
+    fields = re.findall(r'"([^"]+)"=\?', changed)
+    *key_names, _ver = re.findall(r'"([^"]+)"=\?', condition)
     attributes = dict(zip(fields, values[: len(fields)], strict=True))
-    hash_value, range_value, ver = values[len(fields) :]
-    attributes |= {hash_name: hash_value, range_name: range_value}
-    return table, (hash_value["S"], range_value["S"]), int(ver["N"]), attributes
+    *key_values, ver = values[len(fields) :]
+    attributes |= dict(zip(key_names, key_values, strict=True))
+    return table, tuple(part["S"] for part in key_values), int(ver["N"]), attributes
 
 
 class MemoryS3:

@@ -24,7 +24,6 @@ from devices.provisioning.rotation import FOLDER, revoke, rotate
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool, SpoolLimits
 from infra.target import Target
-from ingest.tables.hot import bucket_of
 from ingest.topic import basic_ingest_topic
 from tests.integration.conftest import STACK, eventually
 from tests.integration.test_telemetry_client import _arrived, _device, _run
@@ -81,7 +80,7 @@ def test_an_announced_device_makes_itself_known_with_a_claim(pipeline: Target, c
     thing = pipeline.client("iot").describe_thing(thingName="claimed-1")
     assert thing["attributes"] == {"group": "hall-1", "type": "pump"}
     assert thing["thingTypeName"] == pipeline.settings.thing_type
-    key = {"bucket": {"S": bucket_of("claimed-1")}, "device": {"S": "claimed-1"}}
+    key = {"device": {"S": "claimed-1"}}
     item = pipeline.client("dynamodb").get_item(
         TableName=pipeline.settings.devices_table, Key=key
     )["Item"]  # fmt: skip

@@ -201,7 +201,7 @@ class Schedule:
         found = []
         for device in DEVICES:
             newest = max((ts, b, s) for (d, b, s), (ts, _) in self.sent.items() if d == device)
-            item = next(i for (_, d), i in self.dynamo.tables["devices"].items() if d == device)
+            item = self.dynamo.tables["devices"][(device,)]
             have = (int(item["last_ts"]["N"]), item["boot"]["S"], int(item["seq"]["N"]))
             if have != newest:
                 found.append(f"H: latest of {device} {have}, expected {newest}")

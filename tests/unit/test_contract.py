@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ingest.message import Rejection
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings, SettingsError, load
-from ingest.tables.hot import bucket_of
 from ingest.topic import DEVICE_ID, basic_ingest_topic, is_device_id, rule_name, telemetry_topic
 
 
@@ -55,11 +54,6 @@ def test_names_that_could_reach_another_topic_are_refused(name: str) -> None:
     assert not is_device_id(name)
     with pytest.raises(ValueError, match="not a device name"):
         telemetry_topic(name)
-
-
-@given(st.text())
-def test_a_bucket_is_two_digits_below_sixteen(name: str) -> None:
-    assert bucket_of(name) in {f"{i:02d}" for i in range(16)}
 
 
 @pytest.fixture

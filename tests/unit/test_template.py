@@ -137,7 +137,7 @@ def test_names_are_those_of_the_settings(resource: str, key: str, expected: str)
     ("table", "keys"),
     [
         ("WindowsTable", [("device", "HASH"), ("window", "RANGE")]),
-        ("DevicesTable", [("bucket", "HASH"), ("device", "RANGE")]),
+        ("DevicesTable", [("device", "HASH")]),
     ],
 )
 def test_tables_have_the_keys_of_the_design(table: str, keys: list[tuple[str, str]]) -> None:

@@ -73,7 +73,7 @@ class Invariants:
             windows={
                 (device, name): item for (device, name), item in tables.get("windows", {}).items()
             },
-            devices={device: item for (_, device), item in tables.get("devices", {}).items()},
+            devices={device: item for (device,), item in tables.get("devices", {}).items()},
             rows=[row for row in rows if row.disposition != "internal_error"],
             objects=len(self.services.objects),
         )

@@ -124,8 +124,7 @@ class Services:
         for table, asked in request["RequestItems"].items():
             assert asked["ConsistentRead"]
             for names in asked["Keys"]:
-                hash_value, range_value = (value["S"] for value in names.values())
-                key = (hash_value, range_value)
+                key = tuple(value["S"] for value in names.values())
                 fate = self.chance.choice(["there", "unprocessed", "stale"]) if partial else "there"
                 item = self.dynamo.tables.get(table, {}).get(key)
                 if fate == "unprocessed":
