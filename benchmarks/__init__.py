@@ -17,10 +17,10 @@ MEASURES: Final = {
     "P7": "benchmarks.path.p7_catch_up",
     "P8": "benchmarks.worker.p8_growth",
     "P9": "benchmarks.path.p9_simulator",
+    "P10": "benchmarks.path.p10_dashboard",
     "P11": "benchmarks.worker.p11_backlog",
     "P12": "benchmarks.worker.p12_write_units",
-    "P10": "benchmarks.path.p10_dashboard",
-    "P11": "benchmarks.path.p11_steady",
     "P14": "benchmarks.path.p14_cost",
+    "P15": "benchmarks.path.p15_steady",
 }
 """Name to module, in the order in which they run."""

@@ -1,4 +1,4 @@
-"""P11: P4's load for ten minutes. What happens every two minutes does not show in a short run.
+"""P15: P4's load for ten minutes. What happens every two minutes does not show in a short run.
 
 The p99 is that of all readings of the ten minutes; a shard that stands still once is in it, and in
 the longest stall.
