@@ -36,7 +36,6 @@ from ingest.tables.watched import READ_S, WATCH_S
 SLICE: Final = 500
 """Records that are processed between two readings of the clock."""
 
-
 CATCHING_UP_MS: Final = 15_000
 """A worker this far behind the tip of its shard flushes by volume alone: timers would write each
 window the more often, the longer the backlog takes."""
@@ -48,11 +47,13 @@ the checkpoint back is written: after a crash they are processed again."""
 
 class Mark(NamedTuple):
     """All records received before the end of ``epoch`` are folded and archived: the archive reaches
-    ``position``, or further than this worker has read (``None``)."""
+    ``position``, or further than this worker has read (``None``). ``since`` is when the oldest
+    record arrived (ms) that was not archived before."""
 
     epoch: int
     position: Position | None
     received: int
+    since: int | None
 
 
 class Checkpointer(Protocol):
@@ -173,8 +174,9 @@ class ShardProcessor:
 
     @property
     def uncommitted_since(self) -> int | None:
-        """When the oldest record that is not committed arrived (ms); ``None`` without one."""
-        return self._archive.uncommitted_since
+        """When the oldest record arrived (ms) that no checkpoint covers; ``None`` without one."""
+        waiting = [mark.since for mark in self._marks if mark.since is not None]
+        return waiting[0] if waiting else self._archive.uncommitted_since
 
     def _fold(self) -> None:
         """Fold every waiting record, and encode the rows, which are final then."""
@@ -194,8 +196,9 @@ class ShardProcessor:
     def _archive_all(self) -> None:
         """Commit every record received so far to the archive."""
         self._fold_queue.fold()
+        since = self._archive.uncommitted_since
         self._archive.commit()
-        self._mark()
+        self._mark(since)
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)
 
@@ -210,12 +213,12 @@ class ShardProcessor:
             and self._checkpointed >= self._newest.position
         )
 
-    def _mark(self) -> None:
+    def _mark(self, since: int | None = None) -> None:
         """Every record received so far is folded and archived. Once the hot store is durable up to
         here, it can be checkpointed and acknowledged."""
         reached = self._reached()
         self._adopted_ahead = reached is None and self._archive.committed is not None
-        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received))
+        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received, since))
         if self._acknowledger is not None:
             self._acknowledger.on_archived()
 
