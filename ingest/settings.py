@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -27,6 +27,7 @@ from ingest.topic import rule_name
 
 SETTINGS_FILE: Final = "penstock.toml"
 TOPIC_PORT: Final = 8883
+_STANDARD: Final = flush_policy("standard")
 
 RENAMED: Final = {"segment_records": "segment_readings", "cbor": "kinesis_cbor"}
 """Old name to new name. The old one still works, with a warning; the new one wins over it."""
@@ -61,15 +62,15 @@ class Settings(BaseSettings):
 
     freshness: Freshness = "standard"
     """Decides ``tiers``, ``latest_flush_s`` and ``segment_age_s`` where they are not given."""
-    tiers: tuple[Tier, ...] = ()
-    latest_flush_s: Annotated[float, Field(gt=0)] = 0.0
+    tiers: tuple[Tier, ...] = _STANDARD.tiers
+    latest_flush_s: Annotated[float, Field(gt=0)] = _STANDARD.latest_flush_s
     """The longest that a device's latest state waits before it is written."""
     clock_ahead_s: Annotated[int, Field(gt=0)] = 600
     """A reading whose clock is further ahead of the rule's is archived and not folded."""
 
     segment_readings: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
     segment_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    segment_age_s: Annotated[float, Field(gt=0)] = 0.0
+    segment_age_s: Annotated[float, Field(gt=0)] = _STANDARD.segment_age_s
     """A segment of the archive closes at this many readings, bytes of payload, or age."""
 
     acknowledge: bool = False
@@ -110,13 +111,13 @@ class Settings(BaseSettings):
     """Bearer token with which ``/status`` shows the beginnings of payloads that were rejected;
     without one it never does."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_freshness(cls, values: dict[str, Any]) -> dict[str, Any]:
-        freshness = values.get("freshness", "standard")
-        if freshness not in get_args(Freshness):
-            return values  # its own check says what is wrong
-        return {**flush_policy(freshness)._asdict(), **values}
+    @model_validator(mode="after")
+    def _of_freshness(self) -> Settings:
+        """What is not given follows from the freshness, and still counts as not given."""
+        for name, value in flush_policy(self.freshness)._asdict().items():
+            if name not in self.model_fields_set:
+                object.__setattr__(self, name, value)
+        return self
 
     @field_validator("tiers")
     @classmethod

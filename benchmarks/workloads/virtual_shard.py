@@ -88,6 +88,7 @@ def measure(
     fleet = max(1, round(min(devices, RECORDS_A_SECOND * every_s) / SCALE))
     limits: list[tuple[ModuleType, str]] = [
         (hot, "PENDING_READINGS"), (hot, "OPEN_WINDOWS"), (processor, "UNCHECKPOINTED_RECORDS"),
+        (processor, "UNCHECKPOINTED_BYTES"),
     ]  # fmt: skip
     full = [getattr(module, name) for module, name in limits]
     try:

@@ -44,6 +44,10 @@ UNCHECKPOINTED_RECORDS: Final = 250_000
 """With more records than these between the checkpoint and the newest archived record, what holds
 the checkpoint back is written: after a crash they are processed again."""
 
+UNCHECKPOINTED_BYTES: Final = 128 << 20
+"""The same for bytes of data: until the checkpoint, a process's successor has to find them in the
+journal (:mod:`consumers.shard.journal`)."""
+
 
 class Mark(NamedTuple):
     """All records received before the end of ``epoch`` are folded and archived: the archive reaches
@@ -53,6 +57,7 @@ class Mark(NamedTuple):
     epoch: int
     position: Position | None
     received: int
+    received_bytes: int
     since: int | None
 
 
@@ -117,7 +122,7 @@ class ShardProcessor:
         self._checkpointed: Position | None = None
         self._may_checkpoint = True
         self._marks: deque[Mark] = deque()
-        self._received = 0
+        self._received = self._bytes = 0
         self._read_watched = read_watched
         self._watched_asked = self._watched_read = -float(WATCH_S)
         self._adopted_ahead = False
@@ -156,9 +161,16 @@ class ShardProcessor:
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
-        if self._marks and self._received - self._marks[0].received > UNCHECKPOINTED_RECORDS:
+        if self._marks and self._is_far_ahead(self._marks[0]):
             self._hot.flush_until(self._marks[0].epoch)
         self._checkpoint_durable()
+
+    def _is_far_ahead(self, mark: Mark) -> bool:
+        """Whether too much was received since this mark, for which the checkpoint waits."""
+        return (
+            self._received - mark.received > UNCHECKPOINTED_RECORDS
+            or self._bytes - mark.received_bytes > UNCHECKPOINTED_BYTES
+        )
 
     def _refresh_watched(self, now: float) -> None:
         """Every few seconds, ask which devices are watched; forget them when nobody can say."""
@@ -218,7 +230,7 @@ class ShardProcessor:
         here, it can be checkpointed and acknowledged."""
         reached = self._reached()
         self._adopted_ahead = reached is None and self._archive.committed is not None
-        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received, since))
+        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received, self._bytes, since))
         if self._acknowledger is not None:
             self._acknowledger.on_archived()
 
@@ -278,3 +290,4 @@ class ShardProcessor:
         self._archive.append(opened, len(record.data), now)
         self._newest = record
         self._received += 1
+        self._bytes += len(record.data)
