@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from consumers.kcl.position import Position, position
+
 PAGE: Final = 4096
 """Where the lines begin; before them are the state and the ``initialize`` line."""
 MIB: Final = 1024 * 1024
@@ -29,6 +31,9 @@ _STATE: Final = struct.Struct("<QQBBHI")
 _BEAT: Final = struct.Struct("<d")
 _BEAT_AT: Final = 48
 _INITIALIZE_AT: Final = 64
+_POSITION: Final = struct.Struct("<QH")
+_POSITION_AT: Final = 3072
+_SEQUENCE_BYTES: Final = 512
 _CHUNK: Final = 1 * MIB
 _PUNCH_HOLE: Final = 0x01 | 0x02  # and keep the file's size
 
@@ -99,7 +104,7 @@ class Journal:
             self._set(base=PAGE, done=PAGE)
         self._read = self._size
         self._tail = b""
-        self._action_at = self._state.done
+        self._action_at = self._state.base  # until an action begins: nothing is left out
 
     # -- what a predecessor left ----------------------------------------------------------------
 
@@ -177,21 +182,40 @@ class Journal:
     def begin(self, line: bytes, at: int | None = None) -> None:
         """An action begins: the line read last, or a predecessor's at this offset."""
         self._action_at = self._read - len(line) if at is None else at
-        if not self._state.initialize and len(line) <= PAGE - _INITIALIZE_AT:
+        if not self._state.initialize and len(line) <= _POSITION_AT - _INITIALIZE_AT:
             os.pwrite(self._file, line, _INITIALIZE_AT)
             self._set(initialize=len(line))
 
-    def ask(self) -> None:
-        """A checkpoint request is written next."""
+    def ask(self, position: Position | None) -> None:
+        """A request for a checkpoint there is written next."""
+        if position is not None:
+            text = position.sequence.encode()[:_SEQUENCE_BYTES]
+            os.pwrite(self._file, _POSITION.pack(position.sub, len(text)) + text, _POSITION_AT)
         self._set(asked=self._state.asked + 1)
+
+    @property
+    def asked_position(self) -> Position | None:
+        """The last position that a checkpoint was asked for at, granted or not."""
+        stored = os.pread(self._file, _POSITION.size + _SEQUENCE_BYTES, _POSITION_AT)
+        if len(stored) < _POSITION.size:
+            return None
+        sub, length = _POSITION.unpack_from(stored)
+        text = stored[_POSITION.size : _POSITION.size + length].decode()
+        return position(text, sub) if text else None
 
     def hear(self) -> None:
         """An answer to a checkpoint request was read."""
         self._set(asked=max(0, self._state.asked - 1))
 
-    def checkpointed(self) -> None:
-        """A checkpoint covers every action before the one that is being worked on."""
-        self._set(base=self._action_at)
+    @property
+    def action_at(self) -> int:
+        """The offset of the action that is being worked on. While a predecessor's actions are
+        repeated, that of the first of them."""
+        return self._action_at
+
+    def checkpointed(self, before: int) -> None:
+        """A checkpoint covers every action that begins before this offset."""
+        self._set(base=max(before, self._state.base))
 
     def answer(self) -> None:
         """The answer to the action is written next."""

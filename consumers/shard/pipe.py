@@ -50,6 +50,7 @@ class Pipe:
         self._backoff = backoff
         self._journal = journal
         self._stale = journal.asked if journal is not None else 0
+        self._asked = journal.asked_position if journal is not None else None
         self.on_idle: Callable[[], None] | None = None
         """What is done when the daemon has sent nothing for a while."""
 
@@ -88,20 +89,27 @@ class Pipe:
             self.write(status_line(action))
             self._journal.answered(covered=covered)
 
-    def checkpoint(self, position: Position | None) -> bool:
+    @property
+    def place(self) -> int:
+        """See :class:`consumers.shard.processor.Checkpointer`: an offset in the journal."""
+        return 0 if self._journal is None else self._journal.action_at
+
+    def checkpoint(self, position: Position | None, place: int | None = None) -> bool:
         """See :class:`consumers.shard.processor.Checkpointer`.
 
         :raises ProtocolError: when the daemon refuses for a reason that no retry mends.
         """
+        if position is not None and self._asked is not None and position < self._asked:
+            return True  # a predecessor was further; the KCL refuses to go back
         backoff = self._backoff()
         while True:
             if self._journal is not None:
-                self._journal.ask()
+                self._journal.ask(position)
             self.write(checkpoint_line(position))
             answer = self._answer_for(position)
             if not answer.error:
                 if self._journal is not None:
-                    self._journal.checkpointed()
+                    self._journal.checkpointed(self.place if place is None else place)
                 return True
             if answer.error in _LOST:
                 return False

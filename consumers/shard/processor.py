@@ -51,21 +51,28 @@ journal (:mod:`consumers.shard.journal`)."""
 
 class Mark(NamedTuple):
     """All records received before the end of ``epoch`` are folded and archived: the archive reaches
-    ``position``, or further than this worker has read (``None``). ``since`` is when the oldest
-    record arrived (ms) that was not archived before."""
+    ``position``, or further than this worker has read (``None``). They are all records of the
+    daemon's actions before ``place``. ``since`` is when the oldest record arrived (ms) that was not
+    archived before."""
 
     epoch: int
     position: Position | None
     received: int
     received_bytes: int
     since: int | None
+    place: int
 
 
 class Checkpointer(Protocol):
     """The KCL's side of a commit."""
 
-    def checkpoint(self, position: Position | None) -> bool:
-        """Move the shard's checkpoint; ``None`` is the end of a closed shard.
+    @property
+    def place(self) -> int:
+        """Which of the daemon's actions is being worked on."""
+
+    def checkpoint(self, position: Position | None, place: int | None = None) -> bool:
+        """Move the shard's checkpoint; ``None`` is the end of a closed shard. It covers every
+        action before ``place``, by default before the one that is being worked on.
 
         ``False`` when the lease is lost: another worker has the shard and nothing more is
         ours to do. Raises for any other refusal.
@@ -221,6 +228,7 @@ class ShardProcessor:
             return True
         return (
             self.uncommitted_since is None
+            and not self._marks
             and self._checkpointed is not None
             and self._checkpointed >= self._newest.position
         )
@@ -230,7 +238,16 @@ class ShardProcessor:
         here, it can be checkpointed and acknowledged."""
         reached = self._reached()
         self._adopted_ahead = reached is None and self._archive.committed is not None
-        self._marks.append(Mark(self._hot.end_epoch(), reached, self._received, self._bytes, since))
+        self._marks.append(
+            Mark(
+                self._hot.end_epoch(),
+                reached,
+                self._received,
+                self._bytes,
+                since,
+                self._checkpointer.place,
+            )
+        )
         if self._acknowledger is not None:
             self._acknowledger.on_archived()
 
@@ -247,12 +264,15 @@ class ShardProcessor:
         if not self._may_checkpoint:
             return
         marks, durable = self._marks, self._hot.oldest_epoch
-        reached, passed = None, 0
+        reached: Position | None = None
+        passed = place = 0
         while marks and marks[0].epoch < durable:
-            reached = marks.popleft().position or reached
+            mark = marks.popleft()
             passed += 1
+            if mark.position is not None:
+                reached, place = mark.position, mark.place
         if reached is not None:
-            self._checkpoint(reached)
+            self._checkpoint(reached, place)
         if passed and self._acknowledger is not None and not self.lease_lost:
             self._acknowledger.on_durable(passed)
 
@@ -270,10 +290,10 @@ class ShardProcessor:
         if not self.lease_lost:
             self.lease_lost = not self._checkpointer.checkpoint(None)
 
-    def _checkpoint(self, position: Position) -> None:
+    def _checkpoint(self, position: Position, place: int) -> None:
         if self._checkpointed is None or position > self._checkpointed:
             failpoints.hit("before_checkpoint")
-            if self._checkpointer.checkpoint(position):
+            if self._checkpointer.checkpoint(position, place):
                 failpoints.hit("after_checkpoint")
                 self._checkpointed = position
                 self._stats.checkpointed()

@@ -84,7 +84,7 @@ def _ids_only(writer: Any, item: Window) -> Statement:
 def _checkpoint_without_a_position() -> None:
     """Let the KCL checkpoint whatever it has handed over."""
     original = Pipe.checkpoint
-    _set(Pipe, "checkpoint", lambda self, position: original(self, None))
+    _set(Pipe, "checkpoint", lambda self, position, place=None: original(self, None))
 
 
 def _swallow_an_exception() -> None:

@@ -89,7 +89,9 @@ class Lease:
         self._shard = shard
         self._epoch = shard.epoch
 
-    def checkpoint(self, position: Position | None) -> bool:
+    place = 0
+
+    def checkpoint(self, position: Position | None, place: int | None = None) -> bool:
         if self._epoch != self._shard.epoch:
             self._shard.refused += 1
             return False

@@ -312,7 +312,7 @@ def _mutant_checkpoint_what_was_received(monkeypatch: pytest.MonkeyPatch) -> Non
     def process(self: Any, records: Any) -> None:
         original(self, records)
         if self._newest is not None:
-            self._checkpoint(self._newest.position)
+            self._checkpoint(self._newest.position, 0)
 
     monkeypatch.setattr(ShardProcessor, "process", process)
 

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from consumers.aws.backoff import Backoff
-from consumers.kcl.position import Position, position
+from consumers.kcl.position import position
 from consumers.kcl.protocol import StreamRecord
 from consumers.shard import child, journal
 from consumers.shard.journal import PAGE, Journal
@@ -67,12 +67,16 @@ class Daemon(threading.Thread):
 
 
 class Processor:
-    """A shard's processor: remembers what it got, and checkpoints in the middle of some batches."""
+    """A shard's processor: remembers what it got, and checkpoints in the middle of some batches, up
+    to where it was ``lag`` records ago."""
+
+    lag = 0
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self.lease_lost = False
         self.seen: list[int] = []
+        self.places: list[int] = []
         self.covered = -1
         self.uncommitted_since = None
 
@@ -80,15 +84,15 @@ class Processor:
         for record in records:
             number = int(record.sequence_number)
             self.seen.append(number)
+            self.places.append(self._pipe.place)
             if number in CHECKPOINTS and may_checkpoint:
-                self._checkpoint()
+                self._checkpoint(self.lag)
 
-    def _checkpoint(self) -> None:
-        assert self._pipe.checkpoint(self._at())
-        self.covered = self.seen[-1]
-
-    def _at(self) -> Position:
-        return position(str(self.seen[-1]), 0)
+    def _checkpoint(self, lag: int = 0) -> None:
+        if lag < len(self.seen):
+            at, place = self.seen[-1 - lag], self.places[-1 - lag]
+            assert self._pipe.checkpoint(position(str(at), 0), place)
+            self.covered = max(at, self.covered)
 
     def shut_down(self) -> None:
         if self.seen and self.seen[-1] != self.covered:
@@ -222,10 +226,13 @@ def test_a_process_that_is_never_killed_answers_each_action_once(
     assert len(made.processors) == 1
 
 
+@pytest.mark.parametrize("lag", [0, 1, 3])
 @pytest.mark.parametrize("after", [False, True])
 def test_wherever_a_process_is_killed_its_successor_goes_on(
-    tmp_path: Path, calls: Calls, after: bool
+    tmp_path: Path, calls: Calls, after: bool, lag: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where the checkpoint lags behind what was archived, and was asked for actions ago."""
+    monkeypatch.setattr(Processor, "lag", lag)
     total = 0
     run(tmp_path, calls, -1, after=False)
     total = calls.count
