@@ -168,7 +168,9 @@ class ShardProcessor:
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
-        if self._marks and self._is_far_ahead(self._marks[0]):
+        if self._marks and self._acknowledger is not None:  # its devices wait to be told
+            self._hot.flush_until(self._marks[-1].epoch)
+        elif self._marks and self._is_far_ahead(self._marks[0]):
             self._hot.flush_until(self._marks[0].epoch)
         self._checkpoint_durable()
 
