@@ -2,7 +2,7 @@
 
 On AWS each write of an item costs a write unit, and an item that is written every second costs more
 than everything else together. The finest windows of a device that somebody watches
-(:mod:`ingest.watched`) are written at once, whatever the freshness.
+(:mod:`ingest.tables.watched`) are written at once, whatever the freshness.
 """
 
 from __future__ import annotations

@@ -163,7 +163,6 @@ def test_every_reading_is_acknowledged_once_it_is_in_both_stores_and_never_befor
         first.commit()
     told.taken = UnacknowledgedIds()  # the process is killed: what it had not told is forgotten
     second = worker(shard, dynamo, s3, told)
-    told.add = second._fold_queue._on_message = told.taken.add
     second.process(shard.records[shard.start() :])
     second.shut_down()
     sent = {(boot, seq + i) for boot, seq, _, n in messages for i in range(n)}
