@@ -16,7 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from consumers.archive.parquet import SegmentFile
 from consumers.config import to_environment
+from consumers.record import ShardRecord
 from tests.chaos.schedules.child import stderr_to
 from tests.chaos.schedules.world import CONFIG, Schedule
 
@@ -28,6 +30,13 @@ def _defect(name: str) -> Callable[[], None]:
     from tests.chaos.mutants import MUTANTS
 
     return MUTANTS[name]
+
+
+def encode_a_row() -> None:
+    """As the fork server does before it forks."""
+    file = SegmentFile("")
+    file.add([ShardRecord(None, 0, 0, "0", 0, b"", "malformed", None, 0)])
+    file.close()
 
 
 def main() -> int:
@@ -46,6 +55,7 @@ def main() -> int:
     os.environ |= to_environment(CONFIG)
     stderr_to(options.log or Path(os.devnull))
     defect = _defect(options.mutant) if options.mutant else None
+    encode_a_row()  # Arrow imports what it finds (pandas) at the first: once, and not in each fork
     gc.disable()
     gc.collect()
     gc.freeze()  # a fork shares what nobody touches
