@@ -168,6 +168,7 @@ class ShardProcessor:
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
+            self._hot.flush_until(self._marks[-1].epoch)
         if self._marks and self._acknowledger is not None:  # its devices wait to be told
             self._hot.flush_until(self._marks[-1].epoch)
         elif self._marks and self._is_far_ahead(self._marks[0]):
@@ -195,9 +196,13 @@ class ShardProcessor:
 
     @property
     def uncommitted_since(self) -> int | None:
-        """When the oldest record arrived (ms) that no checkpoint covers; ``None`` without one."""
-        waiting = [mark.since for mark in self._marks if mark.since is not None]
-        return waiting[0] if waiting else self._archive.uncommitted_since
+        """When the oldest record arrived (ms) that is not durable in both stores; ``None`` without
+        one. The checkpoint follows at once, or when the daemon takes it."""
+        durable = self._hot.oldest_epoch
+        for mark in self._marks:
+            if mark.epoch >= durable and mark.since is not None:
+                return mark.since
+        return self._archive.uncommitted_since
 
     def _fold(self) -> None:
         """Fold every waiting record, and encode the rows, which are final then."""
