@@ -84,13 +84,14 @@ def test_the_api_answers_curl(up: Up, variables: dict[str, str]) -> None:
 def test_the_archive_is_read_with_pyarrow_and_pandas(up: Up, variables: dict[str, str]) -> None:
     program = programs("python")[1]
 
-    def all_five() -> dict[str, str] | None:
+    def all_five() -> dict[str, float] | None:
         out = run(up, variables, sys.executable, "-c", program)
-        rows = dict(line.split()[:2] for line in (out or "").splitlines())
-        return rows if rows.get("count") == "5.0" else None
+        rows = [line.split() for line in (out or "").splitlines() if "Name:" not in line]
+        described = {name: float(value) for name, value in rows}
+        return described if described.get("count") == 5 else None
 
     described = await_value(all_five, 60, "five readings in the archive")
-    assert (described["min"], described["max"], described["mean"]) == ("20.0", "24.0", "22.0")
+    assert (described["min"], described["max"], described["mean"]) == (20, 24, 22)
 
 
 def test_the_credentials_of_env_can_write_nothing(up: Up, variables: dict[str, str]) -> None:
