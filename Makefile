@@ -5,7 +5,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check docs pages coverage bench sizes clean lock production
+.PHONY: help demo up test chaos check docs pages recording coverage bench sizes clean lock production
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ docs: $(READY) ## the pages as a site in build/docs, without a network
 
 pages: $(READY) ## write links to the glossary and the list of decisions
 	@$(BIN)/python -m tests.harness.pages
+
+recording: $(READY) ## record a demo for the README: docs/images/demo.svg and the printed output
+	$(BIN)/python -m benchmarks.recording
 
 coverage: $(READY) ## which lines the unit and property tests do not reach
 	$(BIN)/pytest -q -n $(WORKERS) tests/unit tests/property --cov --cov-report=term:skip-covered

@@ -23,7 +23,7 @@ export function deviceView(main, live, id) {
   const tierButtons = h("div", { class: "group", role: "group", "aria-label": "Window size" });
   const spanButtons = h("div", { class: "group", role: "group", "aria-label": "Span" });
   const shown = new Map();
-  let device = null, tier = null, span = 600e3, windows = new Map(), asked = 0, timer = 0;
+  let device = null, tier = null, nothingYet = true, span = 600e3, windows = new Map(), asked = 0, timer = 0;
 
   main.append(h("p", {}, h("a", { href: "#/" }, "← Fleet")), title, lead,
     h("div", { class: "controls" }, tierButtons, spanButtons), charts,
@@ -125,6 +125,7 @@ export function deviceView(main, live, id) {
     } catch { return; }
     for (const at of windows.keys()) if (at < Date.now() - span - size) windows.delete(at);
     draw();
+    if (nothingYet && windows.size) load();
   }
 
   function draw() {
@@ -161,7 +162,7 @@ export function deviceView(main, live, id) {
     const table = h("div", { class: "tall" });
     const details = h("details", { ontoggle: () => rowsOf(name) }, h("summary", {}, "The same as a table"), table);
     const label = unit(name) ? `${name} (${unit(name)})` : name;
-    const card = h("section", { class: "card", "data-metric": name }, h("h2", {}, label), box, details);
+    const card = h("section", { class: "card", "data-metric": name }, h("h2", {}, label), h("p", { class: "note" }, "Mean, and the range from minimum to maximum; times are UTC"), box, details);
     return { card, box, table, details, label, plot: null };
   }
 
@@ -183,6 +184,7 @@ export function deviceView(main, live, id) {
     const shade = color("--accent");
     return {
       width: Math.max(240, chart.box.clientWidth || main.clientWidth - 64), height: 220,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
       scales: { x: { time: true }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 } },
       axes: [{ ...axis }, { ...axis, size: 62 }],
       series: [{}, { label: "max", stroke: `${shade}00`, points: { show: false } }, { label: "min", stroke: `${shade}00`, points: { show: false } },
@@ -203,6 +205,7 @@ export function deviceView(main, live, id) {
 
   function completeness({ boots }) {
     const all = Object.entries(boots);
+    nothingYet = !all.length;
     if (!all.length) { gaps.replaceChildren(h("p", { class: "empty" }, "Nothing in this span.")); return; }
     gaps.replaceChildren(h("div", { class: "scroll" }, h("table", {}, h("caption", {}, "Sequence numbers by boot, within the span"),
       h("thead", {}, h("tr", {}, ["Boot", "From – to", "There", "Missing"].map((one) => h("th", { scope: "col" }, one)))),
