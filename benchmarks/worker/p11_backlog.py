@@ -66,7 +66,7 @@ def run(progress: Progress) -> Result:
 def drained(
     backlog: list[bytes], endpoint: str, calls: Calls, freshness: Freshness, *, behind: bool
 ) -> float:
-    """Messages a second, until all are durable. ``behind``: whether the worker is told of it."""
+    """Messages a second until all are durable. ``behind``: whether the KCL reports the backlog."""
     session = botocore.session.get_session()
     session.set_credentials("x", "x")
     config = Config(

@@ -9,9 +9,9 @@ from consumers.aws.in_flight import Call
 
 
 class ShuffledCalls:
-    """:class:`consumers.aws.in_flight.Calls`: of the calls submitted, any is applied next, and of
-    those applied, the caller hears of any next. What threads can do to the order of calls, in one
-    thread and by a seed; a process that dies leaves some applied and some not."""
+    """:class:`consumers.aws.in_flight.Calls`: of the calls submitted, any is applied
+    next, and of those applied, any is answered next. What threads can do to the order of calls, in
+    one thread and by a seed; a process that dies leaves some applied and some not."""
 
     def __init__(self, limit: int, chance: random.Random) -> None:
         self.limit = limit

@@ -19,42 +19,22 @@ from starlette.testclient import TestClient
 
 from dashboard import completeness, fleet, queries
 from dashboard.answers import Device, Value
-from dashboard.errors import AccessError, BadRequestError
+from dashboard.errors import BadRequestError
 from dashboard.feed import Feed
-from dashboard.feed import Tables as Names
 from dashboard.fleet import Snapshot, Wanted
-from dashboard.http.access import Access
-from dashboard.http.api import create_app
 from dashboard.http.openapi import document
 from ingest.id_ranges import IdSet
 from ingest.tiers import LOCAL_TIERS
 from ingest.times import parse_time
+from tests.harness.dashboard import NAMES, NOW, a_fleet, client_of
 from tests.harness.tables import PAGE, Tables
 
-NOW = 1_795_420_800_000
 ROOT = Path(__file__).parents[2]
-NAMES = Names("windows", "devices", "status")
 
 
 @pytest.fixture
 def tables() -> Tables:
-    made = Tables()
-    for i in range(40):
-        made.add_device(f"dev-{i:02d}", seen=NOW - i * 60_000, group=f"g{i % 2}", kind="pump")
-    made.add_device("never", seen=None, group="g0", kind="meter")
-    for minute in range(20):
-        made.add_window(
-            "dev-00", f"1m#2026-11-23T07:{minute:02d}:00Z", f"{minute * 10}-{minute * 10 + 8}"
-        )
-    made.add_window("dev-00", "1m#2026-11-23T07:30:00Z", "300-309", expires_at=1)
-    made.add_worker("w-1", NOW - 1000)
-    return made
-
-
-def client_of(tables: Tables, access: Access | None = None) -> TestClient:
-    feed = Feed(tables, NAMES, now_ms=lambda: NOW, fastest_s=0.01)
-    app = create_app(feed, LOCAL_TIERS, access, {"temperature": "°C"})
-    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    return a_fleet()
 
 
 @pytest.fixture
@@ -343,51 +323,6 @@ def test_a_device_says_what_of_it_was_not_folded_over_all_workers(tables: Tables
             "dispositions": {"late": 4, "clock_ahead": 2}, "last_at": NOW - 1000,
         }  # fmt: skip
         assert get(client, "/api/v1/devices/dev-02")["rejected"] is None
-
-
-# -- who may look ---------------------------------------------------------------------------
-
-
-def test_every_answer_forbids_foreign_scripts(client: TestClient) -> None:
-    for path in ("/", "/api/v1/summary", "/api/v1/devices/nobody", "/app.js"):
-        policy = client.get(path).headers["content-security-policy"]
-        assert "default-src 'self'" in policy
-        assert "unsafe" not in policy
-
-
-def test_a_page_elsewhere_that_rebinds_its_name_gets_nothing(tables: Tables) -> None:
-    with client_of(tables) as client:
-        answer = client.get("/api/v1/summary", headers={"Host": "evil.example"})
-        assert answer.status_code == 401
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org"])
-def test_beyond_loopback_there_must_be_a_token_or_a_proxy(host: str) -> None:
-    with pytest.raises(AccessError, match="token"):
-        Access().check_address(host)
-    Access(token="t").check_address(host)
-    Access(user_header="X-User").check_address(host)
-
-
-def test_a_token_opens_by_header_address_or_cookie_and_nothing_else_does(tables: Tables) -> None:
-    with client_of(tables, Access(token="secret")) as client:
-        assert client.get("/api/v1/summary").status_code == 401
-        assert client.get("/").status_code == 401
-        wrong = {"Authorization": "Bearer wrong"}
-        assert client.get("/api/v1/summary", headers=wrong).status_code == 401
-        right = {"Authorization": "Bearer secret"}
-        assert client.get("/api/v1/summary", headers=right).status_code == 200
-        entered = client.get("/?token=secret", follow_redirects=False)
-        assert (entered.status_code, entered.headers["location"]) == (303, "/")
-        assert "httponly" in entered.headers["set-cookie"].lower()
-        assert client.get("/api/v1/summary").status_code == 200
-
-
-def test_a_proxy_s_user_header_opens_and_its_absence_does_not(tables: Tables) -> None:
-    with client_of(tables, Access(user_header="X-Forwarded-Email")) as client:
-        assert client.get("/api/v1/summary").status_code == 401
-        known = {"X-Forwarded-Email": "a@b.c"}
-        assert client.get("/api/v1/summary", headers=known).status_code == 200
 
 
 # -- live -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The ledger: written before the transport hears of a message, readable after a kill."""
+"""The ledger: written before a message goes to the transport, readable after a kill."""
 
 from __future__ import annotations
 

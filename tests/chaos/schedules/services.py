@@ -1,8 +1,8 @@
 """DynamoDB and S3 as a child's clients see them, in memory, with what can go wrong.
 
 The requests and answers are those of ``boto3``, so that the edges of the worker
-(``consumers.hot.dynamodb``, ``consumers.archive.s3``) run too. A call is applied, or not, apart
-from what the caller hears of it: that is where the faults are.
+(``consumers.hot.dynamodb``, ``consumers.archive.s3``) run too. Whether a call is
+applied, and what answer the caller gets, are decided apart: that is where the faults are.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Services:
         return self._in_part(call)
 
     def apply(self, call: Call) -> None:
-        """Do it, for a caller that will not hear of it."""
+        """Apply a call whose caller gets no answer."""
         self._serve(call)
 
     def _serve(self, call: Call) -> Any:
