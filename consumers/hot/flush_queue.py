@@ -88,22 +88,21 @@ class FlushQueue(Generic[QueuedT]):
 
     def take_until(self, epoch: int) -> list[QueuedT]:
         """Remove and return the items with a change of this epoch or an earlier one."""
-        old = [
-            item
-            for slot, items in self._slots.items()
-            for item in items
-            if item.slot == slot and item.epoch <= epoch
-        ]
-        for item in old:
-            self._forget(item)
+        old: list[QueuedT] = []
+        for slot, items in self._slots.items():
+            for item in items:
+                if item.slot == slot and item.epoch <= epoch:
+                    self._forget(item)
+                    old.append(item)
         return old
 
     def _take(self, slots: Iterable[int]) -> list[QueuedT]:
         taken: list[QueuedT] = []
         for slot in slots:
-            taken += [item for item in self._slots.pop(slot) if item.slot == slot]
-        for item in taken:
-            self._forget(item)
+            for item in self._slots.pop(slot):
+                if item.slot == slot:  # not stale, and not taken by an entry before this one
+                    self._forget(item)
+                    taken.append(item)
         self._first = min(self._slots, default=0)
         return taken
 
