@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 import rich_click as click
 
@@ -16,8 +17,9 @@ from infra.cost.measured import measurements
 from infra.cost.month import meters
 from infra.cost.options import ranked
 from infra.cost.prices import PriceList, PriceTier
-from infra.cost.workload import Workload, WorkloadError
-from ingest.settings import SettingsError, load
+from infra.cost.workload import Network, Workload, WorkloadError
+from ingest.freshness import Freshness, flush_policy
+from ingest.settings import Settings, SettingsError, load
 from ingest.tiers import Tier
 
 DAY_S = 86400
@@ -53,10 +55,8 @@ _KEPT = re.compile(r"([1-9][0-9]*[smhd])=([1-9][0-9]*)d")
 )
 @click.option(
     "--freshness",
-    type=click.Choice(["live", "standard", "economy"]),
-    default="standard",
-    show_default=True,
-    help="How soon tables have what nobody is looking at.",
+    type=click.Choice(get_args(Freshness)),
+    help="How soon tables have what nobody is looking at.  [default: the setting's]",
 )
 @click.option(
     "--retention",
@@ -120,7 +120,7 @@ def cost(
     every: float,
     metrics: int,
     readings: int,
-    freshness: str,
+    freshness: Freshness | None,
     retention: tuple[str, ...],
     archive_months: float,
     shards: int,
@@ -128,7 +128,7 @@ def cost(
     provisioned_tables: bool,
     workers: int | None,
     watched: float,
-    network: str,
+    network: Network,
     refresh: bool,
     as_json: bool,
 ) -> None:
@@ -139,25 +139,23 @@ def cost(
     those of the settings. See docs/cost.md.
     """
     try:
-        settings = load()
-        prices = _prices(settings.region, refresh=refresh)
-        measured = measurements()
+        settings = load(**({"freshness": freshness} if freshness else {}))
+        _say_what_is_not_measured(settings)
         workload = Workload(
             devices=devices, every_s=every, metrics=metrics, readings=readings,
-            freshness=freshness,
-            segment_age_s=measured.policies[freshness].segment_age_s,
+            freshness=settings.freshness, segment_age_s=settings.segment_age_s,
             segment_readings=settings.segment_readings, segment_bytes=settings.segment_bytes,
-            failover_s=settings.failover_ms / 1000,
-            tiers=_kept(measured.policies[freshness].tiers, retention),
+            failover_s=settings.failover_ms / 1000, tiers=_kept(settings.tiers, retention),
             shards=shards, retention_hours=retention_hours,
             fan_out=settings.retrieval == "fanout", provisioned_tables=provisioned_tables,
             archive_months=archive_months, acknowledge=settings.acknowledge, watched=watched,
-            workers=workers or 0, network=network,  # type: ignore[arg-type]
+            workers=workers or 0, network=network,
         )  # fmt: skip
     except SettingsError as error:
         raise UserError(str(error)) from None
     except WorkloadError as error:
         raise click.UsageError(str(error)) from None
+    prices, measured = _prices(settings.region, refresh=refresh), measurements()
     monthly = bill(meters(workload, measured), prices, workload.messages)
     savings = ranked(workload, measured, prices)
     if as_json:
@@ -166,6 +164,24 @@ def cost(
     STDOUT.print(tables.bill_table(workload, monthly))
     STDOUT.print(tables.options_table(savings, monthly.usd))
     STDOUT.print(tables.prices_line(prices), markup=False)
+
+
+def _say_what_is_not_measured(settings: Settings) -> None:
+    """Tell when the settings' own flush intervals take the place of those that were measured.
+
+    :raises UserError: when there are other tiers than those that were measured.
+    """
+    policy = flush_policy(settings.freshness)
+    if [tier.name for tier in settings.tiers] != [tier.name for tier in policy.tiers]:
+        raise UserError(
+            f"what writing the tiers {', '.join(tier.name for tier in settings.tiers)} costs was "
+            f"not measured: leave `tiers` out of the settings to see it for "
+            f"{', '.join(tier.name for tier in policy.tiers)}"
+        )
+    flushes = [tier.flush_s for tier in settings.tiers], settings.latest_flush_s
+    if flushes != ([tier.flush_s for tier in policy.tiers], policy.latest_flush_s):
+        say(f"the settings have flush intervals of their own, which were not measured: writes are "
+            f"those of freshness {settings.freshness}")  # fmt: skip
 
 
 def _kept(tiers: Sequence[Tier], retention: tuple[str, ...]) -> tuple[Tier, ...]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
 
+from benchmarks.workloads.virtual_shard import measure
 from infra.cost import metering
 from infra.cost.bill import Meter, UnknownPriceError, bill
-from infra.cost.measured import HotWrites, Measured, Measurements, measurements, writes_a_message
+from infra.cost.measured import (
+    HotPolicy,
+    HotWrites,
+    Measured,
+    Measurements,
+    measurements,
+    writes_a_message,
+)
 from infra.cost.month import meters
 from infra.cost.options import options, ranked
 from infra.cost.prices import Price, PriceList, PriceListError, PriceTier, read_prices
 from infra.cost.workload import Workload, WorkloadError
+from ingest.freshness import Freshness, flush_policy
 from ingest.settings import Settings
 from tests.harness.command import run
 
@@ -168,6 +178,20 @@ def test_defaults_are_those_of_the_settings() -> None:
     assert settings["failover_ms"].default == LOAD.failover_s * 1000
 
 
+def test_every_freshness_was_measured_as_it_is_now() -> None:
+    assert measurements().policies == {
+        name: HotPolicy(*flush_policy(name)) for name in get_args(Freshness)
+    }, "run python -m benchmarks.record_writes"
+
+
+def test_the_code_writes_as_often_as_was_measured() -> None:
+    measured = writes_a_message(measurements(), "standard", 60)
+    now = measure(HotPolicy(*flush_policy("standard")), 60)
+    wrong = "run python -m benchmarks.record_writes"
+    assert now.total == pytest.approx(measured.total, rel=0.02), wrong
+    assert now.reads == pytest.approx(measured.reads, rel=0.02), wrong
+
+
 def writes(count: float) -> HotWrites:
     return HotWrites(windows={"1m": count}, roster=count, reads=count)
 
@@ -212,6 +236,28 @@ def test_windows_kept_half_as_long_store_half_as_much(tmp_path: Path) -> None:
     assert half["lines"]["DynamoDB storage"] == pytest.approx(
         week["lines"]["DynamoDB storage"] / 2, rel=0.01
     )
+
+
+def test_the_settings_decide_what_the_command_line_leaves_open(tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text('freshness = "economy"\nacknowledge = true\n')
+    found = run(tmp_path, "cost", "--devices", "10", "--every", "10", "--json").json
+    assert found["workload"]["freshness"] == "economy"
+    assert found["workload"]["acknowledge"]
+    assert found["workload"]["segment_age_s"] == flush_policy("economy").segment_age_s
+
+
+def test_flush_intervals_that_were_not_measured_are_told(tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text("latest_flush_s = 7")
+    result = run(tmp_path, "cost", "--devices", "10", "--every", "10", "--json")
+    assert "writes are those of freshness standard" in result.err
+    assert result.json["usd"] > 0
+
+
+def test_tiers_that_were_not_measured_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "penstock.toml").write_text('[[tiers]]\nname = "10s"\nflush_s = 1\nttl_s = 86400\n')
+    result = run(tmp_path, "cost", "--devices", "10", "--every", "10")
+    assert result.code == 1
+    assert "the tiers 10s costs was not measured: leave `tiers` out" in result.err
 
 
 @pytest.mark.parametrize(
