@@ -14,6 +14,8 @@ import msgspec
 from benchmarks.workloads import traffic
 from benchmarks.workloads.ours import SHARD
 from benchmarks.workloads.virtual_shard import measure
+from consumers.archive.commit import GROUP_ROWS
+from consumers.archive.open_segment import OpenSegment
 from consumers.archive.parquet import SegmentFile
 from consumers.kcl.protocol import parse
 from consumers.record import open_record
@@ -26,14 +28,14 @@ POLICIES: Final = {name: HotPolicy(*flush_policy(name)) for name in get_args(Fre
 
 
 def archive_bytes(metrics: int, *, devices: int = 500, messages: int = 60) -> float:
-    """Bytes of a reading of so many metrics in a segment, a reading a message."""
-    file = SegmentFile(SHARD)
+    """Bytes of a reading of so many metrics in a segment of 30,000, a reading a message."""
+    segment = OpenSegment(lambda: SegmentFile(SHARD), GROUP_ROWS)
     for line in traffic.lines(devices, messages, 1, metrics=metrics):
-        records = [open_record(record) for record in parse(line).records]
-        for record in records:
+        for record in map(open_record, parse(line).records):
             record.readings = 1
-        file.add(records)
-    return file.finish().seek(0, 2) / (devices * messages)
+            segment.append(record, len(record.payload), 0.0)
+        segment.encode_rows()
+    return segment.finish().seek(0, 2) / (devices * messages)
 
 
 def main() -> None:
