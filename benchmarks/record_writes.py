@@ -23,6 +23,7 @@ from infra.cost.measured import TABLE, HotPolicy, Measured, Measurements
 from ingest.freshness import Freshness, flush_policy
 
 INTERVALS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+ACKNOWLEDGED_INTERVALS: Final = (1.0, 10.0, 30.0, 60.0, 120.0, 300.0, 3600.0)
 METRICS: Final = (1, 3, 10, 30, 64)
 POLICIES: Final = {name: HotPolicy(*flush_policy(name)) for name in get_args(Freshness)}
 
@@ -41,11 +42,13 @@ def archive_bytes(metrics: int, *, devices: int = 500, messages: int = 60) -> fl
 def main() -> None:
     """Measure every freshness at every interval."""
     rows = []
-    for freshness, policy in POLICIES.items():
-        for every_s in INTERVALS:
-            writes = measure(policy, every_s)
-            rows.append(Measured(freshness, every_s, writes))
-            print(f"{freshness} {every_s:g} s: {writes}", file=sys.stderr, flush=True)
+    for acknowledge, intervals in ((False, INTERVALS), (True, ACKNOWLEDGED_INTERVALS)):
+        for freshness, policy in POLICIES.items():
+            for every_s in intervals:
+                writes = measure(policy, every_s, acknowledge=acknowledge)
+                rows.append(Measured(freshness, every_s, writes, acknowledge))
+                print(f"{freshness} {every_s:g} s, acknowledge {acknowledge}: {writes}",
+                      file=sys.stderr, flush=True)  # fmt: skip
     sizes = {metrics: round(archive_bytes(metrics), 2) for metrics in METRICS}
     found = Measurements(POLICIES, tuple(rows), sizes)
     TABLE.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")

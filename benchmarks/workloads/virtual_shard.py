@@ -23,7 +23,7 @@ from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
 from consumers.record import ShardRecord
 from consumers.shard import processor
-from consumers.shard.processor import ShardProcessor
+from consumers.shard.processor import Acknowledger, ShardProcessor
 from infra.cost.measured import ROSTER, HotPolicy, HotWrites
 from ingest.record import encode_record
 
@@ -79,12 +79,34 @@ class NullSpool:
         pass
 
 
+class SilentAcknowledger:
+    """Tells no device anything; with it, a commit writes what waits."""
+
+    def add(self, device: str, boot: str, seq: int, readings: int) -> None:
+        pass
+
+    def on_archived(self) -> None:
+        pass
+
+    def on_durable(self, calls: int) -> None:
+        pass
+
+    def drain(self) -> None:
+        pass
+
+
 def measure(
-    policy: HotPolicy, every_s: float, *, devices: int = DEVICES, watched: float = 0.0
+    policy: HotPolicy,
+    every_s: float,
+    *,
+    devices: int = DEVICES,
+    watched: float = 0.0,
+    acknowledge: bool = False,
 ) -> HotWrites:
     """Item writes and reads a message of one reading, on one shard of so many devices (fewer
     where they would send more than a shard takes), each with a message every ``every_s``.
-    ``watched`` is the share of the devices that somebody watches."""
+    ``watched`` is the share of the devices that somebody watches; with ``acknowledge`` devices
+    are told what is durable."""
     fleet = max(1, round(min(devices, RECORDS_A_SECOND * every_s) / SCALE))
     limits: list[tuple[ModuleType, str]] = [
         (hot, "PENDING_READINGS"), (hot, "OPEN_WINDOWS"), (processor, "UNCHECKPOINTED_RECORDS"),
@@ -94,13 +116,19 @@ def measure(
     try:
         for (module, name), value in zip(limits, full, strict=True):
             setattr(module, name, value // SCALE)
-        return _run(policy, every_s, fleet, watched)
+        return _run(policy, every_s, fleet, watched, SilentAcknowledger() if acknowledge else None)
     finally:
         for (module, name), value in zip(limits, full, strict=True):
             setattr(module, name, value)
 
 
-def _run(policy: HotPolicy, every_s: float, fleet: int, watched: float) -> HotWrites:
+def _run(
+    policy: HotPolicy,
+    every_s: float,
+    fleet: int,
+    watched: float,
+    acknowledger: Acknowledger | None,
+) -> HotWrites:
     now = 0.0
     tables = CountingTables()
     store = HotStore(
@@ -112,7 +140,7 @@ def _run(policy: HotPolicy, every_s: float, fleet: int, watched: float) -> HotWr
     shard = ShardProcessor(
         hot=store, archive=Archive(OpenBucket(), SHARD, limits, NullSpool),
         lateness=LatenessPolicy(policy.tiers, 600), checkpointer=Granted(), stats=stats(),
-        clock=lambda: now,
+        clock=lambda: now, acknowledger=acknowledger,
     )  # fmt: skip
     messages, start = 0, WARM_S + max(0.0, 2 * every_s)
     before: tuple[Counter[str], int] | None = None

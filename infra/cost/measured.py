@@ -46,11 +46,13 @@ class HotWrites(Struct, frozen=True):
 
 
 class Measured(Struct, frozen=True):
-    """One row: a freshness at one message interval (s)."""
+    """One row: a freshness at one message interval (s). With ``acknowledge`` each commit writes
+    what waits."""
 
     freshness: str
     every_s: float
     writes: HotWrites
+    acknowledge: bool = False
 
 
 class Measurements(Struct, frozen=True):
@@ -68,7 +70,9 @@ def measurements() -> Measurements:
     return msgspec.json.decode(TABLE.read_bytes(), type=Measurements)
 
 
-def writes_a_message(table: Measurements, freshness: str, every_s: float) -> HotWrites:
+def writes_a_message(
+    table: Measurements, freshness: str, every_s: float, *, acknowledge: bool = False
+) -> HotWrites:
     """Between two measured intervals: straight lines over logarithms, which is exact where writes
     are in proportion to the interval, and where each message is a write. Beyond the ends: as at
     the end, which is too much for more frequent messages, never too little.
@@ -76,7 +80,8 @@ def writes_a_message(table: Measurements, freshness: str, every_s: float) -> Hot
     :raises KeyError: when the freshness was not measured.
     """
     rows = sorted(
-        (row for row in table.rows if row.freshness == freshness), key=lambda row: row.every_s
+        (r for r in table.rows if (r.freshness, r.acknowledge) == (freshness, acknowledge)),
+        key=lambda row: row.every_s,
     )
     if not rows:
         raise KeyError(freshness)

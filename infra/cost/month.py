@@ -55,10 +55,11 @@ def meters(load: Workload, measured: Measurements) -> list[Meter]:
 
     :raises KeyError: when its freshness was not measured.
     """
+    writes = writes_a_message(measured, load.freshness, load.every_s, acknowledge=load.acknowledge)
     return [
         *iot(load),
         *kinesis(load),
-        *hot_tables(load, writes_a_message(measured, load.freshness, load.every_s)),
+        *hot_tables(load, writes),
         *archive(load, archived_bytes(measured, load.metrics)),
         *workers(load),
     ]

@@ -130,6 +130,11 @@ def test_an_acknowledgement_is_a_publish_a_delivery_and_a_puback() -> None:
     assert quantities(load)["iot.message"] == pytest.approx(3 * 10_000 * 730 * 60)
 
 
+def test_with_acknowledgements_each_commit_writes_what_waits() -> None:
+    more = quantities(replace(LOAD, acknowledge=True))["dynamodb.write"]
+    assert more > 1.5 * quantities(LOAD)["dynamodb.write"]
+
+
 def test_a_provisioned_stream_pays_shards_and_units_and_one_on_demand_pays_gigabytes() -> None:
     provisioned, on_demand = quantities(replace(LOAD, shards=2)), quantities(LOAD)
     assert provisioned["kinesis.shard-hour"] == 2 * 730
