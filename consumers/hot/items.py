@@ -1,4 +1,5 @@
-"""Windows and device states as DynamoDB items, both ways. Values only, no client.
+"""Windows and device states as DynamoDB items, both ways, and the merge of a stored item with
+what is pending in memory (``merge_stored``). No I/O.
 
 Attribute values are in the low-level form, ``{"N": "1"}``: children skip the resource layer.
 """
@@ -44,8 +45,9 @@ class Codec(Protocol[ItemT_contra]):
     def values(self, item: ItemT_contra) -> list[AttributeValue]:
         """The full state, in the order of ``columns``, without key and ``ver``."""
 
-    def adopt(self, item: ItemT_contra, stored: Attributes | None) -> bool:
-        """Rebase the item on what is stored; whether anything is left to write."""
+    def merge_stored(self, item: ItemT_contra, stored: Attributes | None) -> bool:
+        """Merge the stored item into the one in memory, whose pending readings stay on top.
+        Returns whether anything is left to write."""
 
     def settle(self, item: ItemT_contra) -> None:
         """The state that ``values`` gave is durable, under ``item.ver``."""
@@ -97,7 +99,7 @@ class WindowCodec:
             {"N": str((item.end + self._ttl_ms) // 1000)},
         ]
 
-    def adopt(self, item: Window, stored: Attributes | None) -> bool:
+    def merge_stored(self, item: Window, stored: Attributes | None) -> bool:
         item.clear()
         item.loaded = True
         if stored is not None:
@@ -138,7 +140,7 @@ class DeviceCodec:
             {"N": str(seq)},
         ]
 
-    def adopt(self, item: DeviceState, stored: Attributes | None) -> bool:
+    def merge_stored(self, item: DeviceState, stored: Attributes | None) -> bool:
         item.merge_stored(None if stored is None else _load_device(stored))
         return item.dirty
 

@@ -16,8 +16,8 @@ class LatenessPolicy:
 
     def __init__(self, tiers: Sequence[Tier], clock_ahead_s: int) -> None:
         self._oldest_ms = [tier.oldest_ms for tier in tiers]
-        self._oldest_of_all_ms = max(self._oldest_ms)
-        self._oldest_of_any_ms = min(self._oldest_ms)
+        self._no_tier_after_ms = max(self._oldest_ms)
+        self._every_tier_until_ms = min(self._oldest_ms)
         self._all_tiers = range(len(tiers))
         self._ahead_ms = clock_ahead_s * 1000
 
@@ -26,7 +26,7 @@ class LatenessPolicy:
         age = received_at - reading.ts
         if age < -self._ahead_ms:
             return "clock_ahead"
-        if age > self._oldest_of_all_ms:
+        if age > self._no_tier_after_ms:
             return "late"
         for value in reading.metrics.values():
             if not -MAX_MAGNITUDE <= value <= MAX_MAGNITUDE:
@@ -35,16 +35,16 @@ class LatenessPolicy:
 
     def tiers(self, age: int) -> Sequence[int]:
         """Indices of the tiers that take a reading this old (ms)."""
-        if age <= self._oldest_of_any_ms:
+        if age <= self._every_tier_until_ms:
             return self._all_tiers
         return [i for i, oldest in enumerate(self._oldest_ms) if age <= oldest]
 
     def tiers_of_all(self, least_age: int, greatest_age: int) -> Sequence[int] | None:
         """The tiers that take every reading of an age (ms) in this range; ``None`` when they must
         be judged one by one: some is early or late, or a tier takes only the younger ones."""
-        if least_age < -self._ahead_ms or greatest_age > self._oldest_of_all_ms:
+        if least_age < -self._ahead_ms or greatest_age > self._no_tier_after_ms:
             return None
-        if greatest_age <= self._oldest_of_any_ms:
+        if greatest_age <= self._every_tier_until_ms:
             return self._all_tiers
         tiers = self.tiers(least_age)
         return tiers if tiers == self.tiers(greatest_age) else None

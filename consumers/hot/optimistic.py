@@ -3,7 +3,7 @@ conflict.
 
 The conflict rule, once, for both hot tables:
 
-1. An item that was not read yet is read, consistently, and rebased (:meth:`Codec.adopt`).
+1. An item that was not read yet is read, consistently, and rebased (:meth:`Codec.merge_stored`).
 2. It is written if the stored version is still the one it was rebased on.
 3. When it is not, or when the outcome is unknown, go back to 1. If a write whose reply was lost
    had been applied, the item that is read holds it, and nothing is left to do.
@@ -102,10 +102,10 @@ class OptimisticWriter(Generic[ItemT]):
         keys = [self._codec.key(item) for item in items]
         return lambda: self._store.read(self._codec.table, self._codec.key_names, keys)
 
-    def adopted(
+    def merged(
         self, items: Sequence[ItemT], answer: tuple[Stored, Sequence[Key]]
     ) -> tuple[list[ItemT], list[ItemT]]:
-        """Rebase the items on what was read: those that have something to write, and those that
+        """Merge what was read into the items: those that have something to write, and those that
         the store did not answer for."""
         found, unanswered = answer
         missing = set(unanswered)
@@ -115,7 +115,7 @@ class OptimisticWriter(Generic[ItemT]):
             key = self._codec.key(item)
             if key in missing:
                 unread.append(item)
-            elif self._codec.adopt(item, found.get(key)):
+            elif self._codec.merge_stored(item, found.get(key)):
                 ready.append(item)
         return ready, unread
 
@@ -148,7 +148,8 @@ def read_all(
     calls: Calls | None = None,
     backoff: Callable[[], Backoff] = Backoff,
 ) -> None:
-    """Return when every item is rebased on what is stored; those that are keep their state.
+    """Return when every item is merged with its stored item; items merged before stay as they
+    are.
 
     :raises GaveUpError: when the store stays busy.
     """
@@ -233,7 +234,7 @@ class _Rounds:
 
     def _read_some(self, task: _Task, answer: tuple[Stored, Sequence[Key]]) -> bool:
         """Take what was read in, and queue the writes; whether the store was busy."""
-        ready, unread = task.writer.adopted(task.items, answer)
+        ready, unread = task.writer.merged(task.items, answer)
         self._progress |= len(unread) < len(task.items)
         if self._write:
             self._tasks += _tasks(task.writer, ready, STATEMENTS_A_CALL, writes=True)

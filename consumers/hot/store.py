@@ -22,12 +22,12 @@ from ingest.tables.hot import window_name
 from ingest.tiers import Tier
 
 PENDING_READINGS: Final = 100_000
-"""Readings that one tier lets wait for their flush; of more, those due soonest are written early,
-as when a worker catches up. It bounds memory, as the next one does."""
+"""The most unwritten readings of a tier. Above it, the windows due soonest are written early, as
+when a worker catches up. It bounds memory."""
 
 OPEN_WINDOWS: Final = 20_000
-"""Windows of one tier that wait for their flush, and as many durable ones that are kept in memory.
-Of more durable ones all are dropped, and read again when a reading comes for them."""
+"""The most unwritten windows of a tier and, counted apart, the most written ones kept in memory.
+When there are more written ones, all of them are dropped, and read again on demand."""
 
 FOLD_S: Final = 1.0
 WATCHED_FOLD_S: Final = 0.5

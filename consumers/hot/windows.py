@@ -64,7 +64,8 @@ class Window:
         self.metrics: dict[str, Metric] = {}
 
     def refold(self) -> None:
-        """Fold the pending runs again, and keep as pending what was not here yet."""
+        """Fold the pending runs again, and keep as pending what was not here yet. The last step of
+        :meth:`consumers.hot.items.WindowCodec.merge_stored`."""
         self.pending = [part for kept in self.pending for part in self.fold(kept.run())]
 
     def compact(self) -> None:

@@ -1,5 +1,7 @@
 """The KCL's lease tables: reading them, and releasing what a dead daemon held.
 
+The tables come from the stack's template; :mod:`consumers.kcl.first_leases` fills the lease table.
+
 After a daemon was killed, its leader's lock stays valid for 2 minutes (KCL 3.1.3,
 ``DynamoDBLockBasedLeaderDecider``), and without a leader no leases are assigned. A supervisor that
 saw its daemon die releases what the daemon held.
@@ -122,7 +124,7 @@ def _unless_taken(call: Callable[..., Any], **request: Any) -> bool:
 
 
 def _rows(dynamodb: DynamoDBClient, table: str) -> list[dict[str, Any]]:
-    """All rows of a lease table; none when the KCL has not made it yet."""
+    """All rows of a lease table; none when the table does not exist."""
     try:
         pages = dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return [row for page in pages for row in page["Items"]]

@@ -1,11 +1,11 @@
 """One shard's work: receive, fold, archive, flush, and when the checkpoint moves.
 
-The whole guarantee (invariant K): the KCL checkpoint moves to the last record of a segment when
+The KCL checkpoint moves to the last record of a segment only when both of these hold (invariant K
+in docs/guarantees.md), whichever comes first:
 
-1. the segment's object exists in the archive, with the final disposition of each reading;
-2. every reading up to there is durable in the hot tables.
-
-The two happen in either order. Segments are committed by size and age; windows and device states
+* the segment's object exists in the archive, with the final disposition of each reading;
+* every reading up to there is durable in the hot tables.
+ Segments are committed by size and age; windows and device states
 are written each at its own time (:mod:`consumers.hot.flush_queue`), so that a slow tier costs few
 writes. A :class:`Mark` remembers how far a segment reached and in which epoch of the hot store; the
 checkpoint follows when nothing of that epoch waits. What was checkpointed may be acknowledged to
@@ -90,8 +90,8 @@ class Acknowledger(Protocol):
         """Every id added so far is in the archive."""
 
     def on_durable(self, calls: int) -> None:
-        """What the oldest ``calls`` calls of :meth:`on_archived` meant is durable in the hot store
-        too."""
+        """The ids that the oldest ``calls`` calls of :meth:`on_archived` covered are in the hot
+        store too: acknowledge them."""
 
     def drain(self) -> None:
         """The process may end after this: wait a moment for pending acknowledgements."""

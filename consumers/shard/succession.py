@@ -1,4 +1,5 @@
-"""When a shard's process is stuck, and whether one that died gets a successor. Pure."""
+"""When a shard's process is stuck, and whether one that died gets a successor. No I/O and no clock;
+:mod:`consumers.shard.fork_server` kills and forks."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class Successions:
 
     def delay_s(self, now: float) -> float | None:
         """The process died: how long to wait before its successor; ``None`` when too many died
-        soon, so that a restart of the daemon is left."""
+        quickly: the daemon is restarted instead."""
         if now - self._began > LONG_LIFE_S:
             self._short_lives = 0
         if self._short_lives == len(DELAYS_S):
@@ -44,9 +45,9 @@ class Watch:
     def is_stuck(self, done: int | None, beat: float, now: float, hung_s: float) -> bool:
         """Whether the process must be ended, so that it can have a successor.
 
-        ``done`` is how far the daemon had its answers when an action is open, else ``None``;
-        ``beat`` when the process last said that it runs. It is frozen when it does not say so
-        while an action is open, and hangs when it does and works on one action for ``hung_s``.
+        ``done`` is the journal position that is answered so far, ``None`` if the daemon waits for
+        nothing; ``beat`` is the time of the last heartbeat. Frozen: no heartbeat for ``FROZEN_S``
+        while the daemon waits. Hung: heartbeats, but one action takes longer than ``hung_s``.
         """
         if done is None or done != self._done:
             self._done, self._since = done, now

@@ -3,7 +3,8 @@
 Every step leaves its result in the device's folder before the next begins, so that a crash
 anywhere costs one step at most: the private key (mode 0600; it never leaves the machine), the
 certificate that AWS IoT signed for it with its ownership token, and at last the identity. What is
-not finished is in ``claim/`` and is no identity: nothing else reads it.
+not finished is in ``claim/`` and is no identity: nothing else reads it. The claim itself is
+checked by AWS, in ``ProvisioningHook`` of ``infra/templates/pipeline.yaml``.
 """
 
 from __future__ import annotations

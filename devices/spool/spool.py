@@ -317,6 +317,7 @@ class Spool:
             self._database.rollback()
             self._ballast.release()
             raise SpoolFullError(
-                f"the spool {self.path} cannot be written ({why_refused(self.path, error)}): its "
-                "readings are kept, new ones are refused until there is room"
+                f"the disk does not take more for the spool {self.path} "
+                f"({why_refused(self.path, error)}): its readings are kept, new ones are refused "
+                "until there is room"
             ) from None

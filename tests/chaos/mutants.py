@@ -101,13 +101,13 @@ def _swallow_an_exception() -> None:
 def _drop_unprocessed_keys() -> None:
     """Never ask again for what a batch read did not answer."""
 
-    original = OptimisticWriter.adopted
+    original = OptimisticWriter.merged
 
-    def adopted(self: Any, items: Any, answer: Any) -> Any:
+    def merged(self: Any, items: Any, answer: Any) -> Any:
         ready, _ = original(self, items, answer)
         return ready, []
 
-    _set(OptimisticWriter, "adopted", adopted)
+    _set(OptimisticWriter, "merged", merged)
 
 
 def _trust_a_lost_reply() -> None:

@@ -180,7 +180,7 @@ def limit_and_meter_writes(
     writes = Writes(world, dynamodb, capacities, replicas, sizes)
     _ = (dynamodb._ttl_reaper, dynamodb._index_write_units, dynamodb._normalize_table_name,
          dynamodb._get_item_by_key, dynamodb._extract_key_val)  # fmt: skip
-    dynamodb._item_size_bytes = sizes.of
+    dynamodb._item_size_bytes = sizes.of  # MiniStack compares it with 400 KB, and refuses
     dynamodb._set_item = writes.set_item
     dynamodb._remove_item = writes.remove_item
     dynamodb._conditional_check_failed = writes.condition_failed(dynamodb._conditional_check_failed)

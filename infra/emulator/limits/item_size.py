@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-ITEM_BYTES: Final = 400 * 1024
 WRITE_UNIT: Final = 1024
 READ_UNIT: Final = 4096
 _CONTAINER: Final = 3  # bytes of every list and map, whatever it holds

@@ -131,8 +131,8 @@ def an_exception_that_nobody_foresaw(site: Site) -> None:
     """In the commit, and so not of any record: the process ends, and its work is done again."""
     with site.load(16):
         worker = working(site)
-        site.arm("hot_flushed", "raise")
-        site.until(lambda: site.struck("hot_flushed"), 20, "the failpoint")
+        site.arm("before_put", "raise")
+        site.until(lambda: site.struck("before_put"), 20, "the failpoint")
         _until_restarted(site, worker)
 
 
