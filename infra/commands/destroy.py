@@ -8,7 +8,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from infra.aws import cloudformation as stacks
 from infra.aws import erase
 from infra.commands.stack_events import print_event
-from infra.commands.write_target import describe
 from infra.console import UserError, say
 from infra.target import Target, find_target
 
@@ -24,7 +23,8 @@ def destroy(delete_data: bool, yes: bool) -> None:
     """Delete the stack on AWS. Its tables and its archive stay, unless asked for."""
     target = find_target(aws=True)
     stack = target.settings.stack
-    what = describe(target) + (" AND ALL ITS DATA" if delete_data else "")
+    where = f"account {target.account}, Region {target.settings.region}"
+    what = f"stack {stack}{' AND ALL ITS DATA' if delete_data else ''} ({where})"
     if yes:
         say(f"deleting {what}")
     elif not click.confirm(f"Delete {what}?"):
