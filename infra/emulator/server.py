@@ -41,6 +41,7 @@ from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
 from infra.emulator.kinesis.resharding import keep_closed_shards
 from infra.emulator.profile import PROFILE_VARIABLE, Profile
 from infra.emulator.s3 import hide_missing_keys, store_before_answering
+from infra.emulator.shutdown import end_every_connection
 from infra.emulator.world import World
 
 LOOPBACK: Final = "127.0.0.1"
@@ -75,6 +76,7 @@ def main() -> None:
     extensions: list[Callable[[], None]] = [
         listen_on_loopback_only,
         keep_connections_open,
+        end_every_connection,
         take_any_payload,
         name_the_resource_of_calls,
         authorize_partiql_by_statement,

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,10 @@ def test_nothing_is_left_when_a_demo_is_killed_outright(tmp_path: Path) -> None:
     finally:
         demo.kill()
         demo.communicate()
-    await_value(lambda: None if any(map(alive, mine)) else True, 40, "the end of its processes")
+    deadline = time.monotonic() + 40
+    while (left := [pid for pid in mine if alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert [command_line(pid) for pid in left] == []
 
 
 def _load_is_on_at_all(folder: Path) -> bool | None:
