@@ -44,7 +44,6 @@ def properties(
         # The KCL's 60 s for its 10 s of failover. It looks for shards without a lease this often.
         "shardSyncIntervalMillis": str(max(5_000, 6 * settings.failover_ms)),
         "maxRecords": str(capacity.max_records),
-        "maxLeasesForWorker": str(capacity.leases),
         "callProcessRecordsEvenForEmptyRecordList": "true",
         "timeoutInSeconds": str(settings.child_timeout_s),
         "shutdownGraceMillis": str(settings.shutdown_grace_s * 1000),
@@ -53,6 +52,10 @@ def properties(
         # plain steal safe.
         "isGracefulLeaseHandoffEnabled": "false",
     }
+    if settings.max_leases is not None:
+        # Not by default: with this property a worker that joins later gets no leases of workers
+        # that are below it (fault a_second_worker_joins; KCL 3.1.3).
+        values["maxLeasesForWorker"] = str(capacity.leases)
     if settings.retrieval == "polling":  # naming it at all forces polling
         values["idleTimeBetweenReadsInMillis"] = str(settings.idle_ms)
     if attempt_timeout_s is not None:
