@@ -23,6 +23,7 @@ VARIABLE: Final = "PENSTOCK_CHILD"
 class ChildConfig(Struct, frozen=True):
     """A child's part of the settings; see :class:`ingest.settings.Settings` for each."""
 
+    stack: str
     region: str
     endpoint_url: str | None
     windows_table: str
@@ -43,6 +44,7 @@ class ChildConfig(Struct, frozen=True):
 def child_config(settings: Settings, account: str) -> ChildConfig:
     """The child's part of resolved settings."""
     return ChildConfig(
+        stack=settings.stack,
         region=settings.region,
         endpoint_url=settings.endpoint_url,
         windows_table=settings.windows_table,

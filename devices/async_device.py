@@ -221,7 +221,7 @@ class AsyncDevice:
     def _client_factory(self) -> ClientFactory:
         if self._broker is not None:
             return self._broker.clients(self.identity)
-        presence = Presence(self.identity.device_id)
+        presence = Presence(self.identity.config)
         factory = TelemetryClientFactory(will=presence.will, on_error=self._on_error)
         factory.add_setup(self._follow_connection)
         factory.add_setup(presence.attach)
@@ -238,7 +238,7 @@ class AsyncDevice:
         connection.on_lost(self._client.on_connection_lost)
 
     def _follow_acknowledgements(self, connection: Connection) -> None:
-        subscribe_acknowledgements(connection, self.identity.device_id, self._on_durable)
+        subscribe_acknowledgements(connection, self.identity.config, self._on_durable)
 
     def _on_durable(self, boot: str, ranges: Sequence[Range]) -> None:
         self._client.on_durable(boot, ranges)

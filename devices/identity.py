@@ -14,7 +14,7 @@ import msgspec
 
 from devices.errors import IdentityError
 from devices.files import make_folder, write_file
-from ingest.topic import check_device_id
+from ingest.topic import check_device_id, stack_of_rule
 
 CERTIFICATE: Final = "certificate.pem"
 PRIVATE_KEY: Final = "private.key"
@@ -23,12 +23,12 @@ _CONFIG: Final = "device.json"
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """What ``device.json`` holds."""
+    """What ``device.json`` holds; ``stack`` names its deployment, whose name its topics carry."""
 
     device_id: str
     host: str
     port: int
-    rule: str
+    stack: str
     ca_path: str | None
     group: str
     type: str
@@ -88,7 +88,7 @@ def read(folder: Path) -> Identity:
     :raises IdentityError: when it is missing or damaged, or its key is readable by others.
     """
     try:
-        config = msgspec.json.decode((folder / _CONFIG).read_bytes(), type=DeviceConfig)
+        config = _config((folder / _CONFIG).read_bytes())
     except FileNotFoundError:
         raise IdentityError(
             f"{folder} holds no device: it needs {_CONFIG}, {CERTIFICATE} and {PRIVATE_KEY}, as "
@@ -105,6 +105,15 @@ def read(folder: Path) -> Identity:
             "rotate the certificate if somebody may have read it"
         )
     return Identity(config, folder)
+
+
+def _config(document: bytes) -> DeviceConfig:
+    """``device.json`` as a value. Penstock 0.2 and earlier wrote the rule's name in place of the
+    stack's."""
+    found = msgspec.json.decode(document, type=dict[str, Any])
+    if "rule" in found:
+        found.setdefault("stack", stack_of_rule(str(found["rule"])))
+    return msgspec.convert(found, DeviceConfig)
 
 
 def exists(devices_dir: Path, device_id: str) -> bool:

@@ -1,6 +1,6 @@
 """Durable acknowledgements: the message by which a worker tells a device what is durable.
 
-``ack/penstock/<device>`` carries ``{"boots": {"<boot>": "1-60,62"}}``: the ids, as inclusive ranges
+``ack/<stack>/<device>`` carries ``{"boots": {"<boot>": "1-60,62"}}``: the ids, as inclusive ranges
 (:mod:`ingest.id_ranges`), that are durable in the hot store and in the archive. An id that is not
 named is not acknowledged, even when ids before and after it are. A message can arrive twice, and
 can be lost: a device publishes again what is not acknowledged for a while, with the same identity.

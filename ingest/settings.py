@@ -23,7 +23,7 @@ from pydantic_settings import (
 
 from ingest.freshness import Freshness, flush_policy
 from ingest.tiers import Tier
-from ingest.topic import rule_name
+from ingest.topic import STACK, rule_name
 
 SETTINGS_FILE: Final = "penstock.toml"
 TOPIC_PORT: Final = 8883
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PENSTOCK_", extra="forbid", frozen=True)
 
-    stack: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "penstock"
+    stack: Annotated[str, Field(pattern=f"^{STACK.pattern}$")] = "penstock"
     """Name of the CloudFormation stack; every resource's name begins with it."""
 
     region: str = "us-east-1"
@@ -180,6 +180,11 @@ class Settings(BaseSettings):
     def thing_type(self) -> str:
         """The thing type of a device."""
         return f"{self.stack}-device"
+
+    def role_name(self, kind: str) -> str:
+        """One of the stack's IAM roles, such as ``worker``: roles are an account's in all Regions,
+        so the Region is part of it."""
+        return f"{self.stack}-{kind}-{self.region}"
 
     def bucket(self, account: str) -> str:
         """The archive bucket: bucket names are global, so the account is part of it."""

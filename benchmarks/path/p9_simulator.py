@@ -116,7 +116,7 @@ def _bare_sdk(fleet: Sequence[Identity]) -> float:
         connection = Connection(identity)
         async with slots:
             await connection.open(60.0)
-        topic = basic_ingest_topic(identity.config.rule, identity.device_id)
+        topic = basic_ingest_topic(identity.config.stack, identity.device_id)
         await asyncio.gather(*(connection.publish(topic, payload) for payload in messages))
         await connection.stop()
 
@@ -142,7 +142,7 @@ def _into_a_stream(target: Target) -> float:
     load = steady_fleet(1000, rate=STREAM_MESSAGES / 1000 * 4, seconds=0.25)
 
     async def put(ledger: Ledger) -> None:
-        transport = KinesisTransport(_Sink(), "sink", "rule")
+        transport = KinesisTransport(_Sink(), "sink", "penstock")
         await run_fleet(FleetRunner(load, names, seed=1, ledger=ledger, transport=transport))
 
     with _ledger(target) as ledger:

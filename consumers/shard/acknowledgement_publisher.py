@@ -114,15 +114,16 @@ class Publisher:
 class ShardAcknowledger:
     """The :class:`consumers.shard.processor.Acknowledger` of one shard."""
 
-    def __init__(self, publisher: Publisher) -> None:
+    def __init__(self, publisher: Publisher, stack: str) -> None:
         self._publisher = publisher
-        self._unacknowledged = UnacknowledgedIds()
+        self._stack = stack
+        self._unacknowledged = UnacknowledgedIds(stack)
         self._archived: deque[UnacknowledgedIds] = deque()
 
     def on_archived(self) -> None:
         """As :class:`consumers.shard.processor.Acknowledger`."""
         self._archived.append(self._unacknowledged)
-        self._unacknowledged = UnacknowledgedIds()
+        self._unacknowledged = UnacknowledgedIds(self._stack)
 
     def on_durable(self, calls: int) -> None:
         """As :class:`consumers.shard.processor.Acknowledger`."""

@@ -24,7 +24,8 @@ class Acknowledgement(NamedTuple):
 class UnacknowledgedIds:
     """Ids of one shard's readings that were read and are not acknowledged yet, by device."""
 
-    def __init__(self) -> None:
+    def __init__(self, stack: str) -> None:
+        self._stack = stack
         self._devices: dict[str, IdSet] = {}
 
     def add(self, device: str, boot: str, seq: int, readings: int) -> None:
@@ -38,7 +39,7 @@ class UnacknowledgedIds:
         """The messages that acknowledge every id, which are forgotten with that."""
         devices, self._devices = self._devices, {}
         return [
-            Acknowledgement(acknowledgement_topic(device), payload)
+            Acknowledgement(acknowledgement_topic(self._stack, device), payload)
             for device, ids in devices.items()
             for payload in messages(ids.dump())
         ]

@@ -123,7 +123,7 @@ def _opener(
             from consumers.shard.acknowledgement_publisher import Publisher, ShardAcknowledger
 
             acknowledger = ShardAcknowledger(
-                Publisher(clients.iot_data, partial(log.warning, "%s"))
+                Publisher(clients.iot_data, partial(log.warning, "%s")), config.stack
             )
             stats.acknowledgements = lambda: acknowledger.counts
         processor = ShardProcessor(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from devices.identity import DeviceConfig
 from devices.mqtt.connection import Connection
 from ingest.acknowledgement import parse
 from ingest.id_ranges import Range
@@ -18,7 +19,7 @@ OnDurable = Callable[[str, Sequence[Range]], object]
 
 
 def subscribe_acknowledgements(
-    connection: Connection, device_id: str, on_durable: OnDurable
+    connection: Connection, device: DeviceConfig, on_durable: OnDurable
 ) -> None:
     """Call ``on_durable``, on the event loop, with each boot of each acknowledgement, from the
     next connection on."""
@@ -27,4 +28,4 @@ def subscribe_acknowledgements(
         for boot, ranges in parse(payload).items():
             on_durable(boot, ranges)
 
-    connection.subscribe(acknowledgement_topic(device_id), handler)
+    connection.subscribe(acknowledgement_topic(device.stack, device.device_id), handler)

@@ -79,7 +79,7 @@ class TelemetryClient:
         :raises ConnectError: when the identity's certificate or key cannot be used.
         """
         self.identity = identity
-        self.topic = basic_ingest_topic(identity.config.rule, identity.device_id)
+        self.topic = basic_ingest_topic(identity.config.stack, identity.device_id)
         self._observer = observer
         self._close_s = close_s
         self._window = asyncio.Semaphore(window)

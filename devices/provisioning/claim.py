@@ -61,12 +61,12 @@ class Registrar(Protocol):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """What a claim says of its deployment: broker, topic rule and provisioning template."""
+    """What a claim says of its deployment: broker, stack and provisioning template."""
 
     host: str
     port: int
     ca_path: str | None
-    rule: str
+    stack: str
     template: str
 
 
@@ -103,7 +103,7 @@ def provision(
         device_id=registered.device_id,
         host=deployment.host,
         port=deployment.port,
-        rule=deployment.rule,
+        stack=deployment.stack,
         ca_path=deployment.ca_path,
         group=group,
         type=kind,

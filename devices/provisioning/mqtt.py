@@ -16,6 +16,7 @@ from devices import identity
 from devices.errors import ProvisioningError
 from devices.files import make_folder, write_file
 from devices.provisioning.claim import Deployment, Registered, Signed, TokenError
+from ingest.topic import stack_of_rule
 
 ANSWER_S: Final = 30
 FILE: Final = "claim.json"
@@ -37,7 +38,10 @@ def load_claim(folder: Path) -> Deployment:
     :raises ProvisioningError: when the folder holds none.
     """
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=Deployment)
+        found = msgspec.json.decode((folder / FILE).read_bytes(), type=dict[str, Any])
+        if "rule" in found:  # as Penstock 0.2 and earlier wrote it
+            found.setdefault("stack", stack_of_rule(str(found["rule"])))
+        return msgspec.convert(found, Deployment)
     except (OSError, msgspec.MsgspecError):
         raise ProvisioningError(
             f"{folder} holds no claim: make one with `penstock device claim {folder}`"

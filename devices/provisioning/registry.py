@@ -76,7 +76,7 @@ def create_device(
         device_id=device_id,
         host=settings.iot_host or data_endpoint(clients.iot),
         port=settings.iot_port,
-        rule=settings.rule,
+        stack=settings.stack,
         ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
         group=group,
         type=kind,
@@ -176,7 +176,7 @@ def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
         host=settings.iot_host or data_endpoint(clients.iot),
         port=settings.iot_port,
         ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
-        rule=settings.rule,
+        stack=settings.stack,
         template=settings.provisioning_template,
     )
     try:

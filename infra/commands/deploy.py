@@ -6,6 +6,7 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.aws import cloudformation as stacks
+from infra.aws.names import refuse_names
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
@@ -73,6 +74,8 @@ def deploy(
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
     settings = target.settings
+    if why := refuse_names(settings, target.account):
+        raise UserError(why)
     say(f"deploying to {describe(target)}")
     try:
         outputs = stacks.deploy(

@@ -63,7 +63,7 @@ def environment_of(target: Target) -> dict[str, str]:
 def _credentials(target: Target) -> dict[str, Any]:
     if ROLE not in target.roles:
         partition = "aws-cn" if target.settings.region.startswith("cn-") else "aws"
-        role = f"role/{target.settings.stack}-{ROLE}"
+        role = f"role/{target.settings.role_name(ROLE)}"
         target.roles[ROLE] = f"arn:{partition}:iam::{target.account}:{role}"
     try:
         return target.assume_with_expiry(ROLE)

@@ -11,7 +11,7 @@ from infra.cost import item_sizes
 from infra.cost.metering import SECONDS
 from ingest.message import MAX_PAYLOAD_BYTES
 from ingest.tiers import DEFAULT_TIERS, Tier
-from ingest.topic import basic_ingest_topic, rule_name
+from ingest.topic import basic_ingest_topic
 
 SHARD_RECORDS: Final = 1_000
 SHARD_BYTES: Final = 1 << 20
@@ -22,7 +22,7 @@ ON_DEMAND_SHARDS: Final = 4
 """With which an on-demand stream begins."""
 
 _DEVICE: Final = "device-000000"
-_TOPIC: Final = basic_ingest_topic(rule_name("penstock"), _DEVICE)
+_TOPIC: Final = basic_ingest_topic("penstock", _DEVICE)
 
 VCPUS: Final = 1.0
 WORKER_GB: Final = 2.0

@@ -30,7 +30,7 @@ def over_mqtt(identities: Sequence[Identity]) -> MakeTransport:
 def into_stream(target: Target) -> MakeTransport:
     """What devices send is put into the stream as the topic rule would put it."""
     client = target.client("kinesis", "simulator")
-    return lambda: KinesisTransport(client, target.settings.stream, target.settings.rule)
+    return lambda: KinesisTransport(client, target.settings.stream, target.settings.stack)
 
 
 def drive(

@@ -142,7 +142,7 @@ def stream_target(target: Target) -> StreamTarget:
     return StreamTarget(
         stream=settings.stream,
         region=settings.region,
-        rule=settings.rule,
+        stack=settings.stack,
         endpoint_url=settings.endpoint_url,
         keys={
             "aws_access_key_id": frozen.access_key,

@@ -59,14 +59,14 @@ class Misbehaviour:
 
     def __init__(
         self, faults: Faults, chance: random.Random, ledger: Ledger, recorder: Recorder,
-        device: str, rule: str, victims: list[str],
+        device: str, stack: str, victims: list[str],
     ) -> None:  # fmt: skip
         self.faults = faults
         self.chance = chance
         self.recorder = recorder
         self.ledger = ledger
         self._device = device
-        self._rule = rule
+        self._stack = stack
         self._victims = victims
         self._garbage = chance.randrange(1 << 40)
         self._repeated = self._followed = 0
@@ -110,7 +110,7 @@ class Misbehaviour:
             victim = self.chance.choice(self._victims)
             payload = b'{"v":1,"boot":"spoofed0","seq":0,"readings":[{"ts":1,"metrics":{"x":1}}]}'
             self.count("spoof")
-            found.append((Outgoing(SPOOF, 0, 1, payload), basic_ingest_topic(self._rule, victim)))
+            found.append((Outgoing(SPOOF, 0, 1, payload), basic_ingest_topic(self._stack, victim)))
         return found
 
     def count(self, kind: str) -> None:

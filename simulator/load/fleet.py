@@ -214,7 +214,7 @@ class VirtualDevice:
         make = runner.transport.client(
             Misbehaviour(
                 fleet.faults, self._chance, runner.ledger, self._recorder, self.name,
-                self._identity.config.rule, [v for v in runner.victims if v != self.name],
+                self._identity.config.stack, [v for v in runner.victims if v != self.name],
             )
         )  # fmt: skip
         if runner.spools is None:

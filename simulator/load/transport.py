@@ -76,20 +76,20 @@ class StreamTarget(msgspec.Struct, frozen=True):
 
     stream: str
     region: str
-    rule: str
+    stack: str
     endpoint_url: str | None
     keys: dict[str, str]
 
 
 class KinesisTransport:
-    """Past the broker: records exactly as the topic rule ``rule`` writes them. A message counts
+    """Past the broker: records exactly as the stack's topic rule writes them. A message counts
     as acknowledged when the stream has it. Made on the event loop that it is used on."""
 
     spoofs = False
 
-    def __init__(self, client: KinesisPuts, stream: str, rule: str) -> None:
+    def __init__(self, client: KinesisPuts, stream: str, stack: str) -> None:
         self._batch = _OpenBatch(client, stream)
-        self._rule = rule
+        self._stack = stack
         self._slots = asyncio.Semaphore(CONNECTS_AT_ONCE)
 
     @classmethod
@@ -101,11 +101,11 @@ class KinesisTransport:
         client: Any = boto3.client(
             "kinesis", region_name=target.region, endpoint_url=target.endpoint_url, **keys
         )
-        return cls(client, target.stream, target.rule)
+        return cls(client, target.stream, target.stack)
 
     def identity(self, name: str) -> Identity:
         """A name without a certificate."""
-        return Identity(DeviceConfig(name, "", 0, self._rule, None, "", "", ""), Path())
+        return Identity(DeviceConfig(name, "", 0, self._stack, None, "", "", ""), Path())
 
     def client(self, misbehaviour: Misbehaviour) -> Callable[..., TelemetryClient]:
         """Clients that have nothing to connect to."""

@@ -83,7 +83,7 @@ async def _open(connection: Connection) -> None:
 
 def test_a_handler_hears_its_topic_before_and_after_a_reconnection(broker: Broker) -> None:
     device = _device(broker.target, "hears-1")
-    topic = acknowledgement_topic("hears-1")
+    topic = acknowledgement_topic("penstock", "hears-1")
 
     async def scenario() -> list[bytes]:
         heard: asyncio.Queue[bytes] = asyncio.Queue()
@@ -117,7 +117,7 @@ def test_a_device_may_not_hear_what_is_said_to_another(pipeline: Target) -> None
     async def scenario() -> BaseException:
         faults = Faults()
         connection = Connection(device)
-        connection.subscribe(acknowledgement_topic("curious-2"), lambda _: None)
+        connection.subscribe(acknowledgement_topic("penstock", "curious-2"), lambda _: None)
         await connection.open(20)
         fault = await asyncio.wait_for(faults.queue.get(), 10)
         await connection.stop()
@@ -139,9 +139,9 @@ def test_a_device_is_online_while_it_is_and_offline_afterwards(
     async def scenario() -> list[Any]:
         heard: asyncio.Queue[bytes] = asyncio.Queue()
         watcher = Connection(watching)
-        watcher.subscribe(presence_topic(device.device_id), heard.put_nowait)
+        watcher.subscribe(presence_topic("penstock", device.device_id), heard.put_nowait)
         await _open(watcher)
-        presence = Presence(device.device_id, "s1")
+        presence = Presence(device.config, "s1")
         session = TelemetryClientFactory(will=presence.will)
         session.add_setup(presence.attach)
         opened: list[Any] = []
@@ -174,7 +174,7 @@ def test_a_device_may_not_say_that_another_is_offline(pipeline: Target) -> None:
     async def scenario() -> int | None:
         connection = Connection(device)
         await connection.open(20)
-        code = await connection.publish(presence_topic("slanders-2"), b"{}")
+        code = await connection.publish(presence_topic("penstock", "slanders-2"), b"{}")
         assert await connection.publish(shadow_topic("slanders-2", "update"), b"{}") == 0x87
         await connection.stop()
         return code
@@ -241,7 +241,7 @@ def test_telemetry_may_be_published_by_its_own_topic_too(pipeline: Target) -> No
     async def scenario() -> int | None:
         connection = Connection(device)
         await connection.open(20)
-        code = await connection.publish(telemetry_topic("plain-1"), b"{}")
+        code = await connection.publish(telemetry_topic("penstock", "plain-1"), b"{}")
         await connection.stop()
         return code
 

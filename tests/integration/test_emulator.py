@@ -21,7 +21,7 @@ from infra.emulator.authorization import _partiql_check
 from infra.emulator.process import Emulator, EmulatorError
 from infra.target import Target
 from ingest.record import Envelope, decode_record
-from ingest.topic import basic_ingest_topic
+from ingest.topic import basic_ingest_topic, telemetry_topic
 from tests.integration.conftest import STACK, eventually, records, target_of
 
 pytestmark = STACK
@@ -47,7 +47,7 @@ def test_the_rule_puts_any_payload_into_the_stream_to_the_byte(
 ) -> None:
     device, before = f"rule-{number}", int(time.time() * 1000)
     pipeline.client("iot-data").publish(
-        topic=basic_ingest_topic(pipeline.settings.rule, device), qos=1, payload=PAYLOADS[number]
+        topic=basic_ingest_topic(pipeline.settings.stack, device), qos=1, payload=PAYLOADS[number]
     )
     found = eventually(lambda: _of(pipeline, device))
     assert len(found) == 1
@@ -60,7 +60,7 @@ def test_the_rule_puts_any_payload_into_the_stream_to_the_byte(
 def test_a_message_that_kinesis_refuses_goes_to_the_error_action(pipeline: Target) -> None:
     iot, sqs = pipeline.client("iot"), pipeline.client("sqs")
     queue = sqs.create_queue(QueueName="lost")["QueueUrl"]
-    role = f"arn:aws:iam::{pipeline.account}:role/{pipeline.settings.stack}-rule"
+    role = f"arn:aws:iam::{pipeline.account}:role/{pipeline.settings.role_name('rule')}"
     missing = {"roleArn": role, "streamName": "nowhere", "partitionKey": "${topic(3)}"}
     iot.create_topic_rule(
         ruleName="lost",
@@ -71,7 +71,7 @@ def test_a_message_that_kinesis_refuses_goes_to_the_error_action(pipeline: Targe
         },
     )
     pipeline.client("iot-data").publish(
-        topic=basic_ingest_topic("lost", "pump-1"), qos=1, payload=b"kept"
+        topic=f"$aws/rules/lost/{telemetry_topic('penstock', 'pump-1')}", qos=1, payload=b"kept"
     )
     found = eventually(lambda: sqs.receive_message(QueueUrl=queue).get("Messages"))
     iot.delete_topic_rule(ruleName="lost")
@@ -94,7 +94,7 @@ def test_a_device_writes_as_itself_over_mtls_and_as_nobody_else(pipeline: Target
     client.loop_start()
     assert eventually(client.is_connected)
     sent = [
-        client.publish(basic_ingest_topic(pipeline.settings.rule, name), b"x", qos=1).mid
+        client.publish(basic_ingest_topic(pipeline.settings.stack, name), b"x", qos=1).mid
         for name in ("own-1", "own-2")
     ]
     assert eventually(lambda: len(codes) == 2)

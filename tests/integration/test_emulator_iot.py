@@ -115,7 +115,7 @@ def _packet(kind: int, body: bytes) -> bytes:
 
 
 def topic_of(target: Target, identity: Identity) -> str:
-    return basic_ingest_topic(target.settings.rule, identity.device_id)
+    return basic_ingest_topic(target.settings.stack, identity.device_id)
 
 
 def test_publishes_beyond_100_a_second_are_not_acknowledged_and_not_in_the_stream(

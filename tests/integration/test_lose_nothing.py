@@ -156,7 +156,7 @@ def test_a_device_is_told_what_is_in_both_stores_also_after_its_worker_was_kille
             client.on_durable(boot, spans)
 
         factory.add_setup(
-            lambda connection: subscribe_acknowledgements(connection, "keeper-1", is_durable)
+            lambda connection: subscribe_acknowledgements(connection, identity.config, is_durable)
         )
 
         def take(readings: int) -> None:

@@ -59,7 +59,7 @@ def _publish(device: Identity) -> int | None:
     async def scenario() -> int | None:
         connection = Connection(device)
         await connection.open(20)
-        topic = basic_ingest_topic(device.config.rule, device.device_id)
+        topic = basic_ingest_topic(device.config.stack, device.device_id)
         payload = b'{"v":1,"boot":"testtest","seq":0,"readings":[{"ts":1,"metrics":{"a":1}}]}'
         code = await connection.publish(topic, payload)
         await connection.stop()
@@ -133,7 +133,14 @@ def _as_device(claim: Path, client_id: str) -> Identity:
     """The claim's files, as if they were those of a device."""
     deployment: Deployment = load_claim(claim)
     config = DeviceConfig(
-        client_id, deployment.host, deployment.port, deployment.rule, deployment.ca_path, "", "", ""
+        client_id,
+        deployment.host,
+        deployment.port,
+        deployment.stack,
+        deployment.ca_path,
+        "",
+        "",
+        "",
     )
     return Identity(config, claim)
 

@@ -94,7 +94,7 @@ def test_what_is_acknowledged_has_arrived(pipeline: Target) -> None:
 
 def test_another_devices_topic_is_refused_and_its_own_is_not(pipeline: Target) -> None:
     device = _device(pipeline, "client-thief")
-    topic = basic_ingest_topic(pipeline.settings.rule, "client-victim")
+    topic = basic_ingest_topic(pipeline.settings.stack, "client-victim")
 
     async def scenario() -> tuple[PublishRefusedError, int]:
         client = TelemetryClient(device)
@@ -116,7 +116,7 @@ def test_a_device_whose_own_topic_is_refused_fails_loudly_and_still_closes(
     pipeline: Target,
 ) -> None:
     device = _device(pipeline, "client-banned")
-    banned = replace(device, config=replace(device.config, rule="another_rule"))
+    banned = replace(device, config=replace(device.config, stack="another"))
 
     async def scenario() -> int:
         client = TelemetryClient(banned)

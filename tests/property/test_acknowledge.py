@@ -38,7 +38,7 @@ def ids_of(payloads: Sequence[bytes]) -> set[tuple[str, int]]:
 
 @given(SPANS)
 def test_a_device_is_acknowledged_exactly_what_was_read(spans: Any) -> None:
-    taken = UnacknowledgedIds()
+    taken = UnacknowledgedIds("penstock")
     for boot, seq, readings in spans:
         taken.add("pump-1", boot, seq, readings)
     messages = taken.pop_all()
@@ -50,7 +50,7 @@ def test_a_device_is_acknowledged_exactly_what_was_read(spans: Any) -> None:
 
 @given(SPANS, st.integers(60, 200))
 def test_ranges_are_cut_into_messages_that_fit_and_none_is_lost(spans: Any, limit: int) -> None:
-    taken = UnacknowledgedIds()
+    taken = UnacknowledgedIds("penstock")
     for boot, seq, readings in spans:
         taken.add("pump-1", boot, seq, readings)
     dump = taken._devices["pump-1"].dump() if spans else {}
@@ -86,7 +86,7 @@ class Told:
 
     def __init__(self, dynamo: MemoryDynamo, s3: MemoryS3) -> None:
         self.stores = dynamo, s3
-        self.taken = UnacknowledgedIds()
+        self.taken = UnacknowledgedIds("penstock")
         self.archived: list[UnacknowledgedIds] = []
         self.ids: set[tuple[str, int]] = set()
 
@@ -95,7 +95,7 @@ class Told:
 
     def on_archived(self) -> None:
         self.archived.append(self.taken)
-        self.taken = UnacknowledgedIds()
+        self.taken = UnacknowledgedIds("penstock")
 
     def on_durable(self, calls: int) -> None:
         for _ in range(calls):
@@ -161,7 +161,9 @@ def test_every_reading_is_acknowledged_once_it_is_in_both_stores_and_never_befor
     first.process(shard.records[:cut_at])
     if data.draw(st.booleans()):
         first.commit()
-    told.taken = UnacknowledgedIds()  # the process is killed: what it had not told is forgotten
+    told.taken = UnacknowledgedIds(
+        "penstock"
+    )  # the process is killed: what it had not told is forgotten
     second = worker(shard, dynamo, s3, told)
     second.process(shard.records[shard.start() :])
     second.shut_down()
@@ -247,7 +249,7 @@ def test_a_hanging_broker_delays_no_shard_and_excess_acknowledgements_are_droppe
 
 def test_a_shard_reports_the_counts_of_its_publisher() -> None:
     broker = Broker()
-    ours = ShardAcknowledger(publisher(broker, []))
+    ours = ShardAcknowledger(publisher(broker, []), "penstock")
     ours.add("pump-1", "boot-one", 0, 5)
     ours.on_archived()
     ours.on_durable(1)

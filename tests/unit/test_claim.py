@@ -18,7 +18,7 @@ from devices.provisioning import claim
 from devices.provisioning.claim import Deployment, Registered, Signed, TokenError, provision
 from devices.provisioning.keys import new_key, request_for
 
-DEPLOYMENT = Deployment("localhost", 8883, None, "penstock_telemetry", "penstock-device")
+DEPLOYMENT = Deployment("localhost", 8883, None, "penstock", "penstock-device")
 
 
 class Crash(Exception):

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from ingest.message import Rejection
 from ingest.record import Envelope, decode_record, encode_record
 from ingest.settings import Settings, SettingsError, load
-from ingest.topic import DEVICE_ID, basic_ingest_topic, is_device_id, rule_name, telemetry_topic
+from ingest.topic import (
+    DEVICE_ID,
+    STACK,
+    acknowledgement_topic,
+    basic_ingest_topic,
+    is_device_id,
+    presence_topic,
+    rule_name,
+    rule_sql,
+    stack_of_rule,
+    telemetry_topic,
+)
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**53 - 1))
@@ -44,16 +55,24 @@ def test_an_envelope_with_a_broken_field_is_malformed(record: bytes) -> None:
 
 
 def test_topics_follow_the_design() -> None:
-    assert telemetry_topic("pump-7") == "dt/penstock/pump-7/telemetry"
-    assert basic_ingest_topic("r", "pump-7") == "$aws/rules/r/dt/penstock/pump-7/telemetry"
-    assert rule_name("plant-7") == "plant_7_telemetry"
+    topic = "dt/plant-7/pump-7/telemetry"
+    assert telemetry_topic("plant-7", "pump-7") == topic
+    assert basic_ingest_topic("plant-7", "pump-7") == f"$aws/rules/plant_7_telemetry/{topic}"
+    assert presence_topic("plant-7", "pump-7") == "presence/plant-7/pump-7"
+    assert acknowledgement_topic("plant-7", "pump-7") == "ack/plant-7/pump-7"
+    assert "FROM 'dt/plant-7/+/telemetry'" in rule_sql("plant-7")
+
+
+@given(st.from_regex(STACK, fullmatch=True))
+def test_a_rule_tells_its_stack(stack: str) -> None:
+    assert stack_of_rule(rule_name(stack)) == stack
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "#", "a b", "é", "x" * 129, "a\n", "$aws"])
 def test_names_that_could_reach_another_topic_are_refused(name: str) -> None:
     assert not is_device_id(name)
     with pytest.raises(ValueError, match="not a device name"):
-        telemetry_topic(name)
+        telemetry_topic("penstock", name)
 
 
 @pytest.fixture

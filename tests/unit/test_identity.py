@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def _facts(device_id: str = "pump-1") -> DeviceConfig:
         device_id=device_id,
         host="127.0.0.1",
         port=8883,
-        rule="penstock_telemetry",
+        stack="penstock",
         ca_path=None,
         group="hall-3",
         type="pump",
@@ -38,6 +39,17 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert loaded == saved
     assert loaded.key_path.read_bytes() == KEY
     assert loaded.certificate_path.read_bytes() == CERTIFICATE
+
+
+def test_a_folder_of_penstock_0_2_names_its_rule_and_tells_its_stack_by_that(
+    tmp_path: Path,
+) -> None:
+    saved = _saved(tmp_path)
+    path = saved.folder / "device.json"
+    document = json.loads(path.read_bytes())
+    del document["stack"]
+    path.write_text(json.dumps({**document, "rule": "plant_7_telemetry"}))
+    assert load(tmp_path, "pump-1").config == replace(saved.config, stack="plant-7")
 
 
 def test_folder_and_key_are_closed_to_others(tmp_path: Path) -> None:

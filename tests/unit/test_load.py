@@ -40,7 +40,7 @@ def run(
     with Ledger(folder / "ledger.sqlite", meta, lambda: 1) as ledger:
 
         async def drive() -> Status:
-            transport = KinesisTransport(stream, "stream", "rule")
+            transport = KinesisTransport(stream, "stream", "penstock")
             runner = FleetRunner(fleet, names, seed=1, ledger=ledger, transport=transport, **more)
             return await run_fleet(runner, stopping)
 

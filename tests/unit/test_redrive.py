@@ -33,7 +33,7 @@ AWS_EXAMPLE = {  # as the developer guide prints it, about a topic of ours
 
 
 def body(device: str = "pump-1", payload: bytes = b"\x00\xff") -> str:
-    topic = basic_ingest_topic("penstock_telemetry", device)
+    topic = basic_ingest_topic("penstock", device)
     return json.dumps({"topic": topic, "base64OriginalPayload": base64.b64encode(payload).decode()})
 
 
@@ -96,7 +96,9 @@ def test_the_record_is_the_one_that_the_rule_would_have_put() -> None:
     assert envelope.received_at == AT
 
 
-@pytest.mark.parametrize("topic", [telemetry_topic("a:b"), basic_ingest_topic("r_1", "a:b")])
+@pytest.mark.parametrize(
+    "topic", [telemetry_topic("plant-7", "a:b"), basic_ingest_topic("plant-7", "a:b")]
+)
 def test_the_device_is_found_with_basic_ingest_and_without(topic: str) -> None:
     error = json.dumps({"topic": topic, "base64OriginalPayload": ""})
     assert record_of(error, AT).partition_key == "a:b"

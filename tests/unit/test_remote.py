@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.events import Event, ReportingChanged
+from devices.identity import DeviceConfig
 from devices.mqtt.clock import difference_ms
 from devices.mqtt.presence import Presence
 from devices.mqtt.shadow import RemoteConfiguration
@@ -18,6 +19,7 @@ from devices.pace import Pace
 from devices.reporting import BOUNDS, Rejected, Reporting, apply, report
 from ingest.topic import shadow_topic
 
+PUMP = DeviceConfig("pump-1", "localhost", 8883, "plant-7", None, "", "", "")
 UPDATE, GET = shadow_topic("pump-1", "update"), shadow_topic("pump-1", "get")
 
 
@@ -172,9 +174,9 @@ def test_turns_are_an_interval_apart() -> None:
 
 @pytest.mark.parametrize("state", ["online", "offline"])
 def test_presence_names_its_session(state: Any) -> None:
-    presence = Presence("pump-1", "s1")
+    presence = Presence(PUMP, "s1")
     assert json.loads(presence.message(state)) == {"state": state, "session": "s1"}
-    assert presence.will == ("presence/penstock/pump-1", presence.message("offline"))
+    assert presence.will == ("presence/plant-7/pump-1", presence.message("offline"))
 
 
 # -- the clock ----------------------------------------------------------------------------------

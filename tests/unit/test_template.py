@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,24 +15,18 @@ from consumers.kcl.first_leases import INDEX
 from infra.aws.cloudformation import TEMPLATE
 from ingest.settings import Settings
 from ingest.topic import (
-    ACKNOWLEDGEMENTS,
     PARTITION_KEY,
-    RULE_SQL,
     acknowledgement_topic,
     basic_ingest_topic,
     presence_topic,
+    rule_sql,
     shadow_topic,
     telemetry_topic,
 )
+from tests.harness.template import resources
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
 SETTINGS = Settings(stack=STACK, region=REGION)
-PSEUDO = {
-    "AWS::StackName": STACK,
-    "AWS::AccountId": ACCOUNT,
-    "AWS::Region": REGION,
-    "AWS::Partition": "aws",
-}
 THING = "${iot:Connection.Thing.ThingName}"
 
 WILD = {
@@ -45,40 +38,8 @@ WILD = {
 """The only statements that may say ``*``, and why."""
 
 
-def _value(node: Any) -> Any:
-    """What CloudFormation would make of a node; a reference to a resource is ``<its name>``."""
-    if isinstance(node, list):
-        return [_value(item) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if len(node) != 1:
-        return {key: _value(item) for key, item in node.items()}
-    (function, argument), *_ = node.items()
-    if function == "Ref":
-        return PSEUDO.get(argument, f"<{argument}>")
-    if function == "Fn::GetAtt":
-        return f"<{'.'.join(argument) if isinstance(argument, list) else argument}>"
-    if function == "Fn::Split":
-        return _value(argument[1]).split(argument[0])
-    if function == "Fn::Join":
-        return argument[0].join(_value(argument[1]))
-    if function == "Fn::Sub":
-        text, names = argument if isinstance(argument, list) else (argument, {})
-        return _substituted(text, PSEUDO | {k: _value(v) for k, v in names.items()})
-    return {function: _value(argument)}
-
-
-def _substituted(text: str, names: dict[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if match[1].startswith("!"):
-            return f"${{{match[1][1:]}}}"
-        return names.get(match[1], f"<{match[1]}>")
-
-    return re.sub(r"\$\{(.*?)\}", value, text)
-
-
 RAW = decode(TEMPLATE)[0]
-RESOURCES: dict[str, Any] = {name: _value(body) for name, body in RAW["Resources"].items()}
+RESOURCES: dict[str, Any] = resources(STACK, REGION, ACCOUNT)
 
 
 def _properties(name: str) -> Any:
@@ -110,7 +71,7 @@ def test_the_template_is_clean() -> None:
 
 def test_the_rule_is_the_one_of_the_contract() -> None:
     rule = _properties("TopicRule")["TopicRulePayload"]
-    assert rule["Sql"] == RULE_SQL
+    assert rule["Sql"] == rule_sql(STACK)
     assert rule["AwsIotSqlVersion"] == "2016-03-23"
     assert rule["Actions"][0]["Kinesis"]["PartitionKey"] == PARTITION_KEY
     assert rule["ErrorAction"]["Sqs"]["UseBase64"] is False
@@ -127,10 +88,19 @@ def test_the_rule_is_the_one_of_the_contract() -> None:
         ("ErrorQueue", "QueueName", SETTINGS.error_queue),
         ("DevicePolicy", "PolicyName", SETTINGS.device_policy),
         ("DeviceType", "ThingTypeName", SETTINGS.thing_type),
+        ("ClaimPolicy", "PolicyName", SETTINGS.claim_policy),
+        ("ProvisioningTemplate", "TemplateName", SETTINGS.provisioning_template),
     ],
 )
 def test_names_are_those_of_the_settings(resource: str, key: str, expected: str) -> None:
     assert _properties(resource)[key] == expected
+
+
+def test_roles_which_are_an_account_s_in_all_regions_are_named_by_stack_and_region() -> None:
+    roles = [body for body in RESOURCES.values() if body["Type"] == "AWS::IAM::Role"]
+    names = [body["Properties"]["RoleName"] for body in roles]
+    kinds = [name.removeprefix(f"{STACK}-").removesuffix(f"-{REGION}") for name in names]
+    assert names == [SETTINGS.role_name(kind) for kind in kinds]
 
 
 @pytest.mark.parametrize(
@@ -189,14 +159,16 @@ def test_a_device_connects_and_publishes_as_itself_only() -> None:
     assert connect["Resource"] == f"{prefix}:client/{THING}"
     assert connect["Condition"] == {"Bool": {"iot:Connection.Thing.IsAttached": "true"}}
     topics = [
-        basic_ingest_topic(SETTINGS.rule, "me"),
-        telemetry_topic("me"),
-        presence_topic("me"),
+        basic_ingest_topic(STACK, "me"),
+        telemetry_topic(STACK, "me"),
+        presence_topic(STACK, "me"),
         shadow_topic("me", "get"),
         shadow_topic("me", "update"),
     ]
     assert publish["Resource"] == [f"{prefix}:topic/{_of_thing(topic)}" for topic in topics]
-    heard = [_of_thing(topic) for topic in (shadow_topic("me", "*"), acknowledgement_topic("me"))]
+    heard = [
+        _of_thing(topic) for topic in (shadow_topic("me", "*"), acknowledgement_topic(STACK, "me"))
+    ]
     assert (subscribe["Action"], receive["Action"]) == ("iot:Subscribe", "iot:Receive")
     assert subscribe["Resource"] == [f"{prefix}:topicfilter/{topic}" for topic in heard]
     assert receive["Resource"] == [f"{prefix}:topic/{topic}" for topic in heard]
@@ -210,7 +182,7 @@ def test_a_worker_may_tell_devices_what_is_durable_only_when_that_is_asked_for()
     (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
     prefix = f"arn:aws:iot:{REGION}:{ACCOUNT}"
     assert statement["Action"] == "iot:Publish"
-    assert statement["Resource"] == f"{prefix}:topic/{ACKNOWLEDGEMENTS}/*"
+    assert statement["Resource"] == f"{prefix}:topic/ack/{STACK}/*"
     assert not any(action.startswith("iot:") for action in _actions("WorkerRole"))
 
 

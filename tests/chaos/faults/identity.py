@@ -74,7 +74,7 @@ def publish_as_another_device(site: Site) -> None:
     forged = message("victim00", 99, [(now_ms(), 666.0)])
     as_itself = _Intruder(thief, thief.device_id)
     assert as_itself.connect(site) == 0
-    topic = basic_ingest_topic(thief.config.rule, victim.device_id)
+    topic = basic_ingest_topic(thief.config.stack, victim.device_id)
     assert as_itself.publish(site, topic, forged.payload) == NOT_AUTHORIZED
     as_itself.leave()
     for name in (victim.device_id, "+", "#", f"{victim.device_id}/#", "dt/+"):

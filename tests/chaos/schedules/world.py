@@ -23,6 +23,7 @@ from tests.chaos.schedules.traffic import CLOCK_AHEAD_S, Traffic
 from tests.harness.shard import TIERS
 
 CONFIG: Final = ChildConfig(
+    stack="penstock",
     region="us-east-1", endpoint_url=None, windows_table="windows", devices_table="devices",
     bucket="archive", tiers=TIERS, latest_flush_s=1.0, clock_ahead_s=CLOCK_AHEAD_S,
     status_table="status", segment_readings=25, segment_bytes=1 << 20, segment_age_s=5.0,

@@ -1,0 +1,56 @@
+"""A template as CloudFormation would read it, for one stack."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from cfnlint.decode import decode
+
+from infra.aws.cloudformation import TEMPLATE
+
+
+def resources(
+    stack: str, region: str, account: str, template: Path = TEMPLATE
+) -> dict[str, dict[str, Any]]:
+    """The template's resources by logical name, with names and pseudo parameters filled in; a
+    reference to a resource is ``<its name>``."""
+    pseudo = {
+        "AWS::StackName": stack,
+        "AWS::AccountId": account,
+        "AWS::Region": region,
+        "AWS::Partition": "aws",
+    }
+    return {name: _value(body, pseudo) for name, body in decode(template)[0]["Resources"].items()}
+
+
+def _value(node: Any, pseudo: dict[str, str]) -> Any:
+    if isinstance(node, list):
+        return [_value(item, pseudo) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if len(node) != 1:
+        return {key: _value(item, pseudo) for key, item in node.items()}
+    (function, argument), *_ = node.items()
+    if function == "Ref":
+        return pseudo.get(argument, f"<{argument}>")
+    if function == "Fn::GetAtt":
+        return f"<{'.'.join(argument) if isinstance(argument, list) else argument}>"
+    if function == "Fn::Split":
+        return _value(argument[1], pseudo).split(argument[0])
+    if function == "Fn::Join":
+        return argument[0].join(_value(argument[1], pseudo))
+    if function == "Fn::Sub":
+        text, names = argument if isinstance(argument, list) else (argument, {})
+        return _substituted(text, pseudo | {k: _value(v, pseudo) for k, v in names.items()})
+    return {function: _value(argument, pseudo)}
+
+
+def _substituted(text: str, names: dict[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[1].startswith("!"):
+            return f"${{{match[1][1:]}}}"
+        return names.get(match[1], f"<{match[1]}>")
+
+    return re.sub(r"\$\{(.*?)\}", value, text)
