@@ -100,7 +100,7 @@ def test_every_make_target_in_the_docs_is_in_the_makefile(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+    for target in re.findall(r"\]\((?!https://)([^)#]+)(?:#[^)]*)?\)", text):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
     for path in re.findall(rf"`((?:{FOLDERS}|docs|requirements)/[\w./-]*[\w/])`", text):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
