@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""
+    metrics: Literal["none", "emf"] = "none"
+    """Whether the worker writes its own metrics to stdout, where CloudWatch Logs finds them."""
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
     kinesis_cbor: bool = True
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, KeysView
 from typing import Final, Generic, Protocol, TypeVar
 
 SPREAD_FROM_S: Final = 10.0
@@ -112,6 +112,11 @@ class FlushQueue(Generic[QueuedT]):
         self._epochs[item.epoch] -= 1
         if not self._epochs[item.epoch]:
             del self._epochs[item.epoch]
+
+    @property
+    def epochs(self) -> KeysView[int]:
+        """The epochs that have a change which is not durable."""
+        return self._epochs.keys()
 
     @property
     def oldest_epoch(self) -> int | None:

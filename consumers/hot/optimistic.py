@@ -74,6 +74,7 @@ class OptimisticWriter(Generic[ItemT]):
         self._insert, self._update = _statements(codec)
         self.conflicts = 0
         self.throttled = 0
+        self.items_written = 0
 
     def write_call(self, items: Sequence[ItemT]) -> Call:
         """The call that writes these items as they are now."""
@@ -87,6 +88,7 @@ class OptimisticWriter(Generic[ItemT]):
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome is Outcome.WRITTEN:
                 item.ver += 1
+                self.items_written += 1
                 self._codec.settle(item)
                 continue
             again.append(item)

@@ -299,6 +299,15 @@ class HotStore:
         """Statements that DynamoDB throttled, since this process started."""
         return self._device_writer.throttled + sum(t.writer.throttled for t in self.tiers)
 
+    @property
+    def items_written(self) -> int:
+        """Items that DynamoDB took, since this process started."""
+        return self._device_writer.items_written + sum(t.writer.items_written for t in self.tiers)
+
+    def pending_epochs(self) -> frozenset[int]:
+        """The epochs of which something is not durable."""
+        return frozenset().union(*(queue.epochs for queue in self._queues()))
+
     def _device(self, device: str) -> DeviceState:
         state = self._devices.get(device)
         if state is None:

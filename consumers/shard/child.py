@@ -30,6 +30,7 @@ from consumers.aws.in_flight import InFlight
 from consumers.config import ChildConfig, from_environment
 from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore, WatchedReader
+from consumers.hot.figures import figures
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.protocol import Action
@@ -112,6 +113,7 @@ def _opener(
             durable=stats.durable,
             calls=InFlight(CALLS_IN_FLIGHT),
         )
+        stats.hot, stats.busy_s = partial(figures, hot), activity.busy_s
         archive = Archive(
             S3Store(clients.s3, config.bucket, stats.puts.add),
             shard,

@@ -140,7 +140,7 @@ class Pipe:
 
     def _next_line(self, on_idle: Callable[[], None] | None) -> bytes | None:
         """The next line that is not blank; ``None`` at the end of input."""
-        self._activity.ended()
+        self._activity.ended(time.monotonic())
         if on_idle is not None and not (self._journal is not None and self._journal.has_read_ahead):
             self._await_input(on_idle)
         read = self._source.readline if self._journal is None else self._journal.read_line

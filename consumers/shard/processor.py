@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from consumers import failpoints
@@ -164,16 +165,26 @@ class ShardProcessor:
         elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now)):
             self._fold()
         if self._hot.is_due(now, timers=timers):
-            self._hot.flush_due(now, timers=timers)
+            self._flush(partial(self._hot.flush_due, now, timers=timers))
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
-            self._hot.flush_until(self._marks[-1].epoch)
+            self._flush_until(self._marks[-1])
         if self._marks and self._acknowledger is not None:  # its devices wait to be told
-            self._hot.flush_until(self._marks[-1].epoch)
+            self._flush_until(self._marks[-1])
         elif self._marks and self._is_far_ahead(self._marks[0]):
-            self._hot.flush_until(self._marks[0].epoch)
+            self._flush_until(self._marks[0])
         self._checkpoint_durable()
+
+    def _flush_until(self, mark: Mark) -> None:
+        self._flush(partial(self._hot.flush_until, mark.epoch))
+
+    def _flush(self, write: Callable[[], None]) -> None:
+        """Write to the hot tables, and count how long it took when something was written."""
+        written, started = self._hot.items_written, self._clock()
+        write()
+        if self._hot.items_written > written:
+            self._stats.flushes.add((self._clock() - started) * 1000)
 
     def _is_far_ahead(self, mark: Mark) -> bool:
         """Whether too much was received since this mark, for which the checkpoint waits."""
@@ -214,7 +225,7 @@ class ShardProcessor:
         if self.lease_lost:
             return
         self._fold_queue.fold()
-        self._hot.flush_all()
+        self._flush(self._hot.flush_all)
         failpoints.hit("hot_flushed")
         self._archive_all()
         self._checkpoint_durable()

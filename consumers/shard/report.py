@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from consumers.hot.figures import Figures, PendingSince
 from consumers.hot.runs import Kept
 from consumers.kcl.protocol import StreamRecord
 from consumers.memory import resident_mb
@@ -65,6 +66,11 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     ``longest_stall_ms`` is the longest time in which records waited and no batch was finished.
     ``acknowledgements`` were published to devices. ``ended``: the shard is closed and read to its
     end. ``replaced`` is how many children of this shard ended before this one under its daemon.
+    ``unflushed_since`` is when the oldest change was folded that is not durable in the hot tables.
+    ``flushes`` are how long writes of what was due took (ms), ``items_written`` how many items
+    DynamoDB took. Pending and open are counted over all tiers, see
+    :class:`consumers.hot.figures.Figures`. ``busy_ms`` is the time in which the child did not wait
+    for the daemon.
     ``rejected_devices`` are the devices of which something was not folded, the newest last, at
     most :data:`DEVICES_KEPT`.
     """
@@ -94,6 +100,13 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     memory_mb: float = 0.0
     acknowledgements: int = 0
     acknowledgements_dropped: int = 0
+    unflushed_since: int | None = None
+    flushes: dict[int, int] = {}
+    items_written: int = 0
+    pending_readings: int = 0
+    pending_windows: int = 0
+    open_windows: int = 0
+    busy_ms: int = 0
     rejects: list[Reject] = []
     rejected_devices: dict[str, DeviceRejects] = {}
 
@@ -142,12 +155,18 @@ class ShardStats:
     ) -> None:
         self._now_ms = now_ms
         self._write = write
-        self._latency, self._live_latency, self.puts = Histogram(), Histogram(), Histogram()
+        self._latency, self._live_latency = Histogram(), Histogram()
+        self.puts, self.flushes = Histogram(), Histogram()
+        self._pending_since = PendingSince()
         self._not_live: set[str] = set()
         self._progressed_at: int | None = None
         self._reported_at = 0.0
         self.acknowledgements: Callable[[], tuple[int, int]] | None = None
         """Returns how many acknowledgements were published and dropped, where they are on."""
+        self.hot: Callable[[], Figures] | None = None
+        """Returns the figures of the shard's hot store."""
+        self.busy_s: Callable[[float], float] | None = None
+        """Returns how long the process was at work, until a monotonic time (s)."""
         self.report = ShardReport(shard=shard, pid=os.getpid(), dispositions={}, latency={})
 
     def count(self, disposition: str, readings: int = 1) -> None:
@@ -229,12 +248,26 @@ class ShardStats:
             self.report.latency = self._latency.counts
             self.report.live_latency = self._live_latency.counts
             self.report.puts = self.puts.counts
+            self.report.flushes = self.flushes.counts
+            self._report_hot()
+            if self.busy_s is not None:
+                self.report.busy_ms = round(1000 * self.busy_s(now))
             self.report.memory_mb = round(resident_mb() or 0.0, 1)
             if self.acknowledgements is not None:
                 published, dropped = self.acknowledgements()
                 self.report.acknowledgements = published
                 self.report.acknowledgements_dropped = dropped
             self._send(self.report)
+
+    def _report_hot(self) -> None:
+        if self.hot is None:
+            return
+        report, now = self.report, self.hot()
+        report.conflicts, report.throttled = now.conflicts, now.throttled
+        report.items_written = now.items_written
+        report.pending_readings, report.pending_windows = now.pending_readings, now.pending_windows
+        report.open_windows = now.open_windows
+        report.unflushed_since = self._pending_since.oldest(now.epochs, self._now_ms())
 
     def _send(self, line: Line) -> None:
         self._write(_encode(line) + b"\n")
@@ -247,15 +280,23 @@ class Activity:
     def __init__(self, write: Callable[[bytes], object] = sys.stderr.buffer.write) -> None:
         self._write = write
         self._since: float | None = None
+        self._before_s = 0.0
         self.shard = ""
 
     def began(self, now: float) -> None:
         """An action begins; ``now`` is monotonic (s)."""
         self._since = now
 
-    def ended(self) -> None:
+    def ended(self, now: float) -> None:
         """The process waits for the daemon: for its next action, or for a checkpoint."""
-        self._since = None
+        since, self._since = self._since, None
+        if since is not None:
+            self._before_s += now - since
+
+    def busy_s(self, now: float) -> float:
+        """How long the process was at work since it began, until now."""
+        since = self._since
+        return self._before_s + (0.0 if since is None else now - since)
 
     def tell(self, now: float) -> None:
         """Send a :class:`ShardBusy` if an action takes long."""

@@ -29,26 +29,38 @@ _COUNTERS: Final = {
     "records": "Stream records processed; one processed again after a crash counts again.",
     "conflicts": "Items that another writer had changed, and that were read and written again.",
     "throttled": "Statements that DynamoDB throttled, and that were sent again.",
+    "items_written": "Items that DynamoDB took.",
     "acknowledgements": "Messages published that tell devices which readings are durable.",
     "acknowledgements_dropped": "Acknowledgements that could not be published.",
 }
 
 
 def exposition(
-    snapshot: Mapping[str, Any], latency: Histogram, puts: Histogram | None = None
+    snapshot: Mapping[str, Any],
+    latency: Histogram,
+    puts: Histogram | None = None,
+    flushes: Histogram | None = None,
 ) -> bytes:
     """The metrics page (text format 0.0.4) for a snapshot of
-    :class:`consumers.worker.status.WorkerStatus`, its latency and its durations of puts (ms)."""
+    :class:`consumers.worker.status.WorkerStatus`, its latency and its durations of puts and of
+    flushes (ms)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(snapshot, latency, puts or Histogram()))
+    registry.register(_Snapshot(snapshot, latency, puts or Histogram(), flushes or Histogram()))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, snapshot: Mapping[str, Any], latency: Histogram, puts: Histogram) -> None:
+    def __init__(
+        self,
+        snapshot: Mapping[str, Any],
+        latency: Histogram,
+        puts: Histogram,
+        flushes: Histogram,
+    ) -> None:
         self._snapshot = snapshot
         self._latency = latency
         self._puts = puts
+        self._flushes = flushes
 
     def collect(self) -> Iterator[Metric]:
         snapshot = self._snapshot
@@ -67,6 +79,7 @@ class _Snapshot(Collector):
             "latency", "From a reading's event time to its first durable write.", self._latency
         )
         yield _durations("segment_put", "Duration of a segment's put into the archive.", self._puts)
+        yield _durations("flush", "Duration of a write of what was due.", self._flushes)
         yield from _daemon(snapshot)
         yield GaugeMetricFamily(
             "penstock_longest_stall_seconds",
@@ -115,40 +128,45 @@ def _daemon(snapshot: Mapping[str, Any]) -> Iterator[Metric]:
         )
 
 
+_MS: Final = 1000.0
+_SHARD_GAUGES: Final = {
+    "lag_seconds": (
+        "lag_ms", 1 / _MS, "Age of the oldest record that the shard's process has not received.",
+    ),
+    "uncommitted_since_timestamp_seconds": (
+        "uncommitted_since", 1 / _MS, "When the oldest record arrived that no checkpoint covers.",
+    ),
+    "unflushed_since_timestamp_seconds": (
+        "unflushed_since", 1 / _MS, "When the oldest change was folded that is not durable.",
+    ),
+    "checkpointed_timestamp_seconds": (
+        "checkpointed_at", 1 / _MS, "When the shard's checkpoint last moved.",
+    ),
+    "memory_bytes": ("memory_mb", _MIB, "Resident memory of the shard's process."),
+    "pending_readings": (
+        "pending_readings", 1, "Readings that are not durable, counted once in each tier.",
+    ),
+    "pending_windows": ("pending_windows", 1, "Windows that have something to write."),
+    "open_windows": ("open_windows", 1, "Windows in the memory of the shard's process."),
+}  # fmt: skip
+"""A shard's gauges: name to the field of the status, what it is multiplied by, and the text."""
+_SHARD_COUNTERS: Final = {
+    "commits": ("commits", 1, "Segments committed, with their checkpoint."),
+    "busy_seconds": (
+        "busy_ms", 1 / _MS, "Time in which the shard's process did not wait for the daemon.",
+    ),
+}  # fmt: skip
+
+
 def _shards(shards: list[Mapping[str, Any]]) -> Iterator[Metric]:
-    lag = GaugeMetricFamily(
-        "penstock_shard_lag_seconds",
-        "Age of the oldest record that the shard's process has not received.",
-        labels=["shard"],
-    )
-    uncommitted = GaugeMetricFamily(
-        "penstock_shard_uncommitted_since_timestamp_seconds",
-        "When the oldest record arrived that no checkpoint covers.",
-        labels=["shard"],
-    )
-    checkpointed = GaugeMetricFamily(
-        "penstock_shard_checkpointed_timestamp_seconds",
-        "When the shard's checkpoint last moved.",
-        labels=["shard"],
-    )
-    memory = GaugeMetricFamily(
-        "penstock_shard_memory_bytes", "Resident memory of the shard's process.", labels=["shard"]
-    )
-    commits = CounterMetricFamily(
-        "penstock_shard_commits", "Segments committed, with their checkpoint.", labels=["shard"]
-    )
-    for shard in shards:
-        if shard["lag_ms"] is not None:
-            lag.add_metric([shard["shard"]], shard["lag_ms"] / 1000)
-        if shard["uncommitted_since"] is not None:
-            uncommitted.add_metric([shard["shard"]], shard["uncommitted_since"] / 1000)
-        if shard["checkpointed_at"] is not None:
-            checkpointed.add_metric([shard["shard"]], shard["checkpointed_at"] / 1000)
-        if shard["memory_mb"]:
-            memory.add_metric([shard["shard"]], shard["memory_mb"] * _MIB)
-        commits.add_metric([shard["shard"]], shard["commits"])
-    yield lag
-    yield checkpointed
-    yield memory
-    yield uncommitted
-    yield commits
+    for family, figures in (
+        (GaugeMetricFamily, _SHARD_GAUGES),
+        (CounterMetricFamily, _SHARD_COUNTERS),
+    ):
+        for name, (field, factor, text) in figures.items():
+            metric = family(f"penstock_shard_{name}", text, labels=["shard"])
+            for shard in shards:
+                is_of_process = field not in ("lag_ms", "commits")
+                if shard[field] is not None and (shard["pid"] or not is_of_process):
+                    metric.add_metric([shard["shard"]], shard[field] * factor)
+            yield metric

@@ -63,6 +63,12 @@ class _Shard:
         self.gone = False
 
     @property
+    def silent_work_ms(self) -> int:
+        """Time that the newest child has been at work since its last report, as far as known."""
+        worked_s = self.busy_at - self.reported_at
+        return round(1000 * worked_s) if worked_s > 0 else 0
+
+    @property
     def newest(self) -> ShardReport:
         return next(reversed(self.reports.values()))
 
@@ -210,6 +216,11 @@ class WorkerStatus:
         with self._lock:
             return Histogram(self._totals().puts)
 
+    def flushes(self) -> Histogram:
+        """Durations (ms) of writes of what was due in the hot tables."""
+        with self._lock:
+            return Histogram(self._totals().flushes)
+
     def snapshot(self) -> dict[str, Any]:
         """Totals and shards, as ``penstock status`` and ``/status`` show them."""
         not_ready = self.not_ready()
@@ -229,6 +240,7 @@ class WorkerStatus:
             "durable": total.durable,
             "conflicts": total.conflicts,
             "throttled": total.throttled,
+            "items_written": total.items_written,
             "restarts": self.restarts,
             "restarts_by_cause": self.restarts_by_cause(),
             "not_ready": not_ready,
@@ -268,11 +280,14 @@ class WorkerStatus:
 
 
 def _nothing() -> ShardReport:
-    return ShardReport(shard="", pid=0, dispositions={}, latency={}, live_latency={}, puts={})
+    counts: dict[str, dict[Any, int]] = {name: {} for name in _HISTOGRAMS}
+    return ShardReport(shard="", pid=0, **counts)  # type: ignore[arg-type]
 
 
+_HISTOGRAMS: Final = ("dispositions", "latency", "live_latency", "puts", "flushes")
 _SUMS: Final = (
-    "records", "durable", "conflicts", "throttled", "acknowledgements", "acknowledgements_dropped",
+    "records", "durable", "conflicts", "throttled", "items_written", "acknowledgements",
+    "acknowledgements_dropped",
 )  # fmt: skip
 
 
@@ -280,13 +295,8 @@ def _add(total: ShardReport, report: ShardReport) -> None:
     """Add a report's counts to a total."""
     for name in _SUMS:
         setattr(total, name, getattr(total, name) + getattr(report, name))
-    for mine, theirs in (
-        (total.dispositions, report.dispositions),
-        (total.latency, report.latency),
-        (total.live_latency, report.live_latency),
-        (total.puts, report.puts),
-    ):
-        _add_counts(mine, theirs)
+    for name in _HISTOGRAMS:
+        _add_counts(getattr(total, name), getattr(report, name))
     total.longest_stall_ms = max(total.longest_stall_ms, report.longest_stall_ms)
     firsts = [r.first_durable_at for r in (total, report) if r.first_durable_at is not None]
     total.first_durable_at = min(firsts, default=None)
@@ -312,6 +322,11 @@ def _show(name: str, shard: _Shard | None, lag_ms: int | None) -> dict[str, Any]
         "records": sum(r.records for r in mine) + (shard.earlier_records if shard else 0),
         "lag_ms": lag_ms,
         "uncommitted_since": newest.uncommitted_since,
+        "unflushed_since": newest.unflushed_since,
+        "pending_readings": newest.pending_readings,
+        "pending_windows": newest.pending_windows,
+        "open_windows": newest.open_windows,
+        "busy_ms": newest.busy_ms + (shard.silent_work_ms if shard is not None else 0),
         "commits": sum(r.commits for r in mine) + (shard.earlier_commits if shard else 0),
         "committed_at": newest.committed_at,
         "committed_key": newest.committed_key,

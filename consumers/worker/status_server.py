@@ -74,7 +74,9 @@ def _page(path: str, status: WorkerStatus, *, trusted: bool) -> _Answer:
         return _Answer(200, "application/json", orjson.dumps(snapshot))
     if path == "/metrics":
         return _Answer(
-            200, CONTENT_TYPE, exposition(status.snapshot(), status.latency(), status.puts())
+            200,
+            CONTENT_TYPE,
+            exposition(status.snapshot(), status.latency(), status.puts(), status.flushes()),
         )
     if path == "/readyz":
         return _health(status.not_ready())

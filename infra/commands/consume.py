@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from consumers.kcl.first_leases import prepare_leases
 from consumers.logs import logging_to
+from consumers.worker.metrics_log import metrics_logged
 from consumers.worker.status_server import StatusServer
 from consumers.worker.supervisor import Worker
 from infra.commands.options import aws_option
@@ -42,6 +43,15 @@ def consume(aws: bool) -> None:
         worker = stack.enter_context(
             worker_of(target, directory=directory, output=sys.stderr.buffer)
         )
+        if target.settings.metrics == "emf":
+            stack.enter_context(
+                metrics_logged(
+                    worker.status,
+                    sys.stdout.buffer,
+                    stack=target.settings.stack,
+                    worker=lambda: worker.worker_id,
+                )
+            )
         server = stack.enter_context(_status_server(target, worker))
         say(
             f"worker of {target.settings.stream} is up, for {worker.capacity.leases} shards at "

@@ -23,7 +23,10 @@ _REJECTS: Final = 5
 _REJECTED_DEVICES: Final = 16
 _PREVIEW: Final = 80
 _NOT_WRITTEN: Final = ("log",)
-_NOT_OF_SHARDS: Final = ("committed_key", "pid", "memory_mb")
+_NOT_OF_SHARDS: Final = (
+    "committed_key", "pid", "memory_mb", "busy_ms", "pending_readings", "pending_windows",
+    "open_windows",
+)  # fmt: skip
 
 
 def write(worker: str, report: Mapping[str, Any], now_ms: int) -> dict[str, Any]:

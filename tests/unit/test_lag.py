@@ -225,7 +225,7 @@ def test_a_process_tells_that_it_is_at_work_when_an_action_takes_long() -> None:
     line = parse(lines[0].strip())
     assert isinstance(line, ShardBusy)
     assert line.shard == "s-0"
-    activity.ended()
+    activity.ended(13.0)
     activity.tell(20.0)
     assert len(lines) == 1
 
