@@ -4,6 +4,7 @@
 
     DeviceError
     ├── IdentityError           a file of the device's folder is missing or damaged: repair it
+    ├── ForeignThingError       the thing belongs to another stack: choose another name
     ├── ConnectError            no connection: the client retries; check network and certificate
     ├── RefusedError            the broker refuses this request each time: correct the IoT policy
     │   ├── PublishRefusedError
@@ -26,6 +27,10 @@ class DeviceError(Exception):
 
 class IdentityError(DeviceError):
     """A device's certificate, key or configuration is missing or cannot be used."""
+
+
+class ForeignThingError(DeviceError):
+    """A thing of this name exists and is not one of this stack's devices."""
 
 
 class ConnectError(DeviceError):

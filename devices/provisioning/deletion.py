@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from devices.provisioning.things import own_thing_exists
 from ingest.settings import Settings
 from ingest.tables.hot import device_key
 from ingest.topic import SHADOW
@@ -27,12 +28,13 @@ def delete_device(
     First every certificate is made inactive, which ends the device's access. Each step can be
     repeated, so an interrupted deletion is finished by the same call. The device's windows and its
     part of the archive stay. ``shadows`` is a client of ``iot-data``.
+
+    :raises ForeignThingError: when the thing is not this stack's.
     """
-    try:
-        principals = iot.list_thing_principals(thingName=device_id)["principals"]
-    except iot.exceptions.ResourceNotFoundException:
+    if not own_thing_exists(iot, settings, device_id):
         _leave_roster(dynamodb, settings, device_id)
         return None
+    principals = iot.list_thing_principals(thingName=device_id)["principals"]
     for arn in principals:
         iot.update_certificate(certificateId=_id_of(arn), newStatus="INACTIVE")
     for arn in principals:

@@ -19,6 +19,7 @@ from devices.provisioning.claim import Deployment
 from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.mqtt import save_claim
+from devices.provisioning.things import own_thing_exists
 from ingest.settings import Settings
 from ingest.tables.hot import device_key
 from ingest.topic import check_device_id
@@ -51,6 +52,7 @@ def create_device(
     identity cannot be written all the same, its certificate is deleted again.
 
     :raises IdentityError: when the name is no device id, or the device is on disk already.
+    :raises ForeignThingError: when a thing of that name is not this stack's.
     :raises StorageError: when the disk refuses; the call can be repeated.
     """
     try:
@@ -135,6 +137,8 @@ def data_endpoint(iot: IoTClient) -> str:
 def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kind: str) -> None:
     from botocore.exceptions import ClientError  # a device's own installation has no botocore
 
+    if own_thing_exists(iot, settings, name):
+        return
     try:
         iot.create_thing(
             thingName=name,
@@ -144,21 +148,22 @@ def _create_thing(iot: IoTClient, settings: Settings, name: str, group: str, kin
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
             raise
+        own_thing_exists(iot, settings, name)  # it was made meanwhile, perhaps by another stack
 
 
-def announce(
-    dynamodb: DynamoDBClient, settings: Settings, name: str, *, group: str, kind: str
-) -> None:
+def announce(clients: Clients, settings: Settings, name: str, *, group: str, kind: str) -> None:
     """Allow a device of this name to provision itself with a claim, once. Repeat it for a device
     that lost its certificate.
 
     :raises IdentityError: when the name is no device id.
+    :raises ForeignThingError: when a thing of that name is not this stack's.
     """
     try:
         check_device_id(name)
     except ValueError as error:
         raise IdentityError(str(error)) from None
-    _enter_roster(dynamodb, settings, name, group, kind, claim="open")
+    own_thing_exists(clients.iot, settings, name)
+    _enter_roster(clients.dynamodb, settings, name, group, kind, claim="open")
 
 
 def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:

@@ -19,6 +19,7 @@ from devices import identity
 from devices.files import make_folder, write_file
 from devices.identity import Identity
 from devices.provisioning.keys import new_key, request_for
+from devices.provisioning.things import own_thing_exists
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ class _State(msgspec.Struct, frozen=True):
 def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -> Identity:
     """Give the device a new certificate, and revoke the old one.
 
+    :raises ForeignThingError: when the thing is not this stack's.
     :raises ConnectError: when the new certificate does not connect; the old one stays in use,
         and the next call tries again.
     """
+    own_thing_exists(iot, settings, device.device_id)
     folder = device.folder / FOLDER
     make_folder(folder)
     key_path = folder / identity.PRIVATE_KEY
@@ -62,7 +65,12 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
 
 
 def revoke(iot: IoTClient, settings: Settings, device_id: str) -> int:
-    """Revoke every certificate of a device, which cuts it off; how many there were."""
+    """Revoke every certificate of a device, which cuts it off; how many there were.
+
+    :raises ForeignThingError: when the thing is not this stack's.
+    """
+    if not own_thing_exists(iot, settings, device_id):
+        return 0
     principals = iot.list_thing_principals(thingName=device_id)["principals"]
     for arn in principals:
         revoke_certificate(iot, settings, device_id, arn.rsplit("/", 1)[1], arn)

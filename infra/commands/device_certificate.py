@@ -55,8 +55,11 @@ def revoke_(name: str, aws: bool) -> None:
     device announce` and `provision`, or move its folder away and `create` it again.
     """
     target = find_write_target(f"revoke the certificates of {name}", aws=aws)
-    with refusals_as(f"AWS IoT refuses to revoke {name}"):
-        count = revoke(target.client("iot", "simulator"), target.settings, name)
+    try:
+        with refusals_as(f"AWS IoT refuses to revoke {name}"):
+            count = revoke(target.client("iot", "simulator"), target.settings, name)
+    except DeviceError as error:
+        raise UserError(str(error)) from None
     STDOUT.print(f"{name}: {count} certificates revoked", markup=False)
 
 

@@ -27,10 +27,10 @@ def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
     it has lost its certificate.
     """
     target = find_write_target(f"announce {len(names)} devices", aws=aws)
-    dynamodb = target.client("dynamodb", "simulator")
+    clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
     try:
         for name in names:
-            announce(dynamodb, target.settings, name, group=group, kind=kind)
+            announce(clients, target.settings, name, group=group, kind=kind)
     except DeviceError as error:
         raise UserError(str(error)) from None
     say(f"{len(names)} announced; on each: penstock device provision NAME --claim FOLDER")

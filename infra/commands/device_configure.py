@@ -9,11 +9,13 @@ from typing import Any, Final
 import rich_click as click
 from rich.table import Table
 
+from devices.errors import DeviceError
+from devices.provisioning.things import own_thing_exists
 from devices.reporting import BOUNDS, VALUE_CHARACTERS
 from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
-from infra.target import find_target
+from infra.target import Target, find_target
 from ingest.message import MAX_READINGS
 from ingest.topic import SHADOW, check_device_id
 
@@ -65,7 +67,7 @@ def configure_(
     action = f"configure device {name}"
     target = find_write_target(action, aws=aws) if desired else find_target(aws=aws)
     shadows = target.client("iot-data", "simulator")
-    _check_exists(target.client("iot", "simulator"), name)
+    _check_exists(target, name)
     if desired:
         document = json.dumps({"state": {"desired": desired}}).encode()
         shadows.update_thing_shadow(thingName=name, shadowName=SHADOW, payload=document)
@@ -77,14 +79,14 @@ def configure_(
     _show(name, state)
 
 
-def _check_exists(iot: Any, name: str) -> None:
-    """A shadow can be written for a thing that does not exist."""
+def _check_exists(target: Target, name: str) -> None:
+    """A shadow can be written for a thing that does not exist, and for one of another stack."""
     try:
-        iot.describe_thing(thingName=name)
-    except iot.exceptions.ResourceNotFoundException:
-        raise UserError(
-            f"there is no device {name}: `penstock device list` shows those that are"
-        ) from None
+        exists = own_thing_exists(target.client("iot", "simulator"), target.settings, name)
+    except DeviceError as error:
+        raise UserError(str(error)) from None
+    if not exists:
+        raise UserError(f"there is no device {name}: `penstock device list` shows those that are")
 
 
 def _settled(shadows: Any, name: str, deadline: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shutil
 
 import rich_click as click
 
-from devices.errors import SpoolBusyError
+from devices.errors import DeviceError, SpoolBusyError
 from devices.files import why_refused
 from devices.provisioning.deletion import delete_device
 from devices.spool.database import count_waiting
@@ -47,14 +47,17 @@ def delete_(name: str, yes: bool, aws: bool) -> None:
             f"{waiting} readings in {folder} were never sent and would be lost: send them with "
             f"`penstock device run {name} < /dev/null`, or add --yes"
         )
-    with refusals_as(f"AWS refuses to delete {name}"):
-        certificates = delete_device(
-            target.client("iot", "simulator"),
-            target.client("iot-data", "simulator"),
-            target.client("dynamodb", "simulator"),
-            target.settings,
-            name,
-        )
+    try:
+        with refusals_as(f"AWS refuses to delete {name}"):
+            certificates = delete_device(
+                target.client("iot", "simulator"),
+                target.client("iot-data", "simulator"),
+                target.client("dynamodb", "simulator"),
+                target.settings,
+                name,
+            )
+    except DeviceError as error:
+        raise UserError(str(error)) from None
     if certificates is None and not folder.exists():
         raise UserError(f"there is no device {name}: `penstock device list` shows those that are")
     if folder.exists():

@@ -46,7 +46,7 @@ def claim(pipeline: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _announce(target: Target, name: str, **more: str) -> None:
     found = {"group": "hall-1", "kind": "pump", **more}
-    announce(target.client("dynamodb", "simulator"), target.settings, name, **found)
+    announce(_clients(target), target.settings, name, **found)
 
 
 def _provision(target: Target, claim: Path, name: str) -> Identity:

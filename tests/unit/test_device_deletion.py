@@ -53,7 +53,7 @@ def test_certificates_are_inactive_before_anything_is_detached(
 def test_an_announced_device_without_a_thing_leaves_the_roster(moto_stack: MotoStack) -> None:
     from devices.provisioning.registry import announce
 
-    announce(moto_stack.dynamodb, moto_stack.settings, "pump-9", group="g", kind="k")
+    announce(moto_stack.clients, moto_stack.settings, "pump-9", group="g", kind="k")
     assert delete(moto_stack, "pump-9") is None
     assert moto_stack.roster() == []
 
