@@ -33,8 +33,8 @@ CLIENT_CONFIG: Final[dict[str, Any]] = {
 class Target:
     """A deployment: resolved settings, the account, and the roles to work as.
 
-    ``roles`` maps ``worker``, ``dashboard`` and ``simulator`` to ARNs; without one, clients
-    use the caller's own credentials.
+    ``roles`` maps ``worker``, ``dashboard``, ``operator`` and their like to ARNs; without one,
+    clients use the caller's own credentials.
     """
 
     settings: Settings

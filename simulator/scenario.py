@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from ingest.attributes import check_attribute
 from ingest.message import MAX_READINGS
 from simulator.errors import ScenarioError
 from simulator.signals import KINDS
@@ -229,6 +230,10 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
             raise ScenarioError(
                 f"{where}: fleet {fleet.name} is of type {fleet.type}, known are {sorted(TYPES)}"
             )
+        try:
+            check_attribute(fleet.type)
+        except ValueError as error:
+            raise ScenarioError(f"{where}: fleet {fleet.name}: {error}") from None
         if not any(phase.rate for phase in fleet.phases):
             raise ScenarioError(f"{where}: fleet {fleet.name} never sends anything")
         for low, high in _ranges(fleet.faults):

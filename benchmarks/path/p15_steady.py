@@ -30,7 +30,9 @@ TARGET_STALL_MS: Final = 2000.0
 def run(progress: Progress) -> Result:
     """Measure the latency and the longest stall of a shard."""
     with local_stack(progress) as stack:
-        fleet = provision_fleet(stack.target, fleet_names(DEVICES), group="bench")
+        fleet = provision_fleet(
+            stack.target, fleet_names(stack.target.settings.stack, DEVICES), group="bench"
+        )
         stack.await_shards()
         slices: list[Histogram] = []
         count = round(MINUTES * 60 / SLICE_S)

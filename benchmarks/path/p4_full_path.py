@@ -38,7 +38,9 @@ TARGET_P99_MS: Final = 1000.0
 def run(progress: Progress) -> Result:
     """Measure the latency at 100 messages/s, then raise the rate until it no longer holds."""
     with local_stack(progress) as stack:
-        fleet = provision_fleet(stack.target, fleet_names(DEVICES), group="bench")
+        fleet = provision_fleet(
+            stack.target, fleet_names(stack.target.settings.stack, DEVICES), group="bench"
+        )
         stack.await_shards()
         with driven(stack, fleet, RATE, SLICES * SLICE_S + 4):
             time.sleep(3)

@@ -42,7 +42,9 @@ def run(progress: Progress) -> Result:
     """Both ways, each beside its baseline, in turn."""
     with local_stack(progress) as stack:
         progress(f"{DEVICES} certificates")
-        fleet = provision_fleet(stack.target, fleet_names(DEVICES), group="bench")
+        fleet = provision_fleet(
+            stack.target, fleet_names(stack.target.settings.stack, DEVICES), group="bench"
+        )
         ours, bare, memory = [], [], []
         for number in range(RUNS):
             progress(f"over MQTT, run {number + 1} of {RUNS} …")

@@ -21,6 +21,8 @@ from ingest.topic import stack_of_rule
 ANSWER_S: Final = 30
 FILE: Final = "claim.json"
 T = TypeVar("T")
+_HOOK_FAILED: Final = frozenset({"InvocationError", "InvalidResult"})
+_TEMPLATE_FAILED: Final = frozenset({"InvalidTemplate", "InvalidParameters"})
 
 
 def save_claim(folder: Path, deployment: Deployment, certificate: bytes, key: bytes) -> None:
@@ -123,12 +125,8 @@ class MqttRegistrar:
             code, why = _reason(error)
             if code == "InvalidCertificateOwnershipToken":
                 raise TokenError from None
-            if code == "AccessDenied":
-                raise ProvisioningError(
-                    "the provisioning hook does not let this device in: announce it with "
-                    "`penstock device announce`, once for each certificate"
-                ) from None
-            raise ProvisioningError(f"AWS IoT refuses ({code}): {why}") from None
+            template = self._deployment.template
+            raise ProvisioningError(why_rejected(code, why, template)) from None
         except (exceptions.AwsCrtError, FutureTimeoutError) as error:
             raise ProvisioningError(f"AWS IoT does not answer: {error}") from None
 
@@ -145,6 +143,34 @@ class MqttRegistrar:
                     f"0x{int(packet.reason_code):02x}): it must be active, with the claim policy"
                 )
             )
+
+
+def why_rejected(code: str, why: str, template: str) -> str:
+    """What an error code of ``RegisterThing`` or ``CreateCertificateFromCsr`` means, and what to
+    do. ``AccessDenied`` is both a hook that says no and a provisioning role that lacks a right;
+    AWS IoT sends the device the same words for both.
+
+    >>> why_rejected("Throttled", "Too many requests", "penstock-device")
+    'AWS IoT refuses (Throttled): Too many requests'
+    """
+    hook = f"{template.removesuffix('-device')}-provisioning-hook"
+    if code == "AccessDenied":
+        return (
+            "this device is not let in: announce it with `penstock device announce`, once for "
+            "each certificate. If it is announced, the role of the provisioning template "
+            f"{template} lacks a right: deploy the stack again"
+        )
+    if code in _HOOK_FAILED:
+        return (
+            f"the provisioning hook failed ({code}: {why}), the device was not judged: look at "
+            f"the log group /aws/lambda/{hook}, then try again"
+        )
+    if code in _TEMPLATE_FAILED:
+        return (
+            f"AWS IoT cannot apply the provisioning template {template} ({code}: {why}): deploy "
+            "the stack again"
+        )
+    return f"AWS IoT refuses ({code}): {why}"
 
 
 def _reason(error: V2ServiceException) -> tuple[str, str]:

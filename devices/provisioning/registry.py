@@ -20,6 +20,7 @@ from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.mqtt import save_claim
 from devices.provisioning.things import own_thing_exists
+from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.settings import Settings
 from ingest.tables.hot import device_key
 from ingest.topic import check_device_id
@@ -43,8 +44,8 @@ def create_device(
     settings: Settings,
     device_id: str,
     *,
-    group: str = "default",
-    kind: str = "generic",
+    group: str = DEFAULT_GROUP,
+    kind: str = DEFAULT_TYPE,
 ) -> Identity:
     """Create thing, certificate and roster entry, and save the identity on disk.
 
@@ -53,12 +54,15 @@ def create_device(
 
     :raises IdentityError: when the name is no device id, or the device is on disk already.
     :raises ForeignThingError: when a thing of that name is not this stack's.
+    :raises ValueError: when AWS IoT does not take ``group`` or ``kind``.
     :raises StorageError: when the disk refuses; the call can be repeated.
     """
     try:
         check_device_id(device_id)
     except ValueError as error:
         raise IdentityError(str(error)) from None
+    check_attribute(group)
+    check_attribute(kind)
     if identity.exists(settings.devices_dir, device_id):
         raise IdentityError(
             f"{device_id} has a certificate in {settings.devices_dir}: use it, or choose another "
@@ -157,11 +161,14 @@ def announce(clients: Clients, settings: Settings, name: str, *, group: str, kin
 
     :raises IdentityError: when the name is no device id.
     :raises ForeignThingError: when a thing of that name is not this stack's.
+    :raises ValueError: when AWS IoT does not take ``group`` or ``kind``.
     """
     try:
         check_device_id(name)
     except ValueError as error:
         raise IdentityError(str(error)) from None
+    check_attribute(group)
+    check_attribute(kind)
     own_thing_exists(clients.iot, settings, name)
     _enter_roster(clients.dynamodb, settings, name, group, kind, claim="open")
 

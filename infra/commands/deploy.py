@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -12,6 +14,12 @@ from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import find_target
+
+COMPUTE: Final = {
+    "ecs": "ecs-tasks.amazonaws.com",
+    "ec2": "ec2.amazonaws.com",
+    "eks": "pods.eks.amazonaws.com",
+}
 
 
 @click.command()
@@ -47,6 +55,16 @@ from infra.target import find_target
     default=None,
     help="Whether there is a role for the simulator.  [default: no-simulator]",
 )
+@click.option(
+    "--compute",
+    type=click.Choice(list(COMPUTE)),
+    help="What may take the roles of worker and dashboard.  [default: ecs]",
+)
+@click.option(
+    "--oidc-provider",
+    metavar="ARN",
+    help="An EKS cluster's OIDC provider, whose service accounts may take them instead.",
+)
 @json_option
 def deploy(
     shards: int | None,
@@ -55,6 +73,8 @@ def deploy(
     deep_archive_after: int | None,
     protect: bool | None,
     simulator: bool | None,
+    compute: str | None,
+    oidc_provider: str | None,
     as_json: bool,
 ) -> None:
     """Create or update the stack on AWS, by change set, and print each step.
@@ -70,9 +90,12 @@ def deploy(
         "DeepArchiveAfterDays": deep_archive_after,
         "DeletionProtection": protect,
         "WithSimulator": simulator,
+        "WorkerService": COMPUTE[compute] if compute else None,
         "Acknowledge": target.settings.acknowledge,
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
+    if oidc_provider is not None:  # case matters
+        parameters["OidcProviderArn"] = oidc_provider
     settings = target.settings
     if why := refuse_names(settings, target.account):
         raise UserError(why)

@@ -32,7 +32,7 @@ def rotate_(name: str, aws: bool) -> None:
     """
     target = find_write_target(f"rotate the certificate of {name}", aws=aws)
     settings = target.settings
-    iot = target.client("iot", "simulator")
+    iot = target.client("iot", "operator")
     try:
         device = identity.load(settings.devices_dir, name)
         with refusals_as(f"AWS IoT refuses to rotate {name}"):
@@ -57,7 +57,7 @@ def revoke_(name: str, aws: bool) -> None:
     target = find_write_target(f"revoke the certificates of {name}", aws=aws)
     try:
         with refusals_as(f"AWS IoT refuses to revoke {name}"):
-            count = revoke(target.client("iot", "simulator"), target.settings, name)
+            count = revoke(target.client("iot", "operator"), target.settings, name)
     except DeviceError as error:
         raise UserError(str(error)) from None
     STDOUT.print(f"{name}: {count} certificates revoked", markup=False)

@@ -9,7 +9,7 @@ import rich_click as click
 from devices import identity
 from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, announce, create_claim
-from infra.commands.options import aws_option
+from infra.commands.options import attributes_options, aws_option
 from infra.commands.write_target import find_write_target
 from infra.console import UserError, say
 from infra.target import refusals_as
@@ -17,8 +17,7 @@ from infra.target import refusals_as
 
 @click.command("announce")
 @click.argument("names", nargs=-1, required=True)
-@click.option("--group", default="default", show_default=True, help="A site, a line, a customer.")
-@click.option("--type", "kind", default="generic", show_default=True, help="What they are.")
+@attributes_options
 @aws_option
 def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
     """Allow the devices NAMES to provision themselves with a claim, once each.
@@ -27,7 +26,7 @@ def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
     it has lost its certificate.
     """
     target = find_write_target(f"announce {len(names)} devices", aws=aws)
-    clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+    clients = Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
     try:
         for name in names:
             announce(clients, target.settings, name, group=group, kind=kind)
@@ -48,7 +47,7 @@ def claim_(folder: Path, aws: bool) -> None:
     if (folder / identity.CERTIFICATE).exists():
         raise UserError(f"{folder} holds a certificate already: name another folder")
     target = find_write_target("create a claim", aws=aws)
-    clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+    clients = Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
     try:
         with refusals_as("AWS IoT refuses to create a claim"):
             certificate_id = create_claim(clients, target.settings, folder)

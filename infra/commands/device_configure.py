@@ -66,7 +66,7 @@ def configure_(
     desired = {setting: value for setting, value in values.items() if value is not None}
     action = f"configure device {name}"
     target = find_write_target(action, aws=aws) if desired else find_target(aws=aws)
-    shadows = target.client("iot-data", "simulator")
+    shadows = target.client("iot-data", "operator")
     _check_exists(target, name)
     if desired:
         document = json.dumps({"state": {"desired": desired}}).encode()
@@ -82,7 +82,7 @@ def configure_(
 def _check_exists(target: Target, name: str) -> None:
     """A shadow can be written for a thing that does not exist, and for one of another stack."""
     try:
-        exists = own_thing_exists(target.client("iot", "simulator"), target.settings, name)
+        exists = own_thing_exists(target.client("iot", "operator"), target.settings, name)
     except DeviceError as error:
         raise UserError(str(error)) from None
     if not exists:

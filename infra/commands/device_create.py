@@ -7,7 +7,7 @@ import rich_click as click
 from devices import identity
 from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, create_device
-from infra.commands.options import aws_option, json_option
+from infra.commands.options import attributes_options, aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, print_json
 from infra.target import refusals_as
@@ -15,8 +15,7 @@ from infra.target import refusals_as
 
 @click.command("create")
 @click.argument("name")
-@click.option("--group", default="default", show_default=True, help="A site, a line, a customer.")
-@click.option("--type", "kind", default="generic", show_default=True, help="What it is.")
+@attributes_options
 @json_option
 @aws_option
 def create_(name: str, group: str, kind: str, as_json: bool, aws: bool) -> None:
@@ -26,7 +25,7 @@ def create_(name: str, group: str, kind: str, as_json: bool, aws: bool) -> None:
     Any MQTT client can use the files: see docs/devices.md.
     """
     target = find_write_target(f"create device {name}", aws=aws)
-    clients = Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+    clients = Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
     try:
         with refusals_as(f"AWS IoT refuses to create {name}"):
             made = create_device(clients, target.settings, name, group=group, kind=kind)

@@ -50,9 +50,9 @@ def delete_(name: str, yes: bool, aws: bool) -> None:
     try:
         with refusals_as(f"AWS refuses to delete {name}"):
             certificates = delete_device(
-                target.client("iot", "simulator"),
-                target.client("iot-data", "simulator"),
-                target.client("dynamodb", "simulator"),
+                target.client("iot", "operator"),
+                target.client("iot-data", "operator"),
+                target.client("dynamodb", "operator"),
                 target.settings,
                 name,
             )

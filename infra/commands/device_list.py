@@ -22,7 +22,7 @@ def list_(as_json: bool, aws: bool) -> None:
     target = find_target(aws=aws)
     here = set(identity.known(target.settings.devices_dir))
     things = sorted(
-        list_things(target.client("iot", "simulator"), target.settings),
+        list_things(target.client("iot", "operator"), target.settings),
         key=lambda thing: str(thing["device"]),
     )
     rows = [

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import rich_click as click
 
 from infra.emulator.profile import LIKE_AWS, STRICT, Profile
+from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.times import parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,6 +39,32 @@ def like_aws_option(command: F) -> F:
 def profile_of(like_aws: bool, seed: int) -> Profile:
     """The embedded AWS's profile; its times and errors follow from ``seed``."""
     return replace(LIKE_AWS, seed=seed) if like_aws else STRICT
+
+
+class Attribute(click.ParamType[str]):
+    """A group or a type, as :func:`ingest.attributes.check_attribute` allows it."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """:raises click.BadParameter: when AWS IoT would refuse it."""
+        try:
+            return check_attribute(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def attributes_options(command: F) -> F:
+    """``--group`` and ``--type`` (``kind``): what a device is part of, and what it is."""
+    group = click.option(
+        "--group", default=DEFAULT_GROUP, show_default=True, type=Attribute(),
+        help="A site, a line, a customer.",
+    )  # fmt: skip
+    kind = click.option(
+        "--type", "kind", default=DEFAULT_TYPE, show_default=True, type=Attribute(),
+        help="What it is.",
+    )  # fmt: skip
+    return group(kind(command))
 
 
 class Time(click.ParamType[int]):

@@ -134,7 +134,7 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
 def _drive(
     target: Target, fleet: Fleet, seed: int, path: Path, via: str, stopping: threading.Event
 ) -> None:
-    kinds = fleet_names(fleet.devices)
+    kinds = fleet_names(target.settings.stack, fleet.devices)
     if via == "mqtt":
         transport = over_mqtt(provision_fleet(target, kinds, group="simulated"))
     else:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import re
 from typing import Any, Final
+from urllib.parse import unquote
 
 _PARTIQL_CALLS: Final = frozenset({"dynamodb:BatchExecuteStatement", "dynamodb:ExecuteStatement"})
+_PRINCIPALS: Final = re.compile(r"/things/([^/]+)/principals")
 _PARTIQL: Final = re.compile(
     r"\s*(?:(?P<insert>INSERT)\s+INTO|(?P<update>UPDATE)|(?P<delete>DELETE)\s+FROM"
     r"|(?P<select>SELECT)\b.*?\bFROM)\s+\"?(?P<table>[\w.-]+)",
@@ -38,8 +41,9 @@ def name_the_resource_of_calls() -> None:
             return str(_json(body).get("target") or "*")
         request = _json(body) if service == "kinesis" else {}
         if headers.get("x-amz-target", "").endswith(".DescribeStreamConsumer"):
-            named = f"{request.get('StreamARN')}/consumer/{request.get('ConsumerName')}:0"
-            return str(request.get("ConsumerARN") or named)  # 0: when it was registered
+            # By name, AWS does not know which one, and wants the right for all: awslabs/
+            # amazon-kinesis-client-python issue 96.
+            return str(request.get("ConsumerARN") or f"{request.get('StreamARN')}/consumer/*")
         if service != "kinesis" or found != "*":
             return str(found)
         if consumer := request.get("ConsumerARN"):
@@ -102,6 +106,28 @@ def know_leading_keys() -> None:
         return context
 
     iam_actions.dynamodb_service_context = dynamodb_service_context
+
+
+def know_thing_arn() -> None:
+    """Let a role be limited to the things that it attaches certificates to (``iot:thingArn``, see
+    the service authorization reference), in ``AttachThingPrincipal`` and its counterpart."""
+    from ministack.core import iam_actions
+
+    resource_of, original = iam_actions.extract_resource_arn, iam_actions.request_tag_context
+    thing: contextvars.ContextVar[str | None] = contextvars.ContextVar("thing", default=None)
+
+    def extract_resource_arn(service: str, method: str, path: str, *more: Any) -> str:
+        match = _PRINCIPALS.fullmatch(path) if service == "iot" else None
+        region, account = more[-2:]
+        thing.set(f"arn:aws:iot:{region}:{account}:thing/{unquote(match[1])}" if match else None)
+        return str(resource_of(service, method, path, *more))
+
+    def request_tag_context(*request: Any) -> dict[str, Any]:
+        named = thing.get()
+        return {**original(*request), **({"iot:thingArn": named} if named else {})}
+
+    iam_actions.extract_resource_arn = extract_resource_arn
+    iam_actions.request_tag_context = request_tag_context
 
 
 def authorize_sqs_batches_by_message() -> None:

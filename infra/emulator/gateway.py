@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from infra.emulator.decisions import DECISIONS_PATH
 from infra.emulator.limits.failures import Failure, answer_of
 from infra.emulator.profile import PROFILE_PATH, Profile
 from infra.emulator.usage import METERS_PATH
@@ -80,7 +81,8 @@ def _count_s3(world: World, operation: str, body: bytes, answer: Any) -> None:
 
 
 def serve_control(world: World) -> None:
-    """Serve the meters (``GET``), and the profile (``GET``, and ``PUT`` to replace it)."""
+    """Serve the meters and the decisions (``GET``), and the profile (``GET``, and ``PUT`` to
+    replace it)."""
     from ministack import app
 
     original = app.app
@@ -101,6 +103,8 @@ async def _control(world: World, scope: Any, receive: Any) -> tuple[int, Any]:
     request = (scope["method"], scope["path"])
     if request == ("GET", METERS_PATH):
         return 200, {"profile": world.profile.name, **world.meters.snapshot()}
+    if request == ("GET", DECISIONS_PATH):
+        return 200, world.decisions.document()
     if request == ("PUT", PROFILE_PATH):
         try:
             profile = Profile.from_json(await _body(receive))

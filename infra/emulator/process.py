@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 from consumers.worker.spawn import spawn, stop
+from infra.emulator.decisions import (
+    DECISIONS_PATH,
+    DECISIONS_VARIABLE,
+    Decision,
+    read_decisions,
+)
 from infra.emulator.profile import PROFILE_PATH, PROFILE_VARIABLE, STRICT, Profile
 
 HOST: Final = "127.0.0.1"
@@ -35,6 +41,7 @@ class _How(TypedDict):
 
     persist: bool
     profile: Profile
+    record_decisions: bool
 
 
 class Emulator:
@@ -64,12 +71,13 @@ class Emulator:
         mqtt_port: int | None = None,
         persist: bool = False,
         profile: Profile = STRICT,
+        record_decisions: bool = False,
     ) -> Emulator:
         """Start one with all its state in ``directory``, and return when it serves.
 
         Ports that are not given are free ones. With ``persist`` the state is saved when it is
         stopped and loaded when it is started there again. Its limits are AWS's; ``profile`` adds
-        AWS's latency and capacity.
+        AWS's latency and capacity. With ``record_decisions``, :meth:`decisions` has an answer.
 
         :raises EmulatorError: when a given port is busy, the package is missing or it dies.
         """
@@ -88,7 +96,7 @@ class Emulator:
                 directory,
                 gateway_port or _free_port(),
                 mqtt_port or _free_port(),
-                {"persist": persist, "profile": profile},
+                {"persist": persist, "profile": profile, "record_decisions": record_decisions},
             )
             try:
                 emulator._await()
@@ -106,6 +114,13 @@ class Emulator:
     def stop(self) -> None:
         """Stop it, saving its state when it was started to."""
         stop(self._process, STOP_S)
+
+    def decisions(self) -> list[Decision]:
+        """What each role called since the start, and whether it was allowed.
+
+        :raises OSError: when it does not answer.
+        """
+        return read_decisions(json.loads(self._get(DECISIONS_PATH)))
 
     def become(self, profile: Profile) -> None:
         """Follow another profile from now on; tables start with the capacity of new ones.
@@ -177,7 +192,13 @@ class Emulator:
 
 
 def environment(
-    directory: Path, port: int, mqtt_port: int, *, persist: bool, profile: Profile = STRICT
+    directory: Path,
+    port: int,
+    mqtt_port: int,
+    *,
+    persist: bool,
+    profile: Profile = STRICT,
+    record_decisions: bool = False,
 ) -> dict[str, str]:
     """The subprocess's whole environment: none of the user's AWS settings reach it, all that it
     writes is in ``directory``, and it finds no Docker (at start and end it would remove the
@@ -188,6 +209,7 @@ def environment(
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
         PROFILE_VARIABLE: profile.to_json(),
+        **({DECISIONS_VARIABLE: "1"} if record_decisions else {}),
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_PORT": str(mqtt_port),
         "BIND_HOST": HOST,

@@ -23,9 +23,11 @@ from infra.emulator.authorization import (
     count_loopback_as_secure_transport,
     keep_sessions,
     know_leading_keys,
+    know_thing_arn,
     name_the_resource_of_calls,
 )
 from infra.emulator.cloudformation import fail_as_resource_handlers_do
+from infra.emulator.decisions import DECISIONS_VARIABLE, record_decisions
 from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
 from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
 from infra.emulator.gateway import serve_control, shape_calls
@@ -35,6 +37,7 @@ from infra.emulator.iot.certificates import (
     sign_requests_over_mqtt,
 )
 from infra.emulator.iot.registry import refuse_as_the_registry_does
+from infra.emulator.iot.rule_roles import authorize_rule_actions
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
 from infra.emulator.kinesis.fan_out import limit_subscriptions
 from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
@@ -82,6 +85,7 @@ def main() -> None:
         authorize_partiql_by_statement,
         authorize_sqs_batches_by_message,
         know_leading_keys,
+        know_thing_arn,
         count_loopback_as_secure_transport,
         keep_sessions,
         keep_closed_shards,
@@ -94,11 +98,14 @@ def main() -> None:
     ]
     for extend in extensions:
         extend()
+    if os.environ.get(DECISIONS_VARIABLE):
+        record_decisions(world.decisions)
     strict: list[Callable[[World], None]] = [
         be_strict_dynamodb,
         be_strict_kinesis,
         limit_subscriptions,
         add_kinesis_rule_action,
+        authorize_rule_actions,
         limit_connections,
         refuse_as_the_registry_does,
         shape_calls,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from infra.emulator.decisions import Decisions
 from infra.emulator.limits.failures import FailureModel
 from infra.emulator.limits.latency import LatencyModel
 from infra.emulator.meters import Meters
@@ -12,11 +13,13 @@ from infra.emulator.profile import Profile
 
 
 class World:
-    """One server process's profile, which may be replaced while it serves, and its meters."""
+    """One server process's profile, which may be replaced while it serves, its meters, and what
+    its IAM decided."""
 
     def __init__(self, profile: Profile, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.meters = Meters()
+        self.decisions = Decisions()
         self._changed: list[Callable[[Profile], None]] = []
         self.become(profile)
 

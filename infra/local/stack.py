@@ -150,7 +150,7 @@ class LocalStack:
         )
         target.roles |= {
             role: outputs[f"{role.capitalize()}RoleArn"]
-            for role in ("worker", "dashboard", "reader", "simulator", "redrive")
+            for role in ("worker", "dashboard", "reader", "operator", "simulator", "redrive")
         }
         dynamodb = target.client("dynamodb")
         for table in (settings.windows_table, settings.status_table):

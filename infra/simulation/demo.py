@@ -52,7 +52,9 @@ def run_demo(
     target = stack.target
     meter = RunMeter(target)
     with stages.stage("provision", f"{fleet.devices} devices have their certificates"):
-        identities = provision_fleet(target, fleet_names(fleet.devices), group="demo")
+        identities = provision_fleet(
+            target, fleet_names(target.settings.stack, fleet.devices), group="demo"
+        )
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)
     ledger_path = directory / "ledger.sqlite"

@@ -11,9 +11,15 @@ from infra.target import Target
 from simulator.signals import kind_of
 
 
-def fleet_names(count: int, prefix: str | None = None) -> list[tuple[str, str]]:
+def simulated(stack: str, name: str) -> str:
+    """The name of a simulated device: the simulator's role may make and remove things with this
+    beginning only, so it never touches a real device, nor one of another stack."""
+    return f"{stack}-sim-{name}"
+
+
+def fleet_names(stack: str, count: int) -> list[tuple[str, str]]:
     """Names and kinds of a new fleet; the names of two fleets differ."""
-    prefix = prefix or f"sim-{secrets.token_hex(3)}"
+    prefix = simulated(stack, secrets.token_hex(3))
     width = max(3, len(str(count - 1)))
     return [(f"{prefix}-{i:0{width}d}", kind_of(i)) for i in range(count)]
 

@@ -17,7 +17,7 @@ from infra.console import UserError
 from infra.cost.run import RunCost
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
-from infra.simulation.provision_fleet import provision_fleet
+from infra.simulation.provision_fleet import provision_fleet, simulated
 from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
@@ -85,7 +85,7 @@ def play(
 
     :raises UserError: when fleets cannot be made, or a fleet's process fails.
     """
-    names = fleet_names(scenario)
+    names = fleet_names(scenario, target.settings.stack)
     if via == "mqtt":
         kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
         provision_fleet(target, kinds, group="scenario")
@@ -122,12 +122,14 @@ def play(
     )  # fmt: skip
 
 
-def fleet_names(scenario: Scenario) -> dict[str, list[str]]:
+def fleet_names(scenario: Scenario, stack: str) -> dict[str, list[str]]:
     """New names for every fleet's devices."""
     run = secrets.token_hex(3)
     return {
-        fleet.name: [f"{_slug(fleet.name)}-{run}-{i:0{len(str(fleet.devices))}d}"
-                     for i in range(fleet.devices)]
+        fleet.name: [
+            simulated(stack, f"{_slug(fleet.name)}-{run}-{i:0{len(str(fleet.devices))}d}")
+            for i in range(fleet.devices)
+        ]
         for fleet in scenario.fleets
     }  # fmt: skip
 
@@ -221,4 +223,4 @@ def _worker_facts(status: WorkerStatus | None) -> Callable[[], Mapping[str, Any]
 
 
 def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in name.lower())[:40]
+    return "".join(c if c.isalnum() and c.isascii() else "-" for c in name.lower())[:40]

@@ -39,15 +39,19 @@ def _value(node: Any, pseudo: dict[str, str]) -> Any:
         return f"<{'.'.join(argument) if isinstance(argument, list) else argument}>"
     if function == "Fn::Split":
         return _value(argument[1], pseudo).split(argument[0])
+    if function == "Fn::Select":
+        return _value(argument[1], pseudo)[argument[0]]
     if function == "Fn::Join":
         return argument[0].join(_value(argument[1], pseudo))
     if function == "Fn::Sub":
         text, names = argument if isinstance(argument, list) else (argument, {})
-        return _substituted(text, pseudo | {k: _value(v, pseudo) for k, v in names.items()})
+        return substituted(text, pseudo | {k: _value(v, pseudo) for k, v in names.items()})
     return {function: _value(argument, pseudo)}
 
 
-def _substituted(text: str, names: dict[str, str]) -> str:
+def substituted(text: str, names: dict[str, str]) -> str:
+    """What ``Fn::Sub`` makes of a text; a name that is not in ``names`` is ``<name>``."""
+
     def value(match: re.Match[str]) -> str:
         if match[1].startswith("!"):
             return f"${{{match[1][1:]}}}"

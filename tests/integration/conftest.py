@@ -23,7 +23,7 @@ from ingest.settings import Settings
 from tests.harness.stream import read_stream
 
 STACK: Final = [pytest.mark.stack, pytest.mark.xdist_group("stack")]
-ROLES: Final = ("worker", "dashboard", "simulator", "redrive")
+ROLES: Final = ("worker", "dashboard", "reader", "operator", "simulator", "redrive")
 T = TypeVar("T")
 
 

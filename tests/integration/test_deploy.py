@@ -13,6 +13,7 @@ from devices.provisioning.registry import Clients, create_device
 from infra.aws.cloudformation import DeployError, Event, deploy, destroy, ensure_ttl
 from infra.aws.erase import delete_data
 from infra.emulator.process import Emulator
+from infra.simulation.provision_fleet import fleet_names
 from infra.target import Target
 from ingest.record import encode_record
 from ingest.tables import watched
@@ -201,7 +202,14 @@ def test_the_worker_reads_its_stream_by_polling_and_by_fan_out(pipeline: Target)
     name = pipeline.settings.application
     assert kinesis.describe_stream_consumer(ConsumerARN=consumer)
     assert kinesis.describe_stream_consumer(StreamARN=arn, ConsumerName=name)
-    assert _denied(kinesis.describe_stream_consumer, StreamARN=arn, ConsumerName="other")
+    other = pipeline.client("kinesis").register_stream_consumer(
+        StreamARN=arn, ConsumerName="other"
+    )["Consumer"]["ConsumerARN"]
+    newest = {"Type": "LATEST"}
+    assert _denied(
+        kinesis.subscribe_to_shard, ConsumerARN=other, ShardId=shard, StartingPosition=newest
+    )
+    pipeline.client("kinesis").deregister_stream_consumer(ConsumerARN=other)
     assert _denied(kinesis.deregister_stream_consumer, ConsumerARN=consumer)
     assert _denied(kinesis.put_record, StreamName=stream, Data=b"x", PartitionKey="p")
     assert _denied(kinesis.delete_stream, StreamName=stream)
@@ -307,14 +315,21 @@ def test_the_dashboard_reads_and_cannot_write(pipeline: Target) -> None:
 
 def test_the_simulator_makes_and_unmakes_devices_and_nothing_else_of_iot(pipeline: Target) -> None:
     iot, dynamodb = pipeline.client("iot", "simulator"), pipeline.client("dynamodb", "simulator")
-    create_device(Clients(iot, dynamodb), pipeline.settings, "sim-1")
-    principal = iot.list_thing_principals(thingName="sim-1")["principals"][0]
+    ((name, kind),) = fleet_names(pipeline.settings.stack, 1)
+    create_device(Clients(iot, dynamodb), pipeline.settings, name, kind=kind)
+    principal = iot.list_thing_principals(thingName=name)["principals"][0]
     certificate = principal.rpartition("/")[2]
+    root = pipeline.client("iot")
+    root.create_thing(thingName="press-1")
+    assert _denied(iot.create_thing, thingName="press-2")
+    assert _denied(iot.delete_thing, thingName="press-1")
+    assert _denied(iot.attach_thing_principal, thingName="press-1", principal=principal)
+    root.delete_thing(thingName="press-1")
     iot.detach_policy(policyName=pipeline.settings.device_policy, target=principal)
-    iot.detach_thing_principal(thingName="sim-1", principal=principal)
+    iot.detach_thing_principal(thingName=name, principal=principal)
     iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
     iot.delete_certificate(certificateId=certificate)
-    iot.delete_thing(thingName="sim-1")
+    iot.delete_thing(thingName=name)
     group = f"arn:aws:iot:us-east-1:{pipeline.account}:thinggroup/all"
     policy = pipeline.settings.device_policy
     assert _denied(iot.attach_policy, policyName=policy, target=group)

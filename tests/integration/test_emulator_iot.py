@@ -19,11 +19,12 @@ from botocore.exceptions import ClientError
 
 from devices.identity import Identity
 from devices.provisioning.registry import Clients, create_device
+from infra.emulator.iot.rule_roles import CACHE_S
 from infra.emulator.process import Emulator
 from infra.emulator.profile import STRICT, Profile
 from infra.emulator.usage import read_usage
 from infra.target import Target
-from ingest.topic import basic_ingest_topic
+from ingest.topic import basic_ingest_topic, telemetry_topic
 from tests.integration.conftest import STACK, eventually, records
 
 pytestmark = STACK
@@ -293,3 +294,29 @@ def _payload(record: dict[str, Any]) -> bytes:
     import base64
 
     return base64.b64decode(json.loads(record["Data"])["payload"])
+
+
+def test_an_action_whose_role_lacks_the_right_fails_and_goes_to_the_error_queue(
+    pipeline: Target,
+) -> None:
+    iam, sqs, stack = pipeline.client("iam"), pipeline.client("sqs"), pipeline.settings.stack
+    role = pipeline.settings.role_name("rule")
+    whole = iam.get_role_policy(RoleName=role, PolicyName="put")["PolicyDocument"]
+    queue_only = {**whole, "Statement": [s for s in whole["Statement"] if "sqs" in str(s)]}
+    url = sqs.get_queue_url(QueueName=pipeline.settings.error_queue)["QueueUrl"]
+    publisher = pipeline.client("iot-data")
+
+    def failed() -> Any:
+        publisher.publish(topic=telemetry_topic(stack, "unlucky"), qos=1, payload=b"{}")
+        taken = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in taken:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [one["Body"] for one in taken if "kinesis:PutRecord" in one["Body"]]
+
+    iam.put_role_policy(RoleName=role, PolicyName="put", PolicyDocument=json.dumps(queue_only))
+    try:
+        (error, *_) = eventually(failed, within_s=3 * CACHE_S)
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName="put", PolicyDocument=json.dumps(whole))
+    assert eventually(lambda: not failed(), within_s=3 * CACHE_S)
+    assert json.loads(error)["failures"][0]["failedAction"] == "KinesisAction"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +35,7 @@ EACH = BatchLimits(readings=1, age_s=0.05)
 
 
 def _clients(target: Target) -> Clients:
-    return Clients(target.client("iot", "simulator"), target.client("dynamodb", "simulator"))
+    return Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,25 @@ def test_the_hook_lets_nobody_in_who_was_not_announced(pipeline: Target, claim: 
         _provision(pipeline, claim, "claimed-stranger")
     things = pipeline.client("iot").list_things()["things"]
     assert "claimed-stranger" not in {thing["thingName"] for thing in things}
+
+
+def test_a_hook_that_fails_is_told_from_a_device_that_is_not_announced(
+    pipeline: Target, claim: Path
+) -> None:
+    """The hook's role loses its right for a moment, as by a policy of somebody else."""
+    _announce(pipeline, "claimed-later")
+    iam, role = pipeline.client("iam"), pipeline.settings.role_name("provisioning-hook")
+    policy = iam.get_role_policy(RoleName=role, PolicyName="judge")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName="judge")
+    try:
+        with pytest.raises(ProvisioningError, match="hook failed") as told:
+            _provision(pipeline, claim, "claimed-later")
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName="judge", PolicyDocument=json.dumps(policy))
+    function = f"{pipeline.settings.stack}-provisioning-hook"
+    assert f"/aws/lambda/{function}" in str(told.value)
+    assert "announce" not in str(told.value)
+    assert _publish(_provision(pipeline, claim, "claimed-later")) == 0
 
 
 def test_the_place_of_a_device_that_has_come_cannot_be_taken(
@@ -227,7 +247,7 @@ def _status(target: Target, certificate_id: str) -> str:
 def test_rotation_while_it_publishes_loses_nothing(pipeline: Target) -> None:
     device = _device(pipeline, "rotating")
     old = device.config.certificate_id
-    iot = pipeline.client("iot", "simulator")
+    iot = pipeline.client("iot", "operator")
 
     async def scenario() -> tuple[int, int]:
         with Spool(device.folder, now=lambda: 1, limits=FAST) as spool:
@@ -280,7 +300,7 @@ def test_a_rotation_that_breaks_off_anywhere_is_finished_by_the_next(
 ) -> None:
     device = _device(pipeline, f"torn-{point.replace('_', '-')}")
     old = device.config.certificate_id
-    iot = pipeline.client("iot", "simulator")
+    iot = pipeline.client("iot", "operator")
     prove: Callable[[Identity], None] = _crash if point == "prove" else _connects
     with monkeypatch.context() as patch:
         if point == "save":
@@ -309,7 +329,7 @@ def test_a_certificate_that_does_not_connect_does_not_replace_one_that_does(
         _connects(replace(new, config=replace(new.config, port=1)))
 
     with pytest.raises(ConnectError):
-        rotate(pipeline.client("iot", "simulator"), pipeline.settings, device, unproven)
+        rotate(pipeline.client("iot", "operator"), pipeline.settings, device, unproven)
     assert _publish(identity.load(pipeline.settings.devices_dir, "unproven")) == 0
 
 
@@ -323,7 +343,7 @@ def test_revocation_cuts_a_running_device_off_and_its_spool_waits(pipeline: Targ
             for i in range(5):
                 client.add(i, {"v": i})
             await client.drained()
-            revoke(pipeline.client("iot", "simulator"), pipeline.settings, "outcast")
+            revoke(pipeline.client("iot", "operator"), pipeline.settings, "outcast")
             await asyncio.sleep(0)
             for i in range(5, 10):
                 client.add(i, {"v": i})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from devices.errors import IdentityError, ProvisioningError
 from devices.provisioning import claim
 from devices.provisioning.claim import Deployment, Registered, Signed, TokenError, provision
 from devices.provisioning.keys import new_key, request_for
+from devices.provisioning.mqtt import why_rejected
 
 DEPLOYMENT = Deployment("localhost", 8883, None, "penstock", "penstock-device")
 
@@ -157,3 +159,19 @@ def test_a_certificate_that_ends_soon_is_said(tmp_path: Path, days: int, said: s
 
 def test_a_certificate_that_cannot_be_read_has_no_end(tmp_path: Path) -> None:
     assert expiry_warning("pump-1", tmp_path / "none.pem") is None
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("AccessDenied", "announce it .* role of the provisioning template plant-device"),
+        ("InvocationError", "hook failed .* /aws/lambda/plant-provisioning-hook"),
+        ("InvalidResult", "hook failed"),
+        ("InvalidTemplate", "deploy the stack again"),
+        ("Throttled", r"AWS IoT refuses \(Throttled\): slower"),
+    ],
+)
+def test_what_rejects_a_device_is_said_with_what_to_do(code: str, said: str) -> None:
+    found = why_rejected(code, "slower", "plant-device")
+    assert re.search(said, found)
+    assert ("announce" in found) == (code == "AccessDenied")

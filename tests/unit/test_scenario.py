@@ -114,7 +114,7 @@ def test_the_plan_is_the_seed_s_and_lies_within_the_run() -> None:
 
 def test_names_of_two_runs_differ_and_are_device_ids() -> None:
     found = load_scenario("bad-day")
-    first, second = fleet_names(found), fleet_names(found)
+    first, second = fleet_names(found, "penstock"), fleet_names(found, "penstock")
     assert not set(first["pumps"]) & set(second["pumps"])
     assert all(name.replace("-", "").isalnum() for names in first.values() for name in names)
 

@@ -13,6 +13,8 @@ from cfnlint.decode import decode
 
 from consumers.kcl.first_leases import INDEX
 from infra.aws.cloudformation import TEMPLATE
+from infra.simulation.provision_fleet import fleet_names, simulated
+from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE
 from ingest.settings import Settings
 from ingest.topic import (
     PARTITION_KEY,
@@ -23,7 +25,7 @@ from ingest.topic import (
     shadow_topic,
     telemetry_topic,
 )
-from tests.harness.template import resources
+from tests.harness.template import resources, substituted
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
 SETTINGS = Settings(stack=STACK, region=REGION)
@@ -34,6 +36,8 @@ WILD = {
     ("ArchiveBucketPolicy", "TlsOnly"): "a Deny of everything that does not come by TLS",
     ("WorkerRole", "PublishKclMetrics"): "CloudWatch has no resources; limited by namespace",
     ("SimulatorRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
+    ("SimulatorRole", "CertificatesOfItsThings"): "by no resource; limited by iot:thingArn",
+    ("OperatorRole", "CallsThatNameNoResource"): "AWS IoT authorizes these by no resource",
 }
 """The only statements that may say ``*``, and why."""
 
@@ -230,7 +234,7 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
         assert [one["Condition"] for one in found] == [only_the_mark]
     files = {"s3:GetObject", "s3:ListBucket"}
     assert _actions("ReaderRole") == {f"dynamodb:{action}" for action in reads} | files
-    for role in ("WorkerRole", "DashboardRole", "ReaderRole", "SimulatorRole"):
+    for role in ("WorkerRole", "DashboardRole", "ReaderRole", "SimulatorRole", "OperatorRole"):
         assert not {"s3:DeleteObject", "dynamodb:DeleteTable"} & _actions(role)
 
 
@@ -240,7 +244,7 @@ def test_a_claim_and_what_registers_it_reach_no_telemetry_and_no_data() -> None:
     assert "telemetry" not in text
     assert "certificates/create/" not in text
     assert _actions("ProvisioningHookRole") == {
-        "dynamodb:UpdateItem", "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents",
+        "dynamodb:UpdateItem", "logs:CreateLogStream", "logs:PutLogEvents",
     }  # fmt: skip
     assert all(action.startswith("iot:") for action in _actions("ProvisioningRole"))
     assert not {"iot:CreatePolicy", "iot:DeleteThing"} & _actions("ProvisioningRole")
@@ -287,4 +291,124 @@ def test_the_lease_table_has_the_index_that_the_kcl_would_wait_for() -> None:
 def test_the_rule_role_is_for_the_broker_of_this_account_only() -> None:
     trust = _properties("RuleRole")["AssumeRolePolicyDocument"]["Statement"]
     assert [s["Principal"] for s in trust] == [{"Service": "iot.amazonaws.com"}]
-    assert trust[0]["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    assert trust[0]["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:rule/{SETTINGS.rule}"},
+    }
+    trust = _properties("ProvisioningRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust[0]["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": ACCOUNT},
+        "ArnLike": {"aws:SourceArn": f"arn:aws:iot:{REGION}:{ACCOUNT}:*"},
+    }
+
+
+@pytest.mark.parametrize("role", ["worker", "dashboard"])
+@pytest.mark.parametrize(
+    ("condition", "service", "actions"),
+    [
+        ("RunsOnEcs", "ecs-tasks.amazonaws.com", ["sts:AssumeRole"]),
+        ("RunsOnEc2", "ec2.amazonaws.com", ["sts:AssumeRole"]),
+        ("RunsInPods", "pods.eks.amazonaws.com", ["sts:AssumeRole", "sts:TagSession"]),
+    ],
+)
+def test_one_compute_service_may_take_a_role_for_this_account_only(
+    role: str, condition: str, service: str, actions: list[str]
+) -> None:
+    trust = _trust(role)["Statement"]
+    (found,) = [s["Fn::If"][1] for s in trust if s.get("Fn::If", [""])[0] == condition]
+    assert found["Principal"] == {"Service": service}
+    assert _listed(found["Action"]) == actions
+    by_hand = [s for s in trust if "Fn::If" not in s]
+    assert [s["Principal"] for s in by_hand] == [{"AWS": f"arn:aws:iam::{ACCOUNT}:root"}]
+    limits = found.get("Condition", {})
+    if condition == "RunsOnEc2":  # an instance profile is no confused deputy: EC2 sends no source
+        assert limits == {}
+    else:
+        assert limits["StringEquals"]["aws:SourceAccount"] == ACCOUNT
+    if condition == "RunsOnEcs":
+        assert limits["ArnLike"] == {"aws:SourceArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:*"}
+    if condition == "RunsInPods":
+        tags = {k: v for k, v in limits["StringEquals"].items() if k.startswith("aws:RequestTag/")}
+        assert tags == {
+            "aws:RequestTag/kubernetes-namespace": "<KubernetesNamespace>",
+            "aws:RequestTag/kubernetes-service-account": f"{STACK}-{role}",
+        }
+
+
+@pytest.mark.parametrize("role", ["worker", "dashboard"])
+def test_a_service_account_of_one_namespace_may_take_a_role_by_the_clusters_oidc_provider(
+    role: str,
+) -> None:
+    issuer = "oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+    provider = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}"
+    text, names = RAW["Resources"][f"{role.capitalize()}Role"]["Properties"][
+        "AssumeRolePolicyDocument"
+    ]["Fn::If"][1]["Fn::Sub"]
+    index, split = names["Issuer"]["Fn::Select"]
+    separator, source = split["Fn::Split"]
+    whole = source["Fn::Sub"].replace("${OidcProviderArn}", provider)
+    document = json.loads(
+        substituted(
+            text,
+            {
+                "AWS::StackName": STACK,
+                "AWS::AccountId": ACCOUNT,
+                "AWS::Partition": "aws",
+                "Issuer": whole.split(separator)[index],
+                "OidcProviderArn": provider,
+                "KubernetesNamespace": "factory",
+            },
+        )
+    )
+    federated, by_hand = document["Statement"]
+    assert federated["Principal"] == {"Federated": provider}
+    assert federated["Action"] == "sts:AssumeRoleWithWebIdentity"
+    assert federated["Condition"]["StringEquals"] == {
+        f"{issuer}:aud": "sts.amazonaws.com",
+        f"{issuer}:sub": f"system:serviceaccount:factory:{STACK}-{role}",
+    }
+    assert by_hand["Principal"] == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+def _trust(role: str) -> Any:
+    """A role's trust policy where no OIDC provider is named."""
+    document = _properties(f"{role.capitalize()}Role")["AssumeRolePolicyDocument"]["Fn::If"]
+    assert document[0] == "TrustsServiceAccounts"
+    return document[2]
+
+
+def test_the_kcl_may_describe_its_consumer_by_name() -> None:
+    by_sid = {s.get("Sid"): s for name, s in _statements() if name == "WorkerRole"}
+    assert by_sid["FindItsConsumer"]["Resource"] == "<Stream.Arn>/consumer/*"
+    own = f"<Stream.Arn>/consumer/{SETTINGS.application}:*"
+    assert by_sid["ReadItByFanOut"]["Resource"] == own
+
+
+def test_the_hook_cannot_take_the_accounts_concurrency_and_its_lines_end() -> None:
+    hook, logs = _properties("ProvisioningHook"), _properties("ProvisioningHookLogs")
+    assert hook["ReservedConcurrentExecutions"]["Fn::If"][:2] == [
+        "ReservesConcurrency",
+        "<HookConcurrency>",
+    ]
+    assert hook["LoggingConfig"] == {"LogGroup": "<ProvisioningHookLogs>"}
+    assert logs["LogGroupName"] == f"/aws/lambda/{hook['FunctionName']}"
+    assert logs["RetentionInDays"] == "<LogRetentionDays>"
+
+
+def test_the_simulator_makes_and_removes_simulated_things_of_this_stack_only() -> None:
+    things = f"arn:aws:iot:{REGION}:{ACCOUNT}:thing/{simulated(STACK, '*')}"
+    mine = {s["Sid"]: s for name, s in _statements() if name == "SimulatorRole"}
+    assert mine["Things"]["Resource"] == things
+    assert mine["CertificatesOfItsThings"]["Condition"] == {
+        "ArnLikeIfExists": {"iot:thingArn": things}
+    }
+    assert all(
+        name.startswith(things.rpartition("/")[2].removesuffix("*"))
+        for name, _ in fleet_names(STACK, 3)
+    )
+
+
+def test_a_device_that_says_neither_group_nor_type_is_provisioned_with_their_defaults() -> None:
+    body = json.loads(_properties("ProvisioningTemplate")["TemplateBody"])
+    assert body["Parameters"]["Group"] == {"Type": "String", "Default": DEFAULT_GROUP}
+    assert body["Parameters"]["Type"] == {"Type": "String", "Default": DEFAULT_TYPE}
