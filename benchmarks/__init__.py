@@ -22,5 +22,6 @@ MEASURES: Final = {
     "P12": "benchmarks.worker.p12_write_units",
     "P14": "benchmarks.path.p14_cost",
     "P15": "benchmarks.path.p15_steady",
+    "P16": "benchmarks.worker.p16_hostile",
 }
 """Name to module, in the order in which they run."""

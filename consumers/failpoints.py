@@ -23,17 +23,18 @@ VARIABLE: Final = "PENSTOCK_FAILPOINTS"
 Point = Literal[
     "decoded",
     "between_batches",
-    "hot_flushed",
     "before_put",
     "after_put",
+    "hot_flushed",
     "before_checkpoint",
     "after_checkpoint",
     "shard_ended",
     "shutdown_requested",
 ]
 """In the order in which a batch passes them: after its line is decoded; between two batches of
-window writes; after the hot store is written; before and after the segment's put; before and after
-the checkpoint; at the end of the shard; at a request to shut down."""
+window writes; before and after the segment's put; after everything is written at the end of a
+process's work; before and after the checkpoint; at the end of the shard; at a request to shut
+down."""
 
 POINTS: Final[tuple[Point, ...]] = get_args(Point)
 

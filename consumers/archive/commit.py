@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from consumers import failpoints
 from consumers.archive import segment_key as segments
 from consumers.archive.open_segment import OpenSegment, SegmentBuffer
 from consumers.aws.backoff import Backoff
+from consumers.aws.in_flight import Calls, OneAtATime
 from consumers.kcl.position import Position
 from consumers.record import ShardRecord
 
@@ -71,7 +73,10 @@ class Archive:
         limits: Limits,
         new_buffer: Callable[[], SegmentBuffer],
         backoff: Callable[[], Backoff] = Backoff,
+        calls: Calls | None = None,
     ) -> None:
+        """``calls`` runs the puts; without it, each keeps the caller waiting."""
+        self._calls = calls or OneAtATime()
         self._store = store
         self._shard = shard
         self._limits = limits
@@ -114,9 +119,10 @@ class Archive:
             or now - segment.opened_at >= limits.age_s
         )
 
-    def commit(self) -> Position | None:
+    def commit(self, beside: Callable[[], None] | None = None) -> Position | None:
         """Archive every record appended so far, all of which must be final. Returns the position up
-        to which the archive reaches.
+        to which the archive reaches. ``beside`` is work to do once, if there is a put to wait for
+        while it is on its way. It must not append.
 
         The archive can reach further than this worker has read, when another worker was ahead.
 
@@ -126,19 +132,27 @@ class Archive:
         while self.segment:
             if not self._aligned:
                 self._align(backoff)
-            elif self._create(backoff):
+                continue
+            created, beside = self._create(backoff, beside), None
+            if created:
                 break
         return self.committed
 
-    def _create(self, backoff: Backoff) -> bool:
+    def _create(self, backoff: Backoff, beside: Callable[[], None] | None) -> bool:
         """Try to create the open segment's object; ``True`` when it is ours and committed."""
         segment = self.segment
         body = segment.finish()
         key = segments.object_key(self._shard, segment.first, segment.hour)
         metadata = segments.last_metadata(segment.last, segment.records, segment.rows)
         failpoints.hit("before_put")
-        while (put := self._store.create(key, body, metadata)) is Put.AGAIN:
+        create = partial(self._store.create, key, body, metadata)
+        self._calls.submit(create)
+        if beside is not None:
+            beside()
+        put = self._calls.result()
+        while put is Put.AGAIN:
             backoff.wait(f"S3 does not take {key}")
+            put = create()
         failpoints.hit("after_put")
         if put is Put.EXISTS:
             self._adopt(key, backoff)

@@ -110,6 +110,9 @@ def readings_of(windows: Iterable[Window]) -> int:
     return sum(len(kept) for window in windows for kept in window.pending)
 
 
+Where = tuple[TierWindows, Window]
+"""A window and its tier."""
+
 Placed = tuple[TierWindows, Window, Run]
 """A run and a window that takes it."""
 
@@ -163,13 +166,18 @@ class HotStore:
         every, ts = self.tiers, run.oldest
         return [(every[index], every[index].window(device, ts), run) for index in tiers]
 
-    def load(self, placed: Iterable[Placed]) -> None:
+    def windows(self, device: str, ts: int, tiers: Sequence[int]) -> list[Where]:
+        """The windows of these tiers that an event time (ms) of the device belongs to."""
+        every = self.tiers
+        return [(every[index], every[index].window(device, ts)) for index in tiers]
+
+    def load(self, windows: Iterable[Where]) -> None:
         """Read the stored items of the windows that were not read yet.
 
         :raises StoreError, GaveUpError: as the store does.
         """
         unread: dict[Window, TierWindows] = {
-            window: tier for tier, window, _ in placed if not window.loaded
+            window: tier for tier, window in windows if not window.loaded
         }
         if unread:
             by_tier: dict[TierWindows, list[Window]] = {}
@@ -355,9 +363,9 @@ def has_room_for_all(placed: Sequence[Placed]) -> bool:
     return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
 
 
-def has_room_for_one(placed: Sequence[Placed]) -> bool:
-    """Whether each of the windows, which are loaded, takes a run of one reading."""
-    return all(has_room(window, run) for _, window, run in placed)
+def has_room_for_one(windows: Sequence[Where], boot: str, seq: int) -> bool:
+    """Whether each of the windows, which are loaded, takes a reading."""
+    return all(has_room(window, boot, seq) for _, window in windows)
 
 
 def _take_back(folded: Sequence[tuple[TierWindows, Window, Kept]]) -> None:

@@ -109,8 +109,8 @@ class Window:
         return self.ids.weight() + METRIC_BYTES * len(self.metrics)
 
 
-def has_room(window: Window, run: Run) -> bool:
-    """Whether the window, which must be loaded, takes a run of one reading.
+def has_room(window: Window, boot: str, seq: int) -> bool:
+    """Whether the window, which must be loaded, takes a reading.
 
     A window that weighs :data:`MAX_WEIGHT` is closed for good: it takes nothing more, whether or
     not that would make it grow, so it stays closed and every replay decides the same. What it
@@ -118,7 +118,7 @@ def has_room(window: Window, run: Run) -> bool:
     scatters its sequence numbers over windows ever meets this; its readings are then archived as
     ``overflow``.
     """
-    return window.weight() < MAX_WEIGHT or (run.boot, run.seq) in window.ids
+    return window.weight() < MAX_WEIGHT or (boot, seq) in window.ids
 
 
 def window_start(tier: Tier, ts: int) -> int:

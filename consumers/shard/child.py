@@ -119,6 +119,7 @@ def _opener(
             shard,
             Limits(config.segment_readings, config.segment_bytes, config.segment_age_s),
             lambda: SegmentFile(shard),
+            calls=InFlight(1),
         )
         acknowledger = None
         if clients.iot_data is not None:

@@ -30,6 +30,7 @@ from consumers.hot.runs import Run, Stretch, run_of_one, runs_of
 from consumers.hot.store import (
     HotStore,
     Placed,
+    Where,
     are_loaded,
     has_room_for_all,
     has_room_for_one,
@@ -37,7 +38,7 @@ from consumers.hot.store import (
 from consumers.hot.windows import MAX_MAGNITUDE, Window
 from consumers.record import ShardRecord
 from consumers.shard.report import ShardStats
-from ingest.message import Message, decode_raw
+from ingest.message import Message, Reading, decode_raw
 
 log: Final = logging.getLogger(__name__)
 
@@ -45,6 +46,13 @@ FULL: Final = 8 << 20
 """Bytes of memory, about, in which records wait at most."""
 
 _RECORD_BYTES: Final = 300  # beside its payload
+
+CROWDED_FOLDS: Final = 60
+"""How many folds a device whose windows had no room goes the slow path at once: to try the fast
+path first costs such a device's shard as much again."""
+
+Judged = tuple[Sequence[Where], Disposition]
+"""The windows that a reading belongs to, and its disposition as far as its own fields decide it."""
 
 
 class FoldQueue:
@@ -65,6 +73,8 @@ class FoldQueue:
         self._waiting: dict[str, list[ShardRecord]] = {}
         self._bytes = 0
         self._since = 0.0
+        self._crowded: set[str] = set()
+        self._folds = 0
 
     def add(self, record: ShardRecord, now: float = 0.0) -> None:
         """Let a record wait from ``now`` (monotonic, s) on. One without a device is final already
@@ -100,20 +110,25 @@ class FoldQueue:
         """
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         self._hot.now = self._since
+        self._folds += 1
+        if self._folds % CROWDED_FOLDS == 0:
+            self._crowded.clear()
         later: list[tuple[str, Sequence[ShardRecord], Sequence[Placed] | None]] = []
-        unread: list[Placed] = []
+        unread: list[Where] = []
         for device, records in waiting.items():
             messages = self._read(records)
             if self._on_message is not None:
                 for message in messages:
                     if message is not None:
                         self._on_message(device, message.boot, message.seq, len(message.readings))
-            placed = self._placed_as_runs(device, records, messages)
+            placed = None
+            if device not in self._crowded:
+                placed = self._placed_as_runs(device, records, messages)
             if placed is None:
-                unread += self._placed_one_by_one(device, records, messages)
+                unread += self._windows_of(device, records, messages)
                 later.append((device, records, None))
             elif not are_loaded(placed):
-                unread += placed
+                unread += [(tier, window) for tier, window, _ in placed]
                 later.append((device, records, placed))
             elif placed and not self._folded_as_runs(device, records, placed):
                 self._fold_one_by_one(device, records)
@@ -174,6 +189,7 @@ class FoldQueue:
         """Fold a device's runs, whose windows are loaded, if all fit in; else change nothing."""
         try:
             if not has_room_for_all(placed):
+                self._crowded.add(device)
                 return False
             self._hot.fold(device, placed, max([record.received_at for record in records]))
         except Exception:  # noqa: BLE001  # the slow path meets it again, with its record
@@ -181,17 +197,16 @@ class FoldQueue:
         self._stats.count(OK, sum([record.readings for record in records]))
         return True
 
-    def _placed_one_by_one(
+    def _windows_of(
         self, device: str, records: Sequence[ShardRecord], messages: Sequence[Message | None]
-    ) -> Sequence[Placed]:
+    ) -> Sequence[Where]:
         """The windows of a device's acceptable readings, each named once."""
-        seen: dict[Window, Placed] = {}
+        seen: dict[Window, Where] = {}
         for record, message in zip(records, messages, strict=True):
-            for index in range(record.readings if message else 0):
-                assert message is not None, "it has readings"
+            for reading in message.readings if message else ():
                 with contextlib.suppress(Exception):  # it is raised again where it is folded
-                    for placed in self._judged(device, record, message, index)[0]:
-                        seen[placed[1]] = placed
+                    for where in self._judged(device, record.received_at, reading)[0]:
+                        seen[where[1]] = where
         return list(seen.values())
 
     def _fold_one_by_one(self, device: str, records: Sequence[ShardRecord]) -> None:
@@ -199,29 +214,40 @@ class FoldQueue:
         for record in records:
             message = decode_raw(record.payload)
             if isinstance(message, Message):
-                # Loaded already, unless an earlier record's fold was taken back.
-                self._hot.load(self._placed_one_by_one(device, [record], [message]))
                 self._fold_record(device, record, message)
 
     def _fold_record(self, device: str, record: ShardRecord, message: Message) -> None:
-        """Fold a record's acceptable readings into loaded windows, each judged after those
-        before it.
+        """Fold a record's acceptable readings into their windows, each judged after those before
+        it.
 
         An unexpected exception is confined to its record, so that one poison message does not stop
-        a fleet. No store is called here, so only the data can have caused it.
+        a fleet. Only the data can have caused it: the store is called outside of what is caught.
         """
         dispositions: list[Disposition] = []
+        received_at = record.received_at
+        judged: list[Judged] | None = None
+        with contextlib.suppress(Exception):  # it is raised again below
+            judged = [self._judged(device, received_at, reading) for reading in message.readings]
+        if judged is not None:
+            # Loaded already, unless an earlier record's fold was taken back.
+            self._hot.load(where for windows, _ in judged for where in windows)
 
         def accepted() -> Iterator[Placed]:
-            for index in range(record.readings):
-                placed, disposition = self._judged(device, record, message, index)
-                if disposition == OK and not has_room_for_one(placed):
-                    placed, disposition = (), "overflow"
+            for index, reading in enumerate(message.readings):
+                windows, disposition = (
+                    judged[index] if judged else self._judged(device, received_at, reading)
+                )
+                seq = message.seq + index
+                if disposition == OK and not has_room_for_one(windows, message.boot, seq):
+                    windows, disposition = (), "overflow"
                 dispositions.append(disposition)
-                yield from placed
+                if windows:
+                    run = run_of_one(message.boot, seq, reading.ts, reading.metrics)
+                    for tier, window in windows:
+                        yield tier, window, run
 
         try:
-            self._hot.fold(device, accepted(), record.received_at)
+            self._hot.fold(device, accepted(), received_at)
         except Exception:
             log.exception("a message of %s is archived as internal_error", device)
             dispositions = ["internal_error"] * record.readings
@@ -231,17 +257,14 @@ class FoldQueue:
             if disposition != OK:
                 self._stats.reject(device, disposition, record.payload, record.arrived_at, readings)
 
-    def _judged(
-        self, device: str, record: ShardRecord, message: Message, index: int
-    ) -> tuple[Sequence[Placed], Disposition]:
-        """A reading with its windows, if its own fields are acceptable, and its disposition as
-        far as they decide it."""
-        reading, received_at = message.readings[index], record.received_at
+    def _judged(self, device: str, received_at: int, reading: Reading) -> Judged:
+        """A reading's windows, if its own fields are acceptable, and its disposition as far as
+        they decide it."""
         disposition = self._lateness.disposition(reading, received_at)
         if disposition != OK:
             return (), disposition
-        run = run_of_one(message.boot, message.seq + index, reading.ts, reading.metrics)
-        return self._hot.place(device, run, self._lateness.tiers(received_at - reading.ts)), OK
+        tiers = self._lateness.tiers(received_at - reading.ts)
+        return self._hot.windows(device, reading.ts, tiers), OK
 
 
 def _stretches(messages: Sequence[Message | None]) -> Sequence[Stretch]:

@@ -5,7 +5,8 @@ in docs/guarantees.md), whichever comes first:
 
 * the segment's object exists in the archive, with the final disposition of each reading;
 * every reading up to there is durable in the hot tables.
- Segments are committed by size and age; windows and device states
+
+Segments are committed by size and age; windows and device states
 are written each at its own time (:mod:`consumers.hot.flush_queue`), so that a slow tier costs few
 writes. A :class:`Mark` remembers how far a segment reached and in which epoch of the hot store; the
 checkpoint follows when nothing of that epoch waits. What was checkpointed may be acknowledged to
@@ -161,11 +162,10 @@ class ShardProcessor:
         if timers:
             self._refresh_watched(now)
         if self._archive.is_due(now):
-            self._archive_all()
+            self._archive_all(partial(self._flush_due, now, timers=timers))
         elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now)):
             self._fold()
-        if self._hot.is_due(now, timers=timers):
-            self._flush(partial(self._hot.flush_due, now, timers=timers))
+        self._flush_due(now, timers=timers)
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
@@ -175,6 +175,10 @@ class ShardProcessor:
         elif self._marks and self._is_far_ahead(self._marks[0]):
             self._flush_until(self._marks[0])
         self._checkpoint_durable()
+
+    def _flush_due(self, now: float, *, timers: bool) -> None:
+        if self._hot.is_due(now, timers=timers):
+            self._flush(partial(self._hot.flush_due, now, timers=timers))
 
     def _flush_until(self, mark: Mark) -> None:
         self._flush(partial(self._hot.flush_until, mark.epoch))
@@ -224,17 +228,18 @@ class ShardProcessor:
         """Make every record received so far durable in both stores, and checkpoint it."""
         if self.lease_lost:
             return
-        self._fold_queue.fold()
-        self._flush(self._hot.flush_all)
+        flush_all = partial(self._flush, self._hot.flush_all)
+        self._archive_all(flush_all)
+        flush_all()
         failpoints.hit("hot_flushed")
-        self._archive_all()
         self._checkpoint_durable()
 
-    def _archive_all(self) -> None:
-        """Commit every record received so far to the archive."""
+    def _archive_all(self, beside: Callable[[], None] | None = None) -> None:
+        """Commit every record received so far to the archive, with the hot writes of ``beside``
+        while the put is on its way."""
         self._fold_queue.fold()
         since = self._archive.uncommitted_since
-        self._archive.commit()
+        self._archive.commit(beside)
         self._mark(since)
         self._hot.forget_idle()
         self._stats.committed(self._archive.last_key)

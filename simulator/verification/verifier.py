@@ -13,6 +13,7 @@ from simulator.verification.differences import latest_fault, window_faults
 from simulator.verification.ledger import OK, Entry
 from simulator.verification.observe import ArchiveRow, Observed
 from simulator.verification.oracle import Rules, Sent
+from simulator.verification.room import Place, place_of, refused
 
 SHOWN: Final = 20
 
@@ -87,10 +88,12 @@ class Verifier:
         self._acked: set[Id] = set()
         self._first_sent: dict[Id, int] = {}
         self._rows_of: dict[Id, list[ArchiveRow]] = defaultdict(list)
+        self._refused: set[Place] = set()
 
     def report(self) -> Report:
         """Compare everything."""
         self._read_ledger()
+        self._refused = refused(self._observed, self._rules)
         report = Report(sent=self._sent(), devices=len(self._devices))
         self._check_archive(report)
         taken = list(self._taken())
@@ -176,7 +179,11 @@ class Verifier:
         if (row.ts, row.metrics) not in contents:
             report.archive["wrong"] += 1
             report.differ(f"{_name(identity)} is archived with other content: {row.metrics}")
-        wanted = self._rules.disposition(row.ts or 0, row.metrics or {}, row.received_at or 0)
+        wanted = (
+            "overflow"
+            if place_of(row) in self._refused
+            else self._rules.disposition(row.ts or 0, row.metrics or {}, row.received_at or 0)
+        )
         if row.disposition != wanted:
             report.archive["wrong"] += 1
             report.differ(f"{_name(identity)} is archived as {row.disposition}, expected {wanted}")
@@ -202,13 +209,15 @@ class Verifier:
 
     def _taken(self) -> Iterator[Sent]:
         """Every reading that the stream took, acknowledged or found in the archive, in the order
-        of arrival; one that came with several contents is there with each of them."""
+        of arrival; one that came with several contents is there with each of them. What a full
+        window refused is not among them."""
         for identity, contents in self._contents.items():
+            arrived = self._rows_of.get(identity, [])
             rows = sorted(
-                self._rows_of.get(identity, []),
+                (row for row in arrived if place_of(row) not in self._refused),
                 key=lambda row: (int(row.sequence_number), row.sub_sequence),
             )
-            if not rows and identity in self._acked:
+            if not arrived and identity in self._acked:
                 yield Sent(*identity, *contents[0], (self._first_sent[identity],))
             while rows:  # as a rule once: a device that keeps the contract sends the same again
                 ts, metrics = rows[0].ts or 0, rows[0].metrics or {}

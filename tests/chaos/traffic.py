@@ -10,9 +10,9 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from devices.batch import Outgoing
 from devices.identity import Identity
@@ -26,6 +26,9 @@ from simulator.scenario import Fleet, steady_fleet
 from simulator.verification.ledger import OK, Entry, Ledger, Meta, read_entries
 from tests.chaos.stack import DeployedStack
 from tests.harness.waiting import until
+
+LONGEST_S: Final = 600.0
+"""The most that a load lasts, whatever the body does."""
 
 Expected = tuple[str, Outgoing, str]
 """Device, message, and the disposition that it must get."""
@@ -59,17 +62,23 @@ class Traffic:
     def load(
         self, seconds: float, *, devices: int = 8, rate: float = 5.0, **load: Any
     ) -> Iterator[None]:
-        """Devices that publish over MQTT while the body runs; ends when they are through."""
+        """Devices that publish over MQTT while the body runs, and for ``seconds`` at least; ends
+        when they are through. (The KCL moves no lease to a worker that joins while nothing flows.)
+        """
         fleet = self.fleet(devices)
         ledger_path: list[Ledger] = []
         errors: list[BaseException] = []
-        wanted = steady_fleet(devices, rate=rate, seconds=seconds, kind="meter", **load)
+        left, ends = threading.Event(), time.monotonic() + seconds
+        wanted = steady_fleet(devices, rate=rate, seconds=LONGEST_S, kind="meter", **load)
+
+        def stopping() -> bool:
+            return left.is_set() and time.monotonic() >= ends
 
         def drive() -> None:
             with self._ledger() as ledger:
                 ledger_path.append(ledger)
                 try:
-                    asyncio.run(self._drive(fleet, wanted, ledger))
+                    asyncio.run(self._drive(fleet, wanted, ledger, stopping))
                 except BaseException as error:  # raised by the thread that waits
                     errors.append(error)
 
@@ -79,15 +88,22 @@ class Traffic:
             until(lambda: ledger_path and ledger_path[0].acked > devices, 40, "the load")
             yield
         finally:
+            left.set()
             thread.join()
         if errors:
             raise errors[0]
 
-    async def _drive(self, identities: Sequence[Identity], load: Fleet, ledger: Ledger) -> None:
+    async def _drive(
+        self,
+        identities: Sequence[Identity],
+        load: Fleet,
+        ledger: Ledger,
+        stopping: Callable[[], bool],
+    ) -> None:
         names = [one.device_id for one in identities]
         transport = MqttTransport({one.device_id: one for one in identities})
         runner = FleetRunner(load, names, seed=self._stack.seed, ledger=ledger, transport=transport)
-        status = await run_fleet(runner)
+        status = await run_fleet(runner, stopping)
         if status.failed:
             raise AssertionError(f"devices failed: {status.failed[:3]}")
 

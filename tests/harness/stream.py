@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+PATIENCE_S: Final = 60.0
+PAUSE_S: Final = 0.2
 
 
 def read_stream(kinesis: Any, stream: str) -> dict[str, list[dict[str, Any]]]:
-    """Every record, by shard, closed shards too."""
+    """Every record, by shard, closed shards too. A read that the shard refuses, because its
+    consumers read at its limit, is made again."""
     found: dict[str, list[dict[str, Any]]] = {}
     for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
         name = shard["ShardId"]
@@ -15,7 +22,19 @@ def read_stream(kinesis: Any, stream: str) -> dict[str, list[dict[str, Any]]]:
             StreamName=stream, ShardId=name, ShardIteratorType="TRIM_HORIZON"
         )["ShardIterator"]
         while iterator:
-            answer = kinesis.get_records(ShardIterator=iterator)
+            answer = _records(kinesis, iterator)
             found[name] += answer["Records"]
             iterator = answer.get("NextShardIterator") if answer["Records"] else None
     return found
+
+
+def _records(kinesis: Any, iterator: str) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return kinesis.get_records(ShardIterator=iterator)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code != "ProvisionedThroughputExceededException" or time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)

@@ -68,7 +68,7 @@ def expected(schedule: Schedule) -> tuple[dict[tuple[str, int], str], set[Place]
             for tier in TIERS:
                 key = (envelope.device_id, tier.name, window_start(tier, reading.ts))
                 mine.append(windows.setdefault(key, Window(key[0], key[1], 0)))
-            fits = all(has_room(window, run) for window in mine)
+            fits = all(has_room(window, run.boot, run.seq) for window in mine)
             for window in mine if fits else ():
                 window.fold(run)
             dispositions[record.sequence_number, i] = "ok" if fits else "overflow"
@@ -145,9 +145,9 @@ def mutant_judge_room_on_the_unloaded_window(monkeypatch: pytest.MonkeyPatch) ->
 def mutant_reopen_a_full_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take what does not make a full window grow."""
 
-    def room(window: Window, run: Any) -> bool:
-        bounds = window.ids.bounds.get(run.boot, [])
-        return has_room(window, run) or run.seq in bounds or run.end in bounds
+    def room(window: Window, boot: str, seq: int) -> bool:
+        bounds = window.ids.bounds.get(boot, [])
+        return has_room(window, boot, seq) or seq in bounds or seq + 1 in bounds
 
     monkeypatch.setattr("consumers.hot.store.has_room", room)
 

@@ -235,13 +235,13 @@ def test_a_full_window_is_closed_for_good_and_knows_what_it_holds() -> None:
     window = Window("dev", "1h#x", 0)
     seq = 0
     while window.weight() < MAX_WEIGHT:
-        assert has_room(window, run_of_one("boot-one", seq, 0, {"a": 1.0}))
+        assert has_room(window, "boot-one", seq)
         window.fold(run_of_one("boot-one", seq, 0, {"a": 1.0}))
         seq += 2
-    assert has_room(window, run_of_one("boot-one", 2, 0, {"a": 1.0}))  # a duplicate
-    assert not has_room(window, run_of_one("boot-one", 1, 0, {"a": 1.0}))  # it would shrink
-    assert not has_room(window, run_of_one("boot-one", seq + 5, 0, {"a": 1.0}))
-    assert not has_room(window, run_of_one("boot-two", 1, 0, {"a": 1.0}))
+    assert has_room(window, "boot-one", 2)  # a duplicate
+    assert not has_room(window, "boot-one", 1)  # it would shrink
+    assert not has_room(window, "boot-one", seq + 5)
+    assert not has_room(window, "boot-two", 1)
 
 
 def item_bytes(value: Any) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from simulator.verification import room
 from simulator.verification.ledger import Entry
 from simulator.verification.observe import Observed
 from simulator.verification.verifier import Report, verify
@@ -19,6 +20,7 @@ from tests.harness.right_answer import (
     NOW,
     RULES,
     TEN,
+    archived,
     entry,
     ledger,
     number,
@@ -290,3 +292,52 @@ def test_at_most_twenty_differences_are_told_and_all_are_counted() -> None:
     told = verify(sent, Observed(), RULES, now_s=NOW / 1000, exclusive=True)
     assert told.archive["missing"] == 50
     assert len(told.differences) == 20
+
+
+# -- full windows --------------------------------------------------------------------------
+
+
+def _crowd() -> list[Entry]:
+    """Every other sequence number of a device, then the gaps: a range each, then fewer."""
+    numbers = [*range(0, 12, 2), *range(1, 12, 2)]
+    return [entry("d1", seq, [(seq, {"t": 1.0})]) for seq in numbers]
+
+
+@pytest.fixture
+def _full_after_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window is full with four ranges of ids, one boot and one metric."""
+    monkeypatch.setattr(room, "CLOSED", 4 * room.RANGE + room.BOOT + room.METRIC)
+
+
+def _crowded(refused: range) -> tuple[list[Entry], Observed]:
+    """What a worker leaves that refuses these messages of :func:`_crowd`."""
+    sent = _crowd()
+    kept = [one for index, one in enumerate(sent) if index not in refused]
+    found = observed(kept)
+    found.rows = [
+        row._replace(disposition="overflow", raw=sent[index].payload) if index in refused else row
+        for index, row in enumerate(archived(sent))
+    ]
+    return sent, found
+
+
+@pytest.mark.usefixtures("_full_after_four")
+def test_what_a_full_window_refuses_is_exact() -> None:
+    sent, found = _crowded(range(4, 12))
+    told = verify(sent, found, RULES, now_s=NOW / 1000, exclusive=True)
+    assert told.differences == []
+    assert told.exact
+    assert told.dispositions == {"ok": 4, "overflow": 8}
+
+
+@pytest.mark.usefixtures("_full_after_four")
+@pytest.mark.parametrize("refused", [range(5, 12), range(3, 12), range(4, 11), range(0)], ids=str)
+def test_a_window_that_is_closed_too_early_or_too_late_is_inexact(refused: range) -> None:
+    sent, found = _crowded(refused)
+    told = verify(sent, found, RULES, now_s=NOW / 1000, exclusive=True)
+    assert not told.exact
+
+
+def test_a_reading_that_is_refused_by_a_window_with_room_is_inexact() -> None:
+    sent, found = _crowded(range(4, 12))
+    assert not verify(sent, found, RULES, now_s=NOW / 1000, exclusive=True).exact

@@ -50,11 +50,12 @@ def load_all() -> dict[str, Fault]:
         daemon,
         devices,
         identity,
+        limits,
         processes,
         stalls,
         stores,
         stream,
     )
 
-    _ = (backlog, daemon, devices, identity, processes, stalls, stores, stream)
+    _ = (backlog, daemon, devices, identity, limits, processes, stalls, stores, stream)
     return FAULTS
