@@ -107,4 +107,5 @@ def _may_be_full(item: Mapping[str, Any]) -> bool:
     ids = item.get("ids", {}).get("M", {})
     ranges = sum(text.get("S", "").count(",") + 1 for text in ids.values())
     metrics = len(item.get("metrics", {}).get("M", {}))
-    return (RANGE * ranges + BOOT * len(ids) + METRIC * metrics) * NEARLY >= CLOSED
+    weight: int = RANGE * ranges + BOOT * len(ids) + METRIC * metrics
+    return weight * NEARLY >= CLOSED
