@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
+from rich.table import Table
 
 from infra.aws import cloudformation as stacks
+from infra.aws.changes import Change
+from infra.aws.following import DeployError
 from infra.aws.names import refuse_names
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
 from infra.console import STDOUT, UserError, print_json, say
-from infra.target import find_target
+from infra.target import Target, find_target
+
+Outputs = dict[str, str]
 
 COMPUTE: Final = {
     "ecs": "ecs-tasks.amazonaws.com",
@@ -65,7 +72,9 @@ COMPUTE: Final = {
     metavar="ARN",
     help="An EKS cluster's OIDC provider, whose service accounts may take them instead.",
 )
-@json_option
+@click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask before something is replaced or removed.")
+@json_option  # fmt: skip
 def deploy(
     shards: int | None,
     retention_hours: int | None,
@@ -75,14 +84,19 @@ def deploy(
     simulator: bool | None,
     compute: str | None,
     oidc_provider: str | None,
+    plan: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Create or update the stack on AWS, by change set, and print each step.
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
-    and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment.
+    and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
+    `penstock destroy` kept is taken over. Before anything is replaced or removed it asks.
     """
     target = find_target(aws=True)
+    settings = target.settings
+    acknowledge = settings.acknowledge if "acknowledge" in settings.model_fields_set else None
     wanted = {
         "ShardCount": shards,
         "RetentionHours": retention_hours,
@@ -91,22 +105,20 @@ def deploy(
         "DeletionProtection": protect,
         "WithSimulator": simulator,
         "WorkerService": COMPUTE[compute] if compute else None,
-        "Acknowledge": target.settings.acknowledge,
+        "Acknowledge": acknowledge,
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
     if oidc_provider is not None:  # case matters
         parameters["OidcProviderArn"] = oidc_provider
-    settings = target.settings
     if why := refuse_names(settings, target.account):
         raise UserError(why)
-    say(f"deploying to {describe(target)}")
+    say(f"{'planning for' if plan else 'deploying to'} {describe(target)}")
     try:
-        outputs = stacks.deploy(
-            target.client("cloudformation"), settings.stack, parameters, on_event=print_event
-        )
-        for table in (settings.windows_table, settings.status_table):
-            stacks.ensure_ttl(target.client("dynamodb"), table)
-    except stacks.DeployError as error:
+        if plan:
+            _print_plan(_plan(target, parameters), as_json)
+            return
+        outputs = _deploy(target, parameters, lambda changes: _approve(changes, yes))
+    except DeployError as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
         raise UserError(f"AWS refuses to deploy {settings.stack}: {error}") from None
@@ -116,3 +128,52 @@ def deploy(
     for name, value in outputs.items():
         STDOUT.print(f"{name}: {value}", markup=False)
     say("deployed; now run a worker with `penstock consume`")
+
+
+def _plan(target: Target, parameters: Mapping[str, str]) -> Sequence[Change]:
+    cfn = target.client("cloudformation")
+    return stacks.plan(cfn, target.settings.stack, parameters, account=target.account)
+
+
+def _deploy(target: Target, parameters: Mapping[str, str], approve: stacks.Approve) -> Outputs:
+    settings = target.settings
+    outputs = stacks.deploy(
+        target.client("cloudformation"),
+        settings.stack,
+        parameters,
+        on_event=print_event,
+        approve=approve,
+        account=target.account,
+    )
+    for table in (settings.windows_table, settings.status_table):
+        stacks.ensure_ttl(target.client("dynamodb"), table)
+    return outputs
+
+
+def _approve(changes: Sequence[Change], yes: bool) -> None:
+    """Ask before anything is replaced or removed.
+
+    :raises UserError: when the user does not want it, or cannot be asked.
+    """
+    lossy = [change for change in changes if change.destroys]
+    if not lossy or yes:
+        return
+    if not sys.stdin.isatty():
+        names = ", ".join(str(change) for change in lossy)
+        raise UserError(f"this would {names}: look at it with --plan, then add --yes")
+    for change in lossy:
+        say(f"  would {change}")
+    if not click.confirm("Deploy it?", err=True):
+        raise UserError("nothing was changed")
+
+
+def _print_plan(changes: Sequence[Change], as_json: bool) -> None:
+    if as_json:
+        print_json([change._asdict() for change in changes])
+    elif changes:
+        table = Table("action", "resource", "type", "replacement", box=None, pad_edge=False)
+        for change in changes:
+            table.add_row(change.action, change.resource, change.type, change.replacement)
+        STDOUT.print(table)
+    if not as_json:
+        say("nothing was changed" if changes else "nothing would change")

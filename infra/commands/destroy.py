@@ -7,6 +7,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.aws import cloudformation as stacks
 from infra.aws import erase
+from infra.aws.following import DeployError
 from infra.commands.stack_events import print_event
 from infra.console import UserError, say
 from infra.target import Target, find_target
@@ -32,7 +33,7 @@ def destroy(delete_data: bool, yes: bool) -> None:
     try:
         found = stacks.destroy(target.client("cloudformation"), stack, on_event=print_event)
         gone = list(_delete_data(target)) if delete_data else []
-    except stacks.DeployError as error:
+    except DeployError as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
         raise UserError(f"AWS refuses to delete {stack}: {error}") from None

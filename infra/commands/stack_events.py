@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.aws.cloudformation import Event
+from infra.aws.following import Event
 from infra.console import say
 
 

@@ -1,10 +1,12 @@
 """CloudFormation fails where AWS's resource handlers do: on names that exist, and on tables that
-are protected against deletion.
+are protected against deletion. It takes over what a change set imports.
 
 Sources: CloudFormation user guide, "DeletionPolicy attribute" and "Troubleshooting" (a resource
 that already exists outside the stack); DynamoDB developer guide, "Deletion protection" (deletion
 fails, that of a rollback too). MiniStack takes existing tables, streams, roles, rules and
-functions over, and what was in them is gone.
+functions over, and what was in them is gone. A change set with ``ImportExistingResources`` imports
+a bucket of the template's name (user guide, "Import AWS resources into a CloudFormation stack
+automatically"); MiniStack makes the change set so, and then takes the name for a conflict.
 """
 
 from __future__ import annotations
@@ -42,6 +44,33 @@ def fail_as_resource_handlers_do() -> None:
         handlers[kind]["create"] = _only_new(kind, named, handlers[kind]["create"])
     table = handlers["AWS::DynamoDB::Table"]
     table["delete"] = _unless_protected(dynamodb, table["delete"])
+
+
+def import_buckets() -> None:
+    """A bucket that a change set imports is no conflict of names when it is executed."""
+    from ministack.services.cloudformation import _change_sets, stacks
+
+    original = stacks._validation_errors
+
+    def imported(stack_id: str) -> frozenset[str]:
+        return frozenset(
+            identifier["BucketName"]
+            for one in _change_sets.values()
+            if one["StackId"] == stack_id
+            for identifier in one["_import_existing"].values()
+            if "BucketName" in identifier
+        )
+
+    def validation_errors(
+        resources: Any, ordered: Any, parameters: Any, conditions: Any, mappings: Any,
+        stack_name: str, stack_id: str, owned: frozenset[str] = frozenset(),
+    ) -> Any:  # fmt: skip
+        return original(
+            resources, ordered, parameters, conditions, mappings, stack_name, stack_id,
+            owned | imported(stack_id),
+        )  # fmt: skip
+
+    stacks._validation_errors = validation_errors
 
 
 def _only_new(kind: str, named: _Named, create: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,7 +26,7 @@ from infra.emulator.authorization import (
     know_thing_arn,
     name_the_resource_of_calls,
 )
-from infra.emulator.cloudformation import fail_as_resource_handlers_do
+from infra.emulator.cloudformation import fail_as_resource_handlers_do, import_buckets
 from infra.emulator.decisions import DECISIONS_VARIABLE, record_decisions
 from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
 from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
@@ -95,6 +95,7 @@ def main() -> None:
         store_before_answering,
         hide_missing_keys,
         fail_as_resource_handlers_do,
+        import_buckets,
     ]
     for extend in extensions:
         extend()

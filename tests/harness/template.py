@@ -8,7 +8,7 @@ from typing import Any
 
 from cfnlint.decode import decode
 
-from infra.aws.cloudformation import TEMPLATE
+from infra.aws.template import TEMPLATE
 
 
 def resources(

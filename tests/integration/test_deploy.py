@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 
 from consumers.kcl.first_leases import INDEX
 from devices.provisioning.registry import Clients, create_device
-from infra.aws.cloudformation import DeployError, Event, deploy, destroy, ensure_ttl
+from infra.aws.cloudformation import deploy, destroy, ensure_ttl, plan
 from infra.aws.erase import delete_data
+from infra.aws.following import DeployError, Event, stack_status
 from infra.emulator.process import Emulator
 from infra.simulation.provision_fleet import fleet_names
 from infra.target import Target
@@ -24,13 +25,16 @@ pytestmark = STACK
 UNPROTECTED = {"DeletionProtection": "false"}
 
 
-def _deploy(target: Target, **parameters: str) -> tuple[dict[str, str], list[Event]]:
+def _deploy(
+    target: Target, account: str | None = None, **parameters: str
+) -> tuple[dict[str, str], list[Event]]:
     events: list[Event] = []
     outputs = deploy(
         target.client("cloudformation"),
         target.settings.stack,
         parameters,
         on_event=events.append,
+        account=account,
         interval=0.02,
     )
     return outputs, events
@@ -112,9 +116,45 @@ def test_a_failed_deployment_names_the_resource_and_what_to_do_next(plant: Targe
     plant.client("s3").create_bucket(Bucket=bucket)
     with pytest.raises(DeployError, match=f"ROLLBACK_COMPLETE: ArchiveBucket: .*{bucket}"):
         _deploy(plant, **UNPROTECTED)
-    with pytest.raises(DeployError, match="`penstock destroy` it first"):
-        _deploy(plant, **UNPROTECTED)
+    told: list[Event] = []
+    cfn = plant.client("cloudformation")
+    with pytest.raises(DeployError, match=f"ROLLBACK_COMPLETE: ArchiveBucket: .*{bucket}"):
+        deploy(cfn, "plant-7", {}, on_event=told.append, interval=0.02)
+    assert "its creation failed: what is left is deleted first" in told[0].reason
     assert [name for name in _remains(plant) if "plant-7" in name] == [bucket]
+
+
+def test_what_an_earlier_stack_left_is_taken_over_with_all_that_is_in_it(plant: Target) -> None:
+    _deploy(plant, account=plant.account)
+    bucket, table = plant.settings.bucket(plant.account), plant.settings.devices_table
+    key = {"device": {"S": "kept"}}
+    plant.client("s3").put_object(Bucket=bucket, Key="telemetry/kept", Body=b"1")
+    plant.client("dynamodb").put_item(TableName=table, Item=key)
+    cfn = plant.client("cloudformation")
+    destroy(cfn, "plant-7", on_event=lambda _: None, interval=0.02)
+
+    planned = plan(cfn, "plant-7", {}, account=plant.account, interval=0.02)
+    imported = {one.resource for one in planned if one.action == "Import"}
+    assert imported == {"ArchiveBucket", "DevicesTable", "WindowsTable"}
+    assert stack_status(cfn, "plant-7") in (None, "DELETE_COMPLETE")
+
+    _deploy(plant, account=plant.account)
+    assert plant.client("s3").head_object(Bucket=bucket, Key="telemetry/kept")
+    assert plant.client("dynamodb").get_item(TableName=table, Key=key)["Item"] == key
+    assert _deploy(plant, account=plant.account)[1] == []
+
+
+def test_tables_and_stack_are_protected_once_the_creation_is_over(plant: Target) -> None:
+    _, events = _deploy(plant)
+    done = [event.status for event in events if event.resource == "plant-7"]
+    creation = ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"]
+    assert done == [*creation, "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE"]
+    for table in (plant.settings.windows_table, plant.settings.devices_table):
+        described = plant.client("dynamodb").describe_table(TableName=table)["Table"]
+        assert described["DeletionProtectionEnabled"] is True
+    with pytest.raises(ClientError, match="TerminationProtection is enabled"):
+        plant.client("cloudformation").delete_stack(StackName="plant-7")
+    assert _deploy(plant)[1] == []
 
 
 def test_a_change_set_that_was_never_executed_is_not_in_the_way(plant: Target) -> None:

@@ -96,6 +96,36 @@ def test_names_of_retained_resources_make_the_next_creation_fail_and_nothing_is_
     assert dynamodb.get_item(TableName="kept-table", Key={"k": {"S": "kept"}})["Item"]
 
 
+@pytest.mark.parametrize("name", ["kept-table", {"Fn::Sub": "kept-${Suffix}"}])
+def test_only_a_static_name_is_imported_and_only_what_its_stack_would_retain(
+    emulator: Emulator, cloudformation: Any, name: Any
+) -> None:
+    """Source: user guide, "Import AWS resources into a CloudFormation stack automatically"."""
+    assert create(cloudformation, "fifth", Table=TABLE) == "CREATE_COMPLETE"
+    cloudformation.delete_stack(StackName="fifth")
+    assert eventually(lambda: not _exists(cloudformation, "fifth"))
+    table = {**TABLE, "Properties": {**TABLE["Properties"], "TableName": name}}
+    made = change_set(cloudformation, "sixth", Table=table)
+    actions = [one["ResourceChange"]["Action"] for one in made["Changes"]]
+    assert actions == ["Import" if isinstance(name, str) else "Add"]
+    unkept = {name: value for name, value in table.items() if name != "DeletionPolicy"}
+    refused = change_set(cloudformation, "seventh", Table=unkept)
+    if isinstance(name, str):
+        assert "must have the DeletionPolicy attribute" in refused["StatusReason"]
+
+
+def change_set(cloudformation: Any, stack: str, **resources: Any) -> Any:
+    """A change set that imports, as it is described."""
+    body = {"Parameters": {"Suffix": {"Type": "String", "Default": "table"}}}
+    cloudformation.create_change_set(
+        StackName=stack, ChangeSetName="imports", ChangeSetType="CREATE",
+        TemplateBody=json.dumps({**body, "Resources": resources}), ImportExistingResources=True,
+    )  # fmt: skip
+    found = cloudformation.describe_change_set(StackName=stack, ChangeSetName="imports")
+    cloudformation.delete_stack(StackName=stack)
+    return found
+
+
 def test_a_protected_table_makes_the_rollback_of_a_creation_fail(cloudformation: Any) -> None:
     protected = {
         **TABLE,

@@ -2,79 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, WaiterError
 
-from infra.aws.cloudformation import (
-    DeployError,
-    Event,
-    deploy,
-    destroy,
-    ensure_ttl,
-    refusal,
-)
-from infra.aws.erase import delete_data
-
-
-class Cfn:
-    """Plays one stack: ``polls`` are what each look sees, (status, events that are new then)."""
-
-    def __init__(self, status: str | None = None, refuses: str = "") -> None:
-        self.status = status
-        self.refuses = refuses
-        self.polls: list[tuple[str | None, list[tuple[str, str, str]]]] = []
-        self.events: list[dict[str, str]] = []
-        self.validation: list[dict[str, str]] = []
-        self.created: dict[str, Any] = {}
-        self.deleted: list[str] = []
-        self.running = False
-
-    def describe_stacks(self, *, StackName: str) -> dict[str, Any]:
-        if self.status is None:
-            raise ClientError({"Error": {"Message": f"{StackName} does not exist"}}, "D")
-        parameters = [{"ParameterKey": "ShardCount"}, {"ParameterKey": "RetentionHours"}]
-        outputs = [{"OutputKey": "StreamName", "OutputValue": "s"}]
-        stack = {"StackId": "id", "StackStatus": self.status}
-        return {"Stacks": [{**stack, "Parameters": parameters, "Outputs": outputs}]}
-
-    def describe_stack_events(self, *, StackName: str) -> dict[str, Any]:
-        if self.running and self.polls:
-            self.status, new = self.polls.pop(0)
-            for resource, status, reason in new:
-                self.happened(resource, status, reason)
-        return {"StackEvents": list(reversed(self.events))}
-
-    def happened(self, resource: str, status: str, reason: str = "") -> None:
-        event = {"EventId": str(len(self.events)), "LogicalResourceId": resource}
-        self.events.append({**event, "ResourceStatus": status, "ResourceStatusReason": reason})
-
-    def create_change_set(self, **arguments: Any) -> None:
-        self.created = arguments
-
-    def get_waiter(self, _: str) -> Cfn:
-        return self
-
-    def wait(self, **_: Any) -> None:
-        if self.refuses:
-            raise WaiterError("change_set_create_complete", "failed", {})
-
-    def describe_change_set(self, **_: Any) -> dict[str, str]:
-        return {"StatusReason": self.refuses}
-
-    def delete_change_set(self, *, StackName: str, ChangeSetName: str) -> None:
-        self.deleted.append(ChangeSetName)
-
-    def execute_change_set(self, **_: Any) -> None:
-        self.running = True
-
-    def delete_stack(self, **_: Any) -> None:
-        self.running = True
-
-    def describe_events(self, **_: Any) -> dict[str, Any]:
-        return {"OperationEvents": self.validation}
+from infra.aws.cloudformation import deploy, destroy, plan
+from infra.aws.following import DeployError, Event
+from infra.aws.stack_states import Step, next_step, remedy
+from tests.harness.cloudformation import Cfn
 
 
 def _deploy(cfn: Any, **parameters: str) -> list[Event]:
@@ -161,26 +96,179 @@ def test_parameters_that_are_not_named_are_those_of_before() -> None:
     assert cfn.created["Parameters"] == [
         {"ParameterKey": "ShardCount", "ParameterValue": "4"},
         {"ParameterKey": "RetentionHours", "UsePreviousValue": True},
+        {"ParameterKey": "DeletionProtection", "UsePreviousValue": True},
     ]
 
 
+def test_a_parameter_that_a_newer_template_dropped_is_left_out() -> None:
+    cfn = Cfn("CREATE_COMPLETE", refuses="didn't contain changes")
+    cfn.parameters["Bygone"] = "1"
+    _deploy(cfn)
+    assert "Bygone" not in {one["ParameterKey"] for one in cfn.created["Parameters"]}
+
+
+def test_tables_are_protected_after_their_creation_and_never_during_it() -> None:
+    cfn = Cfn()
+    cfn.polls = [
+        ("CREATE_IN_PROGRESS", [("Table", "CREATE_IN_PROGRESS", "")]),
+        ("CREATE_COMPLETE", [("penstock", "CREATE_COMPLETE", "")]),
+        ("CREATE_COMPLETE", []),
+        ("CREATE_COMPLETE", []),
+        ("UPDATE_IN_PROGRESS", [("Table", "UPDATE_IN_PROGRESS", "")]),
+        ("UPDATE_COMPLETE", [("penstock", "UPDATE_COMPLETE", "")]),
+    ]
+    _deploy(cfn)
+    assert [_protection(made) for made in cfn.made] == ["pending", "true"]
+
+
+def test_a_protection_that_an_interruption_left_pending_comes_with_the_next_deployment() -> None:
+    cfn = Cfn("CREATE_COMPLETE", refuses="didn't contain changes")
+    cfn.parameters["DeletionProtection"] = "pending"
+    _deploy(cfn)
+    assert _protection(cfn.created) == "true"
+
+
+@pytest.mark.parametrize("protection", ["true", "false"])
+def test_the_stack_refuses_to_be_deleted_by_others_as_its_tables_do(protection: str) -> None:
+    cfn = Cfn("CREATE_COMPLETE", refuses="didn't contain changes")
+    cfn.protected = protection != "true"
+    cfn.parameters["DeletionProtection"] = protection
+    _deploy(cfn)
+    assert cfn.protected is (protection == "true")
+
+
+def _protection(made: dict[str, Any]) -> str | None:
+    return next(
+        (p.get("ParameterValue") for p in made["Parameters"]
+         if p["ParameterKey"] == "DeletionProtection"), None,
+    )  # fmt: skip
+
+
+REPLACED = {"ResourceChange": {"Action": "Modify", "LogicalResourceId": "Role",
+            "ResourceType": "AWS::IAM::Role", "Replacement": "True"}}  # fmt: skip
+ADDED = {"ResourceChange": {"Action": "Add", "LogicalResourceId": "Queue",
+         "ResourceType": "AWS::SQS::Queue"}}  # fmt: skip
+
+
+def test_a_plan_lists_what_destroys_first_and_leaves_no_change_set() -> None:
+    cfn: Any = Cfn("CREATE_COMPLETE")
+    cfn.changes = [ADDED, REPLACED]
+    planned = plan(cfn, "penstock", {}, interval=0)
+    assert [(one.action, one.resource, one.replacement) for one in planned] == [
+        ("Modify", "Role", "True"),
+        ("Add", "Queue", ""),
+    ]
+    assert [one.destroys for one in planned] == [True, False]
+    assert cfn.deleted == [cfn.created["ChangeSetName"]]
+    assert not cfn.running
+
+
+def test_a_plan_of_a_new_stack_leaves_no_empty_stack() -> None:
+    cfn: Any = Cfn()
+    cfn.changes = [ADDED]
+    assert len(plan(cfn, "penstock", {}, interval=0)) == 1
+    assert (len(cfn.deleted), cfn.deletions) == (1, 1)
+
+
+def test_changes_that_are_not_approved_are_not_executed() -> None:
+    cfn: Any = Cfn("CREATE_COMPLETE")
+    cfn.changes = [REPLACED]
+
+    def refuse(changes: Any) -> None:
+        raise PermissionError(str(changes[0]))
+
+    with pytest.raises(PermissionError, match=r"replace Role \(AWS::IAM::Role\)"):
+        deploy(cfn, "penstock", {}, on_event=lambda _: None, approve=refuse, interval=0)
+    assert cfn.deleted == [cfn.created["ChangeSetName"]]
+    assert not cfn.running
+
+
 @pytest.mark.parametrize(
-    ("status", "remedy"),
+    ("status", "step"),
     [
-        ("ROLLBACK_COMPLETE", "destroy"),
-        ("CREATE_FAILED", "destroy"),
-        ("DELETE_FAILED", "destroy"),
-        ("UPDATE_ROLLBACK_FAILED", "continue its rollback"),
-        ("UPDATE_IN_PROGRESS", "wait until it is done"),
-        ("DELETE_IN_PROGRESS", "wait until it is done"),
+        (None, Step.CREATE),
+        ("REVIEW_IN_PROGRESS", Step.CREATE),
+        ("UPDATE_ROLLBACK_COMPLETE", Step.UPDATE),
+        ("UPDATE_FAILED", Step.UPDATE),
+        ("ROLLBACK_COMPLETE", Step.DELETE),
+        ("ROLLBACK_FAILED", Step.DELETE),
+        ("CREATE_FAILED", Step.DELETE),
+        ("UPDATE_ROLLBACK_FAILED", Step.CONTINUE_ROLLBACK),
+        ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Step.WAIT),
+        ("DELETE_IN_PROGRESS", Step.WAIT),
+        ("DELETE_FAILED", Step.REFUSE),
+        ("NEVER_HEARD_OF", Step.REFUSE),
     ],
 )
-def test_a_stack_that_cannot_be_deployed_to_is_said_with_its_remedy(
-    status: str, remedy: str
-) -> None:
-    assert remedy in str(refusal("penstock", status))
-    with pytest.raises(DeployError, match=f"penstock is .*{status}"):
-        _deploy(Cfn(status))
+def test_each_status_has_its_step(status: str | None, step: Step) -> None:
+    assert next_step(status) is step
+
+
+@pytest.mark.parametrize(
+    ("status", "what"),
+    [
+        ("DELETE_FAILED", "`penstock destroy` did not come to its end. Run it again"),
+        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name penstock"),
+        ("NEVER_HEARD_OF", "bring it to a complete state there"),
+    ],
+)
+def test_a_stack_that_needs_a_person_is_said_with_its_remedy(status: str, what: str) -> None:
+    assert what in remedy("penstock", status)
+    if next_step(status) is Step.REFUSE:
+        with pytest.raises(DeployError, match=f"penstock is .*{status}"):
+            _deploy(Cfn(status))
+
+
+def test_a_stack_whose_creation_failed_is_deleted_and_made_again() -> None:
+    cfn = Cfn("ROLLBACK_COMPLETE")
+    cfn.protected = False
+    cfn.polls = [
+        ("DELETE_IN_PROGRESS", [("Table", "DELETE_SKIPPED", "")]),
+        ("DELETE_COMPLETE", [("penstock", "DELETE_COMPLETE", "")]),
+        ("DELETE_COMPLETE", []),
+        ("CREATE_IN_PROGRESS", [("Table", "CREATE_IN_PROGRESS", "")]),
+        ("CREATE_COMPLETE", [("penstock", "CREATE_COMPLETE", "")]),
+    ]
+    told = _deploy(cfn, DeletionProtection="false")
+    assert told[0] == Event(
+        "penstock", "ROLLBACK_COMPLETE", "its creation failed: what is left is deleted first"
+    )
+    assert [made["ChangeSetType"] for made in cfn.made] == ["CREATE"]
+    assert cfn.deletions == 1
+
+
+def test_a_rollback_that_failed_is_continued_and_says_what_to_do_when_it_fails_again() -> None:
+    cfn = Cfn("UPDATE_ROLLBACK_FAILED")
+    cfn.polls = [
+        ("UPDATE_ROLLBACK_FAILED", []),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", [("Table", "UPDATE_FAILED", "still locked")]),
+        ("UPDATE_ROLLBACK_FAILED", [("penstock", "UPDATE_ROLLBACK_FAILED", "Table")]),
+    ]
+    with pytest.raises(DeployError, match=r"Table: still locked.*--resources-to-skip RESOURCE"):
+        _deploy(cfn)
+    mended = Cfn("UPDATE_ROLLBACK_FAILED")
+    mended.polls = [
+        ("UPDATE_ROLLBACK_FAILED", []),
+        ("UPDATE_ROLLBACK_IN_PROGRESS", [("Table", "UPDATE_COMPLETE", "")]),
+        ("UPDATE_ROLLBACK_COMPLETE", [("penstock", "UPDATE_ROLLBACK_COMPLETE", "")]),
+        ("UPDATE_ROLLBACK_COMPLETE", []),
+        ("UPDATE_IN_PROGRESS", [("Table", "UPDATE_IN_PROGRESS", "")]),
+        ("UPDATE_COMPLETE", [("penstock", "UPDATE_COMPLETE", "")]),
+    ]
+    mended.running = True
+    _deploy(mended)
+    assert [made["ChangeSetType"] for made in mended.made] == ["UPDATE"]
+
+
+def test_a_deployment_waits_for_the_one_that_is_at_work() -> None:
+    cfn = Cfn("UPDATE_IN_PROGRESS", refuses="didn't contain changes")
+    cfn.running = True
+    cfn.polls = [
+        ("UPDATE_IN_PROGRESS", []),
+        ("UPDATE_COMPLETE", [("Table", "UPDATE_COMPLETE", "")]),
+    ]
+    assert "waiting for its end" in _deploy(cfn)[0].reason
+    assert len(cfn.made) == 1
 
 
 @pytest.mark.parametrize("status", [None, "DELETE_COMPLETE"])
@@ -199,90 +287,3 @@ def test_a_resource_that_cannot_be_deleted_is_named() -> None:
     cfn.running = True
     with pytest.raises(DeployError, match="DevicePolicy: attached to a certificate"):
         destroy(cfn, "penstock", on_event=lambda _: None, interval=0)
-
-
-class Tables:
-    """Tables by name, and whether they are protected."""
-
-    def __init__(self, **tables: bool) -> None:
-        self.tables = {name.replace("_", "-"): held for name, held in tables.items()}
-        self.ttl = "DISABLED"
-
-    def describe_table(self, *, TableName: str) -> dict[str, Any]:
-        if TableName not in self.tables:
-            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeTable")
-        return {"Table": {"DeletionProtectionEnabled": self.tables[TableName]}}
-
-    def update_table(self, *, TableName: str, DeletionProtectionEnabled: bool) -> None:
-        assert self.tables[TableName] is not DeletionProtectionEnabled
-        self.tables[TableName] = DeletionProtectionEnabled
-
-    def delete_table(self, *, TableName: str) -> None:
-        assert not self.tables.pop(TableName), "it is protected"
-
-    def get_waiter(self, _: str) -> Tables:
-        return self
-
-    def wait(self, **_: Any) -> None:
-        """Everything happens at once here."""
-
-    def describe_time_to_live(self, *, TableName: str) -> dict[str, Any]:
-        return {"TimeToLiveDescription": {"TimeToLiveStatus": self.ttl}}
-
-    def update_time_to_live(self, *, TableName: str, TimeToLiveSpecification: Any) -> None:
-        assert TimeToLiveSpecification == {"Enabled": True, "AttributeName": "expires_at"}
-        self.ttl = "ENABLING"
-
-
-class Bucket:
-    """A bucket of pages of versions; ``errors`` is what S3 answers to a deletion."""
-
-    def __init__(self, pages: list[Any], errors: list[Any] | None = None) -> None:
-        self.pages, self.errors = pages, errors or []
-        self.doomed: list[Any] = []
-        self.gone = False
-
-    def get_paginator(self, _: str) -> Bucket:
-        return self
-
-    def paginate(self, *, Bucket: str) -> Iterator[Any]:
-        yield from self.pages
-
-    def delete_objects(self, *, Bucket: str, Delete: Any) -> dict[str, Any]:
-        self.doomed += Delete["Objects"]
-        return {"Errors": self.errors}
-
-    def delete_bucket(self, *, Bucket: str) -> None:
-        self.gone = True
-
-
-def _delete(tables: Any, bucket: Any) -> list[str]:
-    names = ["p-windows", "p-devices"]
-    return list(delete_data(tables, bucket, tables=names, prefix="p-worker", bucket="b"))
-
-
-def test_deleting_the_data_takes_protection_off_and_leaves_neighbours_alone() -> None:
-    tables = Tables(p_windows=True, p_worker=False, p_worker_windows=True, p_worker_x=False)
-    assert _delete(tables, Bucket([])) == ["table p-windows", "table p-worker", "bucket b"]
-    assert set(tables.tables) == {"p-worker-windows", "p-worker-x"}
-
-
-def test_every_version_goes_before_the_bucket() -> None:
-    one, two = ({"Key": "k", "VersionId": v} for v in "12")
-    bucket = Bucket([{"Versions": [one], "DeleteMarkers": [two]}, {}])
-    assert _delete(Tables(), bucket) == ["bucket b"]
-    assert bucket.doomed == [one, two]
-
-
-def test_an_object_that_s3_keeps_is_named_and_the_bucket_stays() -> None:
-    one = {"Key": "k", "VersionId": "1"}
-    bucket = Bucket([{"Versions": [one]}], errors=[{"Key": "k", "Message": "locked"}])
-    with pytest.raises(DeployError, match="S3 keeps b/k: locked"):
-        _delete(Tables(), bucket)
-    assert not bucket.gone
-
-
-def test_time_to_live_is_asked_for_only_where_it_is_missing() -> None:
-    tables: Any = Tables()
-    assert ensure_ttl(tables, "p-windows")
-    assert not ensure_ttl(tables, "p-windows")

@@ -12,7 +12,7 @@ from cfnlint.config import ManualArgs
 from cfnlint.decode import decode
 
 from consumers.kcl.first_leases import INDEX
-from infra.aws.cloudformation import TEMPLATE
+from infra.aws.template import TEMPLATE
 from infra.simulation.provision_fleet import fleet_names, simulated
 from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE
 from ingest.settings import Settings
