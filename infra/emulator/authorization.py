@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import re
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
+
+import cbor2
 
 _PARTIQL_CALLS: Final = frozenset({"dynamodb:BatchExecuteStatement", "dynamodb:ExecuteStatement"})
 _PRINCIPALS: Final = re.compile(r"/things/([^/]+)/principals")
@@ -130,6 +133,22 @@ def know_thing_arn() -> None:
     iam_actions.request_tag_context = request_tag_context
 
 
+def know_metric_namespace() -> None:
+    """Let a role be limited to the metrics of a namespace (``cloudwatch:namespace``), whatever
+    protocol of CloudWatch a client speaks."""
+    from ministack.core import iam_actions
+
+    original = iam_actions.request_tag_context
+
+    def request_tag_context(service: str, action: str, body: bytes, query: Any) -> dict[str, Any]:
+        context: dict[str, Any] = dict(original(service, action, body, query))
+        if action == "cloudwatch:PutMetricData":
+            context["cloudwatch:namespace"] = _namespace(body)
+        return context
+
+    iam_actions.request_tag_context = request_tag_context
+
+
 def authorize_sqs_batches_by_message() -> None:
     """Ask for ``sqs:DeleteMessage`` where ten are deleted, and alike: IAM knows no batch of SQS;
     MiniStack asks for an action called after the API call."""
@@ -162,6 +181,17 @@ def _partiql_check(statement: str, region: str, account: str) -> tuple[str, str]
         f"dynamodb:PartiQL{verb.capitalize()}",
         f"arn:aws:dynamodb:{region}:{account}:table/{match['table']}",
     )
+
+
+def _namespace(body: bytes) -> str | None:
+    """Of a request in JSON, CBOR or a form."""
+    document = _json(body)
+    if not document:
+        with contextlib.suppress(ValueError):
+            document = cbor2.loads(body)
+    if isinstance(document, dict) and document:
+        return document.get("Namespace")
+    return parse_qs(body.decode("utf-8", "replace")).get("Namespace", [None])[0]
 
 
 def _json(body: bytes) -> dict[str, Any]:

