@@ -42,6 +42,8 @@ def fail_as_resource_handlers_do() -> None:
         "AWS::Lambda::Function": _Named("FunctionName", lambda name: name in lambda_svc._functions),
     }.items():
         handlers[kind]["create"] = _only_new(kind, named, handlers[kind]["create"])
+    service = handlers["AWS::ECS::Service"]
+    service["create"] = _with_count(service["create"])
     table = handlers["AWS::DynamoDB::Table"]
     table["delete"] = _unless_protected(dynamodb, table["delete"])
 
@@ -71,6 +73,17 @@ def import_buckets() -> None:
         )  # fmt: skip
 
     stacks._validation_errors = validation_errors
+
+
+def _with_count(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Take a number of tasks that comes from a parameter, and so is a text, as the number."""
+
+    def call(logical_id: str, properties: dict[str, Any], stack_name: str) -> Any:
+        if "DesiredCount" in properties:
+            properties = {**properties, "DesiredCount": int(properties["DesiredCount"])}
+        return create(logical_id, properties, stack_name)
+
+    return call
 
 
 def _only_new(kind: str, named: _Named, create: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from infra.emulator.cloudwatch.alarms import ALARMS_PATH, look_at
 from infra.emulator.decisions import DECISIONS_PATH
 from infra.emulator.limits.failures import Failure, answer_of
 from infra.emulator.profile import PROFILE_PATH, Profile
@@ -81,8 +82,8 @@ def _count_s3(world: World, operation: str, body: bytes, answer: Any) -> None:
 
 
 def serve_control(world: World) -> None:
-    """Serve the meters and the decisions (``GET``), and the profile (``GET``, and ``PUT`` to
-    replace it)."""
+    """Serve the meters and the decisions (``GET``), the profile (``GET``, and ``PUT`` to replace
+    it), and looks at alarms (``PUT``)."""
     from ministack import app
 
     original = app.app
@@ -114,6 +115,9 @@ async def _control(world: World, scope: Any, receive: Any) -> tuple[int, Any]:
         return 200, json.loads(profile.to_json())
     if request == ("GET", PROFILE_PATH):
         return 200, json.loads(world.profile.to_json())
+    if request == ("PUT", ALARMS_PATH):
+        look_at(json.loads(await _body(receive)))
+        return 200, {}
     return 404, {"message": f"there is no {' '.join(request)}"}
 
 

@@ -28,6 +28,8 @@ from infra.emulator.authorization import (
     name_the_resource_of_calls,
 )
 from infra.emulator.cloudformation import fail_as_resource_handlers_do, import_buckets
+from infra.emulator.cloudwatch.alarms import evaluate_alarms_by_period
+from infra.emulator.cloudwatch.logs import extract_metrics_of_log_lines
 from infra.emulator.decisions import DECISIONS_VARIABLE, record_decisions
 from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
 from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
@@ -98,6 +100,8 @@ def main() -> None:
         hide_missing_keys,
         fail_as_resource_handlers_do,
         import_buckets,
+        evaluate_alarms_by_period,
+        extract_metrics_of_log_lines,
     ]
     for extend in extensions:
         extend()
