@@ -59,6 +59,7 @@ lock: $(READY) ## resolve the locks in requirements/ again from pyproject.toml
 	$(BIN)/$(LOCK) $(addprefix --extra ,$(PRODUCTION)) -c requirements/development.txt \
 		pyproject.toml -o requirements/production.txt
 	echo uv | $(BIN)/$(LOCK) - -o requirements/uv.txt
+	echo hatchling | $(BIN)/$(LOCK) - -c requirements/development.txt -o requirements/build.txt
 
 # What a worker's or a dashboard's machine gets; no test tool and no embedded AWS.
 PRODUCTION := aws worker simulator dashboard

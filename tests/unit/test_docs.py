@@ -140,7 +140,7 @@ def test_the_readme_shows_the_lines_that_a_demo_prints() -> None:
 
 
 def test_nothing_names_a_host_of_a_registry_in_the_locked_requirements() -> None:
-    for name in ("development", "production", "uv"):
+    for name in ("development", "production", "uv", "build"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text()
         assert "://" not in text
         assert "--hash=sha256:" in text
