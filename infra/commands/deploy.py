@@ -72,6 +72,11 @@ COMPUTE: Final = {
     metavar="ARN",
     help="An EKS cluster's OIDC provider, whose service accounts may take them instead.",
 )
+@click.option(
+    "--kms-key",
+    metavar="ARN",
+    help="A KMS key of yours that encrypts stream, tables, archive, queue and logs.",
+)
 @click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced or removed.")
 @json_option  # fmt: skip
@@ -84,6 +89,7 @@ def deploy(
     simulator: bool | None,
     compute: str | None,
     oidc_provider: str | None,
+    kms_key: str | None,
     plan: bool,
     yes: bool,
     as_json: bool,
@@ -108,8 +114,8 @@ def deploy(
         "Acknowledge": acknowledge,
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}
-    if oidc_provider is not None:  # case matters
-        parameters["OidcProviderArn"] = oidc_provider
+    arns = {"OidcProviderArn": oidc_provider, "KmsKeyArn": kms_key}  # case matters
+    parameters |= {name: arn for name, arn in arns.items() if arn is not None}
     if why := refuse_names(settings, target.account):
         raise UserError(why)
     say(f"{'planning for' if plan else 'deploying to'} {describe(target)}")

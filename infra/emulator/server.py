@@ -42,6 +42,7 @@ from infra.emulator.iot.certificates import (
 from infra.emulator.iot.registry import refuse_as_the_registry_does
 from infra.emulator.iot.rule_roles import authorize_rule_actions
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
+from infra.emulator.keys import ask_for_keys
 from infra.emulator.kinesis.fan_out import limit_subscriptions
 from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
 from infra.emulator.kinesis.resharding import keep_closed_shards
@@ -108,6 +109,7 @@ def main() -> None:
     if os.environ.get(DECISIONS_VARIABLE):
         record_decisions(world.decisions)
     strict: list[Callable[[World], None]] = [
+        ask_for_keys,
         be_strict_dynamodb,
         be_strict_kinesis,
         limit_subscriptions,

@@ -20,6 +20,8 @@ class World:
         self.clock = clock
         self.meters = Meters()
         self.decisions = Decisions()
+        self.keys: dict[str, str] = {}
+        """The KMS key of what a stack encrypts with one of the customer's, by ARN."""
         self._changed: list[Callable[[Profile], None]] = []
         self.become(profile)
 

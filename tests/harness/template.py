@@ -21,6 +21,7 @@ def resources(
         "AWS::AccountId": account,
         "AWS::Region": region,
         "AWS::Partition": "aws",
+        "AWS::URLSuffix": "amazonaws.com",
     }
     return {name: _value(body, pseudo) for name, body in decode(template)[0]["Resources"].items()}
 

@@ -1,4 +1,5 @@
-"""Every role may do what its code does, and nothing that it never does.
+"""Every role may do what its code does, and nothing that it never does, with a KMS key of the
+customer's (a stack without one grants less; every other test runs on such a stack).
 
 What is granted is read from the deployed stack, what is done is recorded by the embedded AWS while
 every role is at its work (:mod:`tests.integration.roles_at_work`).
@@ -6,12 +7,14 @@ every role is at its work (:mod:`tests.integration.roles_at_work`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
+from botocore.exceptions import ClientError
 
 from infra.aws.cloudformation import deploy, ensure_ttl
 from infra.emulator.decisions import Decision
@@ -97,12 +100,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             emulator, "plant", devices_dir=folder / "devices", acknowledge=True,
             segment_age_s=2.0, shutdown_grace_s=2, cloudwatch_metrics="SUMMARY",
         )  # fmt: skip
+        key = target.client("kms").create_key()["KeyMetadata"]["Arn"]
         outputs = deploy(
             target.client("cloudformation"),
             "plant",
             {
                 "ShardCount": "2", "DeletionProtection": "false", "WithSimulator": "true",
-                "Acknowledge": "true",
+                "Acknowledge": "true", "KmsKeyArn": key,
             },
             on_event=lambda _: None,
             interval=0.05,
@@ -174,3 +178,23 @@ def test_every_role_of_the_template_was_at_work(seen: Seen) -> None:
     worked = {seen.short(decision.role) for decision in seen.decisions}
     assert worked == {seen.short(grant.role) for grant in seen.grants}
     assert worked >= {*ROLES, "rule", "provisioning", "provisioning-hook"}
+
+
+def test_without_its_grant_on_the_key_a_role_reads_nothing_that_the_key_encrypts(
+    seen: Seen,
+) -> None:
+    target, settings = seen.target, seen.target.settings
+    reader = target.client("dynamodb", "reader")
+    assert "Items" in reader.scan(TableName=settings.devices_table)
+    iam, role = target.client("iam"), settings.role_name("reader")
+    grant = iam.get_role_policy(RoleName=role, PolicyName="key")["PolicyDocument"]
+    iam.delete_role_policy(RoleName=role, PolicyName="key")
+    try:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            reader.scan(TableName=settings.devices_table)
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName="key", PolicyDocument=json.dumps(grant))
+    assert "Items" in reader.scan(TableName=settings.devices_table)
+    (statement, *_) = grant["Statement"]
+    services = statement["Condition"]["StringEquals"]["kms:ViaService"]
+    assert f"dynamodb.{settings.region}.amazonaws.com" in services

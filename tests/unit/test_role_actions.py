@@ -62,7 +62,8 @@ ARNS: Final = {
 def _resolved(resource: str) -> str:
     for name, arn in ARNS.items():
         resource = resource.replace(name, arn)
-    return resource.replace("<ArchiveBucket>", SETTINGS.bucket(ACCOUNT))
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1234abcd"
+    return resource.replace("<KmsKeyArn>", key).replace("<ArchiveBucket>", SETTINGS.bucket(ACCOUNT))
 
 
 def _listed(value: Any) -> list[Any]:

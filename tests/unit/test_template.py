@@ -413,3 +413,22 @@ def test_a_device_that_says_neither_group_nor_type_is_provisioned_with_their_def
     body = json.loads(_properties("ProvisioningTemplate")["TemplateBody"])
     assert body["Parameters"]["Group"] == {"Type": "String", "Default": DEFAULT_GROUP}
     assert body["Parameters"]["Type"] == {"Type": "String", "Default": DEFAULT_TYPE}
+
+
+def test_a_key_of_the_customers_encrypts_everything_that_holds_data() -> None:
+    key = "<KmsKeyArn>"
+    for name, body in RESOURCES.items():
+        text, kind = str(body["Properties"]), body["Type"]
+        if kind in ("AWS::DynamoDB::Table", "AWS::Kinesis::Stream", "AWS::S3::Bucket",
+                    "AWS::SQS::Queue", "AWS::Logs::LogGroup"):  # fmt: skip
+            assert f"['HasKey', '{key}'" in text, name
+    assert RAW["Parameters"]["KmsKeyArn"]["Default"] == ""
+
+
+def test_the_key_is_used_through_the_services_that_hold_what_it_encrypts_only() -> None:
+    found = [s for _, s in _statements() if "kms:" in str(s["Action"])]
+    assert found
+    for statement in found:
+        assert statement["Resource"] == "<KmsKeyArn>"
+        services = statement["Condition"]["StringEquals"]["kms:ViaService"]
+        assert all(service.endswith(f".{REGION}.amazonaws.com") for service in services)

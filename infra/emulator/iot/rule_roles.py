@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from infra.emulator.keys import KeyUse, key_uses
 from infra.emulator.world import World
 
 CACHE_S: Final = 5.0
@@ -47,19 +48,24 @@ def authorize_rule_actions(world: World) -> None:
             return allowed
         name = role.rpartition("/")[2]
         session = f"arn:aws:sts::{account}:assumed-role/{name}/rule"
-        context = iam_evaluator.EvalContext(
-            principal_arn=session,
-            principal_type="AssumedRole",
-            principal_account=account,
-            action=action,
-            resource_arn=resource,
-            region=region,
-        )
         with request_scope(account, region):
-            trusted = iot._iot_role_usable(role)
-        allowed = bool(trusted and evaluate(context, gather(name, account)).decision == "Allow")
+            trusted = bool(iot._iot_role_usable(role))
+        asked = [KeyUse(action, resource, {}), *key_uses(world.keys, action, resource, region)]
+        allowed = trusted
+        for one, on, conditions in asked if trusted else []:
+            context = iam_evaluator.EvalContext(
+                principal_arn=session,
+                principal_type="AssumedRole",
+                principal_account=account,
+                action=one,
+                resource_arn=on,
+                region=region,
+                service_context={key.lower(): value for key, value in conditions.items()},
+            )
+            granted = evaluate(context, gather(name, account)).decision == "Allow"
+            world.decisions.add(session, one, on, allowed=granted)
+            allowed = allowed and granted
         known[role, action, resource] = (now + CACHE_S, allowed)
-        world.decisions.add(session, action, resource, allowed=allowed)
         return allowed
 
     async def dispatch_rule_action(
