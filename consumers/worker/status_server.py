@@ -32,7 +32,10 @@ class StatusServer:
       who sends ``Authorization: Bearer`` with the token;
     * ``/metrics``: Prometheus;
     * ``/readyz``: 200 when the worker holds what it should and every shard has reported lately;
-    * ``/livez`` (and ``/healthz``): 503 when the worker's process should be restarted.
+    * ``/livez``: 503 when the worker's process should be restarted;
+    * ``/healthz``: the same as one word, ``ok`` or ``down``.
+
+    Beyond loopback, why a worker is not ready or not alive is said to who sends the token only.
 
     A request whose ``Host`` is a name of another machine is refused: it comes from a page of a
     browser whose name was made to point here (DNS rebinding).
@@ -66,7 +69,14 @@ def is_own_name(header: str, host: str) -> bool:
     return name in {"localhost", host.lower(), socket.gethostname().lower()}
 
 
-def _page(path: str, status: WorkerStatus, *, trusted: bool) -> _Answer:
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is this machine's alone."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _page(path: str, status: WorkerStatus, *, trusted: bool, local: bool) -> _Answer:
     if path == "/status":
         snapshot = status.snapshot()
         if not trusted:
@@ -79,14 +89,15 @@ def _page(path: str, status: WorkerStatus, *, trusted: bool) -> _Answer:
             exposition(status.snapshot(), status.latency(), status.puts(), status.flushes()),
         )
     if path == "/readyz":
-        return _health(status.not_ready())
+        return _health(status.not_ready(), why=trusted or local)
     if path in ("/livez", "/healthz"):
-        return _health(status.not_alive())
+        return _health(status.not_alive(), why=path == "/livez" and (trusted or local))
     return _Answer(404, "text/plain", _PAGES)
 
 
-def _health(problem: str) -> _Answer:
-    return _Answer(503 if problem else 200, "text/plain", f"{problem or 'ok'}\n".encode())
+def _health(problem: str, *, why: bool) -> _Answer:
+    text = (problem if why else "down") if problem else "ok"
+    return _Answer(503 if problem else 200, "text/plain", f"{text}\n".encode())
 
 
 def _without_preview(reject: dict[str, Any]) -> dict[str, Any]:
@@ -95,13 +106,16 @@ def _without_preview(reject: dict[str, Any]) -> dict[str, Any]:
 
 def _handler(status: WorkerStatus, host: str, token: str | None) -> type[BaseHTTPRequestHandler]:
     wanted = f"Bearer {token}".encode() if token else None
+    local = is_loopback(host)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if is_own_name(self.headers.get("Host", ""), host):
-                given = self.headers.get("Authorization", "").encode()
+                # http.server reads the bytes of a header as Latin-1.
+                given = self.headers.get("Authorization", "").encode("latin-1", "replace")
                 trusted = wanted is not None and hmac.compare_digest(given, wanted)
-                self._send(_page(self.path.partition("?")[0], status, trusted=trusted))
+                path = self.path.partition("?")[0]
+                self._send(_page(path, status, trusted=trusted, local=local))
             else:
                 self._send(_Answer(421, "text/plain", b"this is not the host you asked for\n"))
 

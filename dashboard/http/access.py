@@ -1,14 +1,15 @@
-"""Who may read the dashboard: on loopback everybody on the machine, beyond it only with a token
-or through a trusted proxy. Also the security headers of every answer."""
+"""Who may read the dashboard: on loopback everybody on the machine, beyond it only with a token,
+through a trusted proxy, or both. Also the security headers of every answer."""
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,10 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.errors import AccessError
 from dashboard.http.responses import json_response
+from dashboard.http.session import SESSION_S, is_session, make_session
 
-COOKIE: Final = "penstock_token"
-COOKIE_AGE_S: Final = 30 * 86_400
+COOKIE: Final = "penstock_session"
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK_NETWORKS: Final = ("127.0.0.0/8", "::1/128")
 SECURITY_HEADERS: Final = {
     b"content-security-policy": b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
     b"form-action 'none'",
@@ -28,16 +30,37 @@ SECURITY_HEADERS: Final = {
 }
 
 
+class Asked(NamedTuple):
+    """What a request shows of who sends it: its headers (lower-case names), the token in its
+    address, and the address that it comes from (``None`` where the server does not know)."""
+
+    headers: Mapping[str, str]
+    query_token: str | None = None
+    peer: str | None = None
+
+
 @dataclass(frozen=True)
 class Access:
     """The rule. ``token`` is a shared secret; ``user_header`` the header in which an OIDC proxy in
-    front names the user, and which nobody else can set because only the proxy reaches the port."""
+    front names the user. Where both are set, both are required. The header counts only in requests
+    from ``proxies`` (networks, as ``10.0.0.7/32``): anybody else could set it too."""
 
     token: str | None = None
     user_header: str | None = None
+    proxies: tuple[str, ...] = LOOPBACK_NETWORKS
+    clock: Callable[[], float] = time.time
 
     def check_address(self, host: str) -> None:
-        """:raises AccessError: when ``host`` is beyond loopback and nothing guards it."""
+        """:raises AccessError: when ``host`` is beyond loopback and nothing guards it, or a proxy
+        is no network."""
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError:
+                raise AccessError(
+                    f"{proxy} is no address and no network: name the proxy's, as 10.0.0.7 or "
+                    "10.0.0.0/24"
+                ) from None
         if not is_loopback(host) and not (self.token or self.user_header):
             raise AccessError(
                 f"{host} can be reached from other machines: set a token "
@@ -45,16 +68,42 @@ class Access:
                 "user header (--user-header)"
             )
 
-    def allows(self, headers: Mapping[str, str], query_token: str | None) -> bool:
-        """Whether a request with these headers (lower case) may be answered."""
-        if self.user_header and headers.get(self.user_header.lower()):
-            return True
-        if self.token:
-            given = (query_token, _bearer(headers), _cookie(headers))
-            return any(hmac.compare_digest(self.token, one) for one in given if one)
-        if self.user_header:
+    def allows(self, asked: Asked) -> bool:
+        """Whether a request may be answered."""
+        if self.user_header and not self._names_user(asked):
             return False
-        return _host(headers) in LOOPBACK_NAMES  # a page elsewhere may have rebound its name
+        if self.token:
+            return self._has_token(self.token, asked)
+        if self.user_header:
+            return True
+        return _host(asked.headers) in LOOPBACK_NAMES  # a page elsewhere may rebind its name
+
+    def is_from_proxy(self, asked: Asked) -> bool:
+        """Whether a trusted proxy sends it, whose headers can be believed."""
+        try:
+            peer = ipaddress.ip_address(asked.peer or "")
+        except ValueError:
+            return False
+        return any(peer in ipaddress.ip_network(proxy) for proxy in self.proxies)
+
+    def is_secure(self, asked: Asked, scheme: str) -> bool:
+        """Whether the browser speaks TLS, to this server or to a trusted proxy."""
+        forwarded = asked.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+        return scheme == "https" or (forwarded == "https" and self.is_from_proxy(asked))
+
+    def _names_user(self, asked: Asked) -> bool:
+        named = asked.headers.get(str(self.user_header).lower())
+        return bool(named) and self.is_from_proxy(asked)
+
+    def _has_token(self, token: str, asked: Asked) -> bool:
+        wanted = token.encode()
+        given = (
+            (asked.query_token or "").encode("utf-8", "replace"),
+            # ASGI's headers are bytes, which Starlette reads as Latin-1.
+            _bearer(asked.headers).encode("latin-1", "replace"),
+        )
+        found = [hmac.compare_digest(wanted, one) for one in given]
+        return any(found) or is_session(token, _cookie(asked.headers), self.clock())
 
 
 class Guard:
@@ -77,24 +126,28 @@ class Guard:
             await send(message)
 
         request = Request(scope)
-        token = request.query_params.get("token")
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        if scope["path"] == "/healthz" or self._access.allows(headers, token):
-            if token and self._access.token:
-                await self._enter(token)(scope, receive, guarded)
+        asked = Asked(
+            {name.lower(): value for name, value in request.headers.items()},
+            request.query_params.get("token"),
+            request.client.host if request.client else None,
+        )
+        if scope["path"] == "/healthz" or self._access.allows(asked):
+            if asked.query_token and self._access.token and scope["path"] != "/healthz":
+                secure = self._access.is_secure(asked, scope.get("scheme", "http"))
+                await self._enter(self._access.token, secure)(scope, receive, guarded)
             else:
                 await self._app(scope, receive, guarded)
             return
-        refusal = json_response(
-            {"error": "access is by token: /?token=…, or Authorization: Bearer …"}, 401
-        )
+        refusal = json_response({"error": _refusal(self._access)}, 401)
         await refusal(scope, receive, guarded)
 
-    @staticmethod
-    def _enter(token: str) -> Response:
-        """Keep the token in a cookie, and take it out of the address."""
+    def _enter(self, token: str, secure: bool) -> Response:
+        """Begin a session, and take the token out of the address."""
         response = Response(status_code=303, headers={"Location": "/"})
-        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=COOKIE_AGE_S)
+        session = make_session(token, self._access.clock())
+        response.set_cookie(
+            COOKIE, session, httponly=True, samesite="strict", secure=secure, max_age=SESSION_S
+        )
         return response
 
 
@@ -106,6 +159,14 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _refusal(access: Access) -> str:
+    direct = "access is by token: /?token=…, or Authorization: Bearer …"
+    if access.user_header:
+        by_proxy = "access is through the proxy that signs users in"
+        return f"{by_proxy}, and by token" if access.token else by_proxy
+    return direct
 
 
 def _bearer(headers: Mapping[str, str]) -> str:

@@ -142,8 +142,15 @@ class Api:
 
     # -- about itself ----------------------------------------------------------------------
 
+    async def up(self, _: Request) -> Response:
+        """200 while the newest read of the hot tables succeeded, else 503; and nothing else,
+        because everybody may ask."""
+        if self._feed.error:
+            return PlainTextResponse("down\n", 503)
+        return PlainTextResponse("up\n")
+
     async def health(self, _: Request) -> Response:
-        """200 while the newest read of the hot tables succeeded, else 503."""
+        """The same, with why."""
         error = self._feed.error
         health: answers.Health = {"status": "degraded" if error else "ok", "error": error}
         return json_response(health, 503 if error else 200)
@@ -191,9 +198,10 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/healthz", api.health),
+            Route("/healthz", api.up),
             Route("/metrics", api.metrics),
             Route("/api/v1/openapi.json", api.openapi),
+            Route("/api/v1/health", api.health),
             Route("/api/v1/summary", api.summary),
             Route("/api/v1/stream", api.stream),
             Route("/api/v1/live", api.live.open),

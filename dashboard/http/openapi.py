@@ -22,7 +22,7 @@ _TIME: Final = {
 
 _ANSWERS: Final = (
     answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
-    answers.Missing, list[answers.Point], answers.Failure,
+    answers.Missing, list[answers.Point], answers.Failure, answers.Health,
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(
         _ANSWERS, ref_template="#/components/schemas/{name}"
     )
-    summary, stream, listing, device, windows, missing, series, failure = schemas
+    summary, stream, listing, device, windows, missing, series, failure, health = schemas
 
     def get(
         text: str,
@@ -81,6 +81,17 @@ def document(tiers: list[str]) -> dict[str, Any]:
             "schemas": components,
         },
         "paths": {
+            "/api/v1/health": {
+                "get": {
+                    "summary": "Whether DynamoDB answers, and why not",
+                    "parameters": [],
+                    "responses": {
+                        "200": _response("it does", health),
+                        "401": _response("no access", failure),
+                        "503": _response("it does not", health),
+                    },
+                }
+            },
             "/api/v1/summary": get("The fleet in a few figures", [], summary),
             "/api/v1/stream": get("Shards, lag, commits and rejects", [], stream),
             "/api/v1/devices": get("A page of devices", _listing(), listing),

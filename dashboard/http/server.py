@@ -37,6 +37,7 @@ def server(app: ASGIApp) -> uvicorn.Server:
     """A server that is not started; it ends live streams soon when told to stop."""
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="on", server_header=False,
+        proxy_headers=False,  # whom a request is from decides access: see dashboard.http.access
         timeout_graceful_shutdown=1, h11_max_incomplete_event_size=64 * 1024,
     )  # fmt: skip
     return uvicorn.Server(config)

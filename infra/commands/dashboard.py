@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import rich_click as click
 
 from dashboard.errors import AccessError, PortBusyError
-from dashboard.http.access import Access
+from dashboard.http.access import LOOPBACK_NETWORKS, Access
 from dashboard.http.api import create_app
 from dashboard.http.server import HOST, PORT, listen, server
 from infra.commands.options import aws_option
@@ -35,15 +35,24 @@ TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
     "--user-header",
     help="The header in which an OIDC proxy in front names the user, as X-Forwarded-Email.",
 )
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="Address or network of that proxy; the header of others is ignored.  [default: loopback]",
+)
 @aws_option
-def dashboard(host: str, port: int, user_header: str | None, aws: bool) -> None:
+def dashboard(
+    host: str, port: int, user_header: str | None, proxies: tuple[str, ...], aws: bool
+) -> None:
     """Serve the live page and the read API until Ctrl-C.
 
     It reads the hot tables only, with the read-only role where there is one. Beyond loopback it
-    asks for the token in PENSTOCK_DASHBOARD_TOKEN, or trusts a proxy in front of it
-    (`--user-header`), and refuses to start with neither.
+    asks for the token in PENSTOCK_DASHBOARD_TOKEN, for the user that a proxy in front of it names
+    (`--user-header`, `--proxy`), or for both, and refuses to start with neither.
     """
-    access = Access(os.environ.get(TOKEN) or None, user_header)
+    access = Access(os.environ.get(TOKEN) or None, user_header, proxies or LOOPBACK_NETWORKS)
     try:
         access.check_address(host)
     except AccessError as error:

@@ -31,8 +31,13 @@ def a_fleet() -> Tables:
     return made
 
 
-def client_of(tables: Tables, access: Access | None = None) -> TestClient:
-    """A client of the API over these tables, as a page on loopback is."""
+def client_of(
+    tables: Tables, access: Access | None = None, *, peer: str = "127.0.0.1"
+) -> TestClient:
+    """A client of the API over these tables, as a page on loopback is; ``peer`` is the address
+    that it comes from."""
     feed = Feed(tables, NAMES, now_ms=lambda: NOW, fastest_s=0.01)
     app = create_app(feed, LOCAL_TIERS, access, {"temperature": "°C"})
-    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+    return TestClient(
+        app, base_url="http://127.0.0.1", raise_server_exceptions=False, client=(peer, 50_000)
+    )

@@ -252,7 +252,7 @@ def test_a_table_that_does_not_answer_is_said_and_outlived(tables: Tables) -> No
 def _health(client: TestClient, wanted: int) -> Any:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        answer = client.get("/healthz")
+        answer = client.get("/api/v1/health")
         if answer.status_code == wanted:
             return answer.json()
     raise AssertionError(answer.text)

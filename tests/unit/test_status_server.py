@@ -127,3 +127,28 @@ def test_restarts_are_counted_by_cause_of_a_child_too(status: WorkerStatus) -> N
     status.report(ShardReport("s-0", 2, replaced=1))
     assert status.snapshot()["restarts_by_cause"] == {CHILD: 1, "out_of_memory": 1}
     assert status.restarts == 2
+
+
+def test_healthz_says_up_or_down_and_nothing_else(server: StatusServer, clock: Clock) -> None:
+    assert get(server, "/healthz") == (200, "ok\n")
+    clock.now = STUCK_S + 1
+    assert get(server, "/healthz") == (503, "down\n")
+    assert get(server, "/healthz", Authorization=f"Bearer {TOKEN}") == (503, "down\n")
+
+
+def test_beyond_loopback_why_a_worker_is_unready_is_for_who_has_the_token(
+    status: WorkerStatus,
+) -> None:
+    status.watched("no word yet of s-1")
+    with StatusServer(status, 0, host="0.0.0.0", token=TOKEN) as server:
+        assert get(server, "/readyz") == (503, "down\n")
+        told = get(server, "/readyz", Authorization=f"Bearer {TOKEN}")
+        assert told == (503, "no word yet of s-1\n")
+
+
+def test_a_token_of_any_characters_is_compared_byte_by_byte(status: WorkerStatus) -> None:
+    token = "gehe\u00efm-\u20ac"
+    with StatusServer(status, 0, token=token) as server:
+        as_sent = f"Bearer {token}".encode().decode("latin-1")
+        assert "personal" in get(server, "/status", Authorization=as_sent)[1]
+        assert "personal" not in get(server, "/status", Authorization="Bearer gehe\u00efm-?")[1]
