@@ -1,6 +1,6 @@
 """A device makes itself known with a claim: key here, certificate and thing from AWS IoT.
 
-Every step leaves its result in the device's folder before the next begins, so that a crash
+Every step leaves its result on the disk before the next begins, so that a crash or a power cut
 anywhere costs one step at most: the private key (mode 0600; it never leaves the machine), the
 certificate that AWS IoT signed for it with its ownership token, and at last the identity. What is
 not finished is in ``claim/`` and is no identity: nothing else reads it. The claim itself is
@@ -16,7 +16,7 @@ import msgspec
 
 from devices import identity
 from devices.errors import IdentityError, ProvisioningError
-from devices.files import make_folder, write_file
+from devices.files import make_folder, remove_files, write_file
 from devices.identity import DeviceConfig, Identity
 from devices.provisioning.keys import new_key, request_for
 from ingest.topic import check_device_id
@@ -96,7 +96,7 @@ def provision(
             registered = registrar.register(device_id, signed.token)
             break
         except TokenError:
-            (pending / CERTIFICATE).unlink()
+            remove_files(pending, CERTIFICATE)
             if attempt == 2:
                 raise ProvisioningError("AWS IoT does not take its own ownership token") from None
     config = DeviceConfig(
@@ -132,7 +132,6 @@ def _signed(registrar: Registrar, pending: Path, device_id: str, key: bytes) -> 
 
 
 def _forget(pending: Path) -> None:
-    for name in (CERTIFICATE, identity.PRIVATE_KEY):
-        (pending / name).unlink(missing_ok=True)
+    remove_files(pending, CERTIFICATE, identity.PRIVATE_KEY)
     if pending.exists():
         pending.rmdir()

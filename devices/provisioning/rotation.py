@@ -1,8 +1,9 @@
 """A new certificate for a device that runs, without losing a reading.
 
-Steps, each of which can be repeated: a new key here, a certificate for it, policy and thing
-attached, a connection with both as proof, the files swapped, the old certificate revoked. What is
-not finished is in ``rotation/``; :func:`rotate` goes on from there. A running device notices the
+Steps, each of which can be repeated and is on the disk before the next: a new key here, a
+certificate for it, policy and thing attached, a connection with both as proof, the files swapped,
+the old certificate revoked. What is not finished is in ``rotation/``; :func:`rotate` goes on from
+there, after a power cut too. A running device notices the
 new files and connects anew; what was not acknowledged is in its spool.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from devices import identity
-from devices.files import make_folder, write_file
+from devices.files import make_folder, remove_files, write_file
 from devices.identity import Identity
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.things import own_thing_exists
@@ -48,7 +49,7 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     folder = device.folder / FOLDER
     make_folder(folder)
     key_path = folder / identity.PRIVATE_KEY
-    if not key_path.exists():
+    if not key_path.exists() or _is_left_over(device, folder):
         write_file(key_path, new_key(), 0o600)
     state = _certified(iot, device, folder, key_path.read_bytes())
     iot.attach_policy(policyName=settings.device_policy, target=state.arn)
@@ -58,10 +59,17 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     certificate = (folder / identity.CERTIFICATE).read_bytes()
     made = identity.save(device.folder, config, certificate, key_path.read_bytes())
     revoke_certificate(iot, settings, device.device_id, state.old_id)
-    for name in (_STATE, identity.CERTIFICATE, identity.PRIVATE_KEY):
-        (folder / name).unlink(missing_ok=True)
+    remove_files(folder, _STATE)  # first: it names the certificate of the key beside it
+    remove_files(folder, identity.CERTIFICATE, identity.PRIVATE_KEY)
     folder.rmdir()
     return made
+
+
+def _is_left_over(device: Identity, folder: Path) -> bool:
+    """Whether the key is that of a rotation which ended, and whose files are not all removed."""
+    if (folder / _STATE).exists():
+        return False
+    return (folder / identity.PRIVATE_KEY).read_bytes() == device.key_path.read_bytes()
 
 
 def revoke(iot: IoTClient, settings: Settings, device_id: str) -> int:

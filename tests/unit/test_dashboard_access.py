@@ -144,7 +144,7 @@ def _entered(tables: Tables, access: Access, *, peer: str = "127.0.0.1", **heade
     with client_of(tables, access, peer=peer) as client:
         entered = client.get("/?token=secret", headers=headers, follow_redirects=False)
         assert entered.status_code == 303
-        return entered.headers["set-cookie"]
+        return str(entered.headers["set-cookie"])
 
 
 def test_the_cookie_is_no_token_lasts_a_day_s_work_and_stays_on_this_site(tables: Tables) -> None:
