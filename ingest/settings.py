@@ -257,4 +257,6 @@ def _sentence(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return f"{SETTINGS_FILE}: there is no setting {name!r}; see docs/settings.md"
+    if first["type"] == "missing":
+        return f"setting {name} is missing; see docs/settings.md"
     return f"setting {name} = {first['input']!r}: {first['msg']}"

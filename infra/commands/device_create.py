@@ -36,6 +36,7 @@ def create_(name: str, group: str, kind: str, as_json: bool, aws: bool) -> None:
         return
     for line in (
         f"created {name}",
+        f"  folder       {made.certificate_path.parent}",
         f"  certificate  {made.certificate_path}",
         f"  private key  {made.key_path}",
         f"  broker       {made.config.host}:{made.config.port}",

@@ -23,6 +23,10 @@ _UNITS: Final = ((10**8, 10**11, "seconds", 1000, 1), (10**14, 10**17, "microsec
 """Times that are plausible in another unit: from, below, its name, factor and divisor to ms."""
 
 
+_TIMES: Final = frozenset({"timestamp", "time", "datetime", "date", "event_time", "timestamp_ms"})
+"""Names that are a time's and hardly a metric's: without its time, a reading gets that of now."""
+
+
 class Parsed(NamedTuple):
     """The reading of a line, with its event time (ms)."""
 
@@ -100,6 +104,12 @@ def _csv(
         columns = [name.strip() for name in _cells(head.removeprefix(b"\xef\xbb\xbf"))]
     except ValueError as error:
         raise InputError(f"the CSV header cannot be read: {error}") from None
+    likely = next((name for name in columns if name.lower() in _TIMES), None)
+    if ts_column is None and "ts" not in columns and likely is not None:
+        raise InputError(
+            f"the column {likely!r} is named like a time: name the column with the event time, "
+            f"--ts-column {likely}, or rename it if it is a metric"
+        )
     if ts_column is not None and ts_column not in columns:
         raise InputError(f"there is no column {ts_column!r}; there are {', '.join(columns)}")
     time_column = ts_column or "ts"
@@ -154,6 +164,11 @@ def reading_of(value: Any, now_ms: NowMs) -> tuple[int, Mapping[str, Any]]:
     if not isinstance(value, dict) or not value:
         raise ValueError('expected an object such as {"temperature": 21.5}')
     nested = isinstance(value.get("metrics"), dict)
+    likely = next((name for name in value if name.lower() in _TIMES), None)
+    if likely is not None and "ts" not in value:
+        raise ValueError(
+            f"{likely} is named like a time: call it ts, or otherwise if it is a metric"
+        )
     metrics = value["metrics"] if nested else {k: v for k, v in value.items() if k != "ts"}
     return (event_time(value["ts"]) if "ts" in value else now_ms()), metrics
 

@@ -21,7 +21,7 @@ DOWN_S = 60.0
 @click.command()
 @click.option("--yes", is_flag=True, help="Do not ask, whatever is lost.")
 def down(yes: bool) -> None:
-    """Stop the local stack and remove its state.
+    """Stop the local stack and remove its state. The ledgers of simulations in .penstock stay.
 
     When devices' keys or readings that were not sent yet would be lost with it, it says so and
     asks; without a terminal it wants --yes.

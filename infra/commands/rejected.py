@@ -31,8 +31,8 @@ def rejected_devices(target: Target) -> dict[str, Rejected]:
     pages = target.client("dynamodb", "dashboard").get_paginator("scan")
     merged: dict[str, Rejected] = {}
     for page in pages.paginate(TableName=target.settings.status_table):
-        for item in page["Items"]:
-            for device, one in status.read(item).get("rejected_devices", {}).items():
+        for report in status.reports(page["Items"]):
+            for device, one in report.get("rejected_devices", {}).items():
                 known = merged.setdefault(device, {"dispositions": Counter(), "last_at": 0})
                 known["dispositions"].update(one["dispositions"])
                 known["last_at"] = max(known["last_at"], one["last_at"])

@@ -61,7 +61,8 @@ def up(
     Settings of penstock.toml and the environment hold here too; docs/settings.md says which
     defaults differ. Commands in other terminals in this folder find the stack. Stopped with
     Ctrl-C it keeps its state, and the next `up` carries on; `penstock down` stops it and removes
-    the state.
+    the state. In the background, start it with `penstock up &` and stop it with `kill` and its
+    process id: that is the same as Ctrl-C.
     """
     stopping = threading.Event()
     options = LocalOptions(

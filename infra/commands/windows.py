@@ -148,7 +148,9 @@ def _tell_about_tier(target: Target, tier: str, *, found: bool) -> None:
     stack = running_stack() if target.local else None
     since = stack.tiers_since.get(tier, 0) if stack else 0
     if since:
-        say(f"tier {tier} was added later: its windows are complete from {show_time(since)} UTC on")
+        size = Tier(tier, 1, 1).size_ms
+        first = -(-since // size) * size
+        say(f"tier {tier} was added later: its windows are complete from {show_time(first)} UTC on")
 
 
 def _is_tier(name: str) -> bool:

@@ -7,7 +7,7 @@ read it. It may be late or missing. Nothing that decides what is counted reads i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -79,6 +79,11 @@ def _fitted(report: dict[str, Any]) -> dict[str, Any]:
 def is_report(item: Item) -> bool:
     """Whether an item of the table is a worker's, or the one of :mod:`ingest.tables.watched`."""
     return "report" in item
+
+
+def reports(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
+    """The workers' reports among the table's items, as :func:`read` gives them."""
+    return (read(item) for item in items if is_report(item))
 
 
 def read(item: Item) -> dict[str, Any]:

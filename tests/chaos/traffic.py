@@ -46,7 +46,8 @@ class Traffic:
         """New devices with certificates."""
         number = next(self._names)
         clients = Clients(self._stack.target.client("iot"), self._stack.dynamodb)
-        names = [(f"dev-{number}-{i:03d}", "meter") for i in range(count)]
+        stack = self._stack.settings.stack
+        names = [(f"{stack}-dev-{number}-{i:03d}", "meter") for i in range(count)]
         return create_fleet(clients, self._stack.settings, names, group="chaos")
 
     def _ledger(self) -> Ledger:

@@ -33,7 +33,7 @@ LINKED: Final = (
 
 _NOT_PROSE: Final = re.compile(
     r"```.*?```"  # code
-    r"|`[^`\n]*`"
+    r"|`(?:[^`\n]|\n(?!\n))*`"  # also over the end of a line
     r"|^[#|][^\n]*"  # headings and tables
     r"|<[^>\n]*>"  # HTML
     r"|!\[[^\]]*\]"  # images

@@ -122,6 +122,20 @@ def test_csv_without_a_time_column_gets_the_time_at_which_it_is_read() -> None:
     assert readings(b'a,b\n1,"2"\n') == [(NOW, {"a": 1.0, "b": 2.0})]
 
 
+@pytest.mark.parametrize("name", ["timestamp", "Time", "datetime"])
+def test_a_column_that_is_named_like_a_time_is_no_metric_by_mistake(name: str) -> None:
+    content = f"{name},temperature\n{NOW},21.5\n".encode()
+    with pytest.raises(InputError, match=f"--ts-column {name}"):
+        parsed(content)
+    assert parsed(content, name) == [Parsed(2, NOW, {"temperature": 21.5})]
+
+
+def test_a_field_that_is_named_like_a_time_is_no_metric_by_mistake() -> None:
+    (one,) = parsed(b'{"timestamp": 1795420839206, "temperature": 21.5}')
+    assert isinstance(one, Skipped)
+    assert "call it ts" in one.reason
+
+
 def test_a_csv_row_that_is_no_reading_is_skipped_by_number() -> None:
     content = b"ts,a\n1795420839,1\n1795420839000,hot\n1795420839000\n1795420839000,4\n"
     found = reasons(content)

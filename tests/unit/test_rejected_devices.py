@@ -6,6 +6,7 @@ from typing import Any
 
 from consumers.shard.report import DEVICES_KEPT, ShardReport, ShardStats
 from consumers.worker.status import WorkerStatus
+from ingest.tables import status, watched
 from tests.harness.shard import NOW, Shard, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
 
@@ -76,3 +77,12 @@ def test_two_shards_reports_of_a_device_are_added_up() -> None:
     assert status.snapshot()["rejected_devices"] == {
         "dev-0": {"dispositions": {"late": 6, "malformed": 2}, "last_at": NOW + 1}
     }
+
+
+def test_a_page_that_somebody_watches_hides_no_reject_from_the_commands() -> None:
+    """The table of reports also holds the item of what viewers watch."""
+    report = {"rejected_devices": {"fast-1": {"dispositions": {"late": 2}, "last_at": NOW}}}
+    viewers = {**watched.key(), "v:page": {"M": {}}}
+    table = [viewers, status.write("worker-1", report, NOW)]
+    (found,) = status.reports(table)
+    assert found["rejected_devices"] == report["rejected_devices"]

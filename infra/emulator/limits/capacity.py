@@ -39,6 +39,11 @@ class Rates:
     provisioned: bool = False
 
 
+def partition_of(key: str, partitions: int) -> int:
+    """Which of a table's partitions holds the items of a hash key."""
+    return zlib.crc32(key.encode()) % partitions
+
+
 class TableCapacity:
     """The units of one table, either its write units or its read units.
 
@@ -101,7 +106,7 @@ class TableCapacity:
         if not rate:
             return None
         count = max(1, -(-int(self.limit) // int(rate)))
-        number = zlib.crc32(key.encode()) % count
+        number = partition_of(key, count)
         if number not in self._partitions:
             self._partitions[number] = TokenBucket(rate, rate, now)
         return self._partitions[number]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
+from itertools import islice
 
 from devices.batch import Outgoing
+from infra.emulator.limits.capacity import partition_of
 from infra.emulator.profile import STRICT, Profile
 from ingest.settings import Settings
 from simulator.verification.ledger import OK
@@ -23,8 +26,9 @@ EVICTED_S = 6.0
 """Of other load, in which the windows of a silent device leave the worker's memory."""
 
 COLD = Profile(name="cold", table_writes=4_000, partition_writes=1_000)
+PARTITIONS = 4
 DEVICES, MINUTES, METRICS = 1_000, 6, 64
-"""Of the load on a cold table: an item with 64 metrics takes 10 write units."""
+"""Of the load on a cold table: an item with 64 metrics with long names takes 10 write units."""
 
 SLOW = Profile(name="slow", latency=5.0)
 """Batches of DynamoDB take 50 ms at the median and 200 ms at the 99th percentile."""
@@ -62,8 +66,9 @@ def _scattered(start: int, finest: int, first: int, end: int) -> Iterator[Expect
 
 @on_own_site()
 def a_table_that_starts_cold(site: Site) -> None:
-    """A backlog whose windows take more than the 4,000 write units a second of a new table:
-    statements are throttled, sent again, and nothing is lost."""
+    """A new table takes 4,000 write units a second, 1,000 of them in each partition, and a backlog
+    has windows for more in one of these: statements are throttled, sent again, and nothing is
+    lost."""
     site.put(list(_heavy()))
     site.emulator.become(COLD)
     try:
@@ -78,14 +83,19 @@ def a_table_that_starts_cold(site: Site) -> None:
 
 
 def _heavy() -> Iterator[Expected]:
-    """One reading a device and minute, with as many metrics as a reading may have."""
+    """One reading a device and minute, with as many metrics as a reading may have, of devices that
+    one partition holds."""
     newest = now_ms()
+    names = (f"heavy-{number:05d}" for number in itertools.count())
+    devices = list(islice((n for n in names if partition_of(n, PARTITIONS) == 0), DEVICES))
     for minute in range(MINUTES):
         ts = newest - (MINUTES - minute) * 60_000
-        for device in range(DEVICES):
-            metrics = {f"metric_{n:02d}": float(device + n) for n in range(METRICS)}
+        for device in devices:
+            metrics = {
+                f"a_metric_with_a_name_that_is_long_{n:02d}": n + 0.123 for n in range(METRICS)
+            }
             body = payload("heavy-load", minute, [(ts, metrics)])
-            yield f"heavy-{device:03d}", Outgoing("heavy-load", minute, 1, body), OK
+            yield device, Outgoing("heavy-load", minute, 1, body), OK
 
 
 @on_own_site(failover_ms=Settings.model_fields["failover_ms"].default)
