@@ -18,6 +18,7 @@ from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
 from infra.aws.credentials import serve_credentials
 from infra.console import UserError
+from infra.redriving import redriving
 from infra.target import Target
 from ingest.settings import Settings, SettingsError
 
@@ -75,6 +76,16 @@ def worker_of(
             on_leases=worker.saw_leases,
         )
         stack.enter_context(monitored(monitor))
+        if settings.redrive_s:
+            stack.enter_context(
+                redriving(
+                    target.client("sqs", ROLE),
+                    kinesis,
+                    queue=settings.error_queue,
+                    stream=settings.stream,
+                    every_s=settings.redrive_s,
+                )
+            )
         yield worker
 
 

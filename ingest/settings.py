@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""
+    redrive_s: Annotated[float, Field(ge=0)] = 60
+    """How often the worker puts what the rule could not put into the stream; 0 is never."""
     metrics: Literal["none", "emf"] = "none"
     """Whether the worker writes its own metrics to stdout, where CloudWatch Logs finds them."""
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"

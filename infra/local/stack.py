@@ -38,6 +38,7 @@ LOCAL_DEFAULTS: Final[dict[str, Any]] = {
     "failover_ms": 1000,
     "shutdown_grace_s": 5,
     "idle_ms": 200,
+    "redrive_s": 5.0,
     "units": dict(UNITS),
 }
 """Defaults of a local run where they differ from those on AWS: windows, segments and leases are

@@ -58,10 +58,10 @@ def prepare(target: Target) -> None:
 
 
 @contextmanager
-def working(target: Target, folder: Path, retrieval: str) -> Iterator[None]:
-    """A worker that reads by ``polling`` or by ``fanout``."""
+def working(target: Target, folder: Path, retrieval: str, **changes: Any) -> Iterator[None]:
+    """A worker that reads by ``polling`` or by ``fanout``, with more settings changed."""
     folder.mkdir()
-    settings = target.settings.model_copy(update={"retrieval": retrieval})
+    settings = target.settings.model_copy(update={"retrieval": retrieval, **changes})
     with (
         (folder / "worker.log").open("ab") as log,
         worker_of(target, directory=folder, output=log, settings=settings, report_s=1.0) as worker,
@@ -194,6 +194,20 @@ def redrive_errors(target: Target) -> None:
     counts = redrive(sqs, url, kinesis, target.settings.stream)
     assert counts.redriven
     assert len(counts.left) == 1
+    target.client("sqs").purge_queue(QueueUrl=url)
+
+
+def await_redrive(target: Target) -> None:
+    """A worker takes every error of the rule from the queue, and leaves what is no telemetry."""
+    sqs = target.client("sqs")
+    url = sqs.get_queue_url(QueueName=target.settings.error_queue)["QueueUrl"]
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+
+    def left() -> int:
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    until(lambda: left() == 1, 30, "a queue of rule errors with nothing of the rule")
 
 
 def read(target: Target) -> None:

@@ -32,10 +32,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("lose-nothing")]
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     command.extra["PENSTOCK_ACKNOWLEDGE"] = "true"
+    command.extra["PENSTOCK_REDRIVE_S"] = "0"  # it is done by hand here
     try:
         running = Up(tmp_path_factory.mktemp("lose-nothing"))
     finally:
-        del command.extra["PENSTOCK_ACKNOWLEDGE"]
+        del command.extra["PENSTOCK_ACKNOWLEDGE"], command.extra["PENSTOCK_REDRIVE_S"]
     yield running
     running.process.kill()
     running.process.wait()

@@ -98,7 +98,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     try:
         target = target_of(
             emulator, "plant", devices_dir=folder / "devices", acknowledge=True,
-            segment_age_s=2.0, shutdown_grace_s=2, cloudwatch_metrics="SUMMARY",
+            segment_age_s=2.0, shutdown_grace_s=2, cloudwatch_metrics="SUMMARY", redrive_s=0.0,
         )  # fmt: skip
         key = target.client("kms").create_key()["KeyMetadata"]["Arn"]
         outputs = deploy(
@@ -127,8 +127,10 @@ def _work(target: Target, folder: Path) -> None:
         work.operate(target, folder)
         work.fail_a_rule(target)
         work.redrive_errors(target)
-    with work.working(target, folder / "fanout", "fanout"):
+    with work.working(target, folder / "fanout", "fanout", redrive_s=1.0):
         work.simulate(target, folder, "kinesis")
+        work.fail_a_rule(target)
+        work.await_redrive(target)
     work.read(target)
     work.remove(target, "simulator", names)
 

@@ -75,6 +75,31 @@ def shards_are_merged_and_split_again(site: Site) -> None:
         _until_ended(site, [shard["ShardId"]])
 
 
+@on_own_site(redrive_s=5.0)
+def the_rule_cannot_put_for_a_while(site: Site) -> None:
+    """What devices send meanwhile is in the queue of rule errors, and a worker takes it from there:
+    no message is lost, and nobody redrives it by hand."""
+    iot, sqs, rule = site.target.client("iot"), site.target.client("sqs"), site.settings.rule
+    url = sqs.get_queue_url(QueueName=site.settings.error_queue)["QueueUrl"]
+    payload = iot.get_topic_rule(ruleName=rule)["rule"]
+    kept = {k: payload[k] for k in ("sql", "actions", "errorAction", "awsIotSqlVersion")}
+    broken = [{"kinesis": {**kept["actions"][0]["kinesis"], "streamName": "nowhere"}}]
+
+    def waiting() -> int:
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    with site.load(16):
+        working(site)
+        iot.replace_topic_rule(ruleName=rule, topicRulePayload={**kept, "actions": broken})
+        try:
+            site.until(lambda: waiting() >= 50, 30, "messages in the queue of rule errors")
+        finally:
+            iot.replace_topic_rule(ruleName=rule, topicRulePayload=kept)
+        site.until(lambda: not waiting(), 60, "an empty queue of rule errors")
+
+
 @on_own_site()
 def checkpoints_fail_at_the_end_of_a_shard(site: Site) -> None:
     """The lease table refuses writes while a shard ends; and a child dies in ``shard_ended``."""
