@@ -12,6 +12,7 @@
     ├── SpoolBusyError          another process has this spool open: stop that process
     ├── SpoolFullError          the reading is not stored: drop it, or retry when there is room
     ├── StorageError            a file cannot be written: free the disk, then repeat the call
+    ├── ClaimError              there is no such claim: list them, then name one
     └── ProvisioningError       AWS IoT does not provision the device: do what the text says
 
 A reading or a setting that breaks the contract raises :class:`ValueError`: it is an error in the
@@ -64,6 +65,10 @@ class SpoolFullError(DeviceError):
 
 class StorageError(DeviceError):
     """A file or folder of the device cannot be written, because the disk is full for example."""
+
+
+class ClaimError(DeviceError):
+    """A claim is named that does not exist, or in a way that fits several."""
 
 
 class ProvisioningError(DeviceError):

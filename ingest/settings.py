@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         return f"{self.stack}-claim"
 
     @property
+    def claims_table(self) -> str:
+        """The table of claims, which the provisioning hook reads."""
+        return f"{self.stack}-claims"
+
+    @property
     def provisioning_template(self) -> str:
         """The provisioning template, by which a device with a claim makes itself known."""
         return f"{self.stack}-device"

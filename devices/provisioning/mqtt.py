@@ -46,7 +46,7 @@ def load_claim(folder: Path) -> Deployment:
         return msgspec.convert(found, Deployment)
     except (OSError, msgspec.MsgspecError):
         raise ProvisioningError(
-            f"{folder} holds no claim: make one with `penstock device claim {folder}`"
+            f"{folder} holds no claim: make one with `penstock device claim create {folder}`"
         ) from None
 
 
@@ -157,7 +157,8 @@ def why_rejected(code: str, why: str, template: str) -> str:
     if code == "AccessDenied":
         return (
             "this device is not let in: announce it with `penstock device announce`, once for "
-            "each certificate. If it is announced, the role of the provisioning template "
+            "each certificate, and look whether the claim is active (`penstock device claim "
+            "list`). If both are right, the role of the provisioning template "
             f"{template} lacks a right: deploy the stack again"
         )
     if code in _HOOK_FAILED:

@@ -15,10 +15,8 @@ from devices import identity
 from devices.errors import IdentityError, StorageError
 from devices.files import make_folder, write_file
 from devices.identity import DeviceConfig, Identity
-from devices.provisioning.claim import Deployment
 from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
-from devices.provisioning.mqtt import save_claim
 from devices.provisioning.things import own_thing_exists
 from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.settings import Settings
@@ -69,7 +67,7 @@ def create_device(
             "name"
         )
     folder = settings.devices_dir / device_id
-    key = _key(folder)
+    key = key_of(folder)
     _create_thing(clients.iot, settings, device_id, group, kind)
     certificate = clients.iot.create_certificate_from_csr(
         certificateSigningRequest=request_for(key, device_id), setAsActive=True
@@ -95,8 +93,11 @@ def create_device(
         raise
 
 
-def _key(folder: Path) -> bytes:
-    """The key that an interrupted creation left, or a new one, on disk."""
+def key_of(folder: Path) -> bytes:
+    """The key that an interrupted creation left in a folder, or a new one, on the disk (PEM).
+
+    :raises StorageError: when the disk refuses.
+    """
     make_folder(folder)
     path = folder / identity.PRIVATE_KEY
     if not path.exists():
@@ -171,32 +172,6 @@ def announce(clients: Clients, settings: Settings, name: str, *, group: str, kin
     check_attribute(kind)
     own_thing_exists(clients.iot, settings, name)
     _enter_roster(clients.dynamodb, settings, name, group, kind, claim="open")
-
-
-def create_claim(clients: Clients, settings: Settings, folder: Path) -> str:
-    """Create a claim in ``folder``: a certificate that can provision announced devices and nothing
-    else; its id.
-
-    :raises StorageError: when the disk refuses; nothing is left on AWS then.
-    """
-    key = _key(folder)
-    made = clients.iot.create_certificate_from_csr(
-        certificateSigningRequest=request_for(key, "claim"), setAsActive=True
-    )
-    clients.iot.attach_policy(policyName=settings.claim_policy, target=made["certificateArn"])
-    deployment = Deployment(
-        host=settings.iot_host or data_endpoint(clients.iot),
-        port=settings.iot_port,
-        ca_path=str(settings.iot_ca.absolute()) if settings.iot_ca else None,
-        stack=settings.stack,
-        template=settings.provisioning_template,
-    )
-    try:
-        save_claim(folder, deployment, made["certificatePem"].encode(), key)
-    except StorageError:
-        delete_certificate(clients.iot, settings.claim_policy, made["certificateArn"])
-        raise
-    return made["certificateId"]
 
 
 def _enter_roster(

@@ -13,7 +13,7 @@ COMMANDS: Final = {
     "list": "device_list",
     "run": "device_run",
     "configure": "device_configure",
-    "announce": "device_claim",
+    "announce": "device_announce",
     "claim": "device_claim",
     "provision": "device_provision",
     "rotate": "device_certificate",

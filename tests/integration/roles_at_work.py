@@ -17,12 +17,12 @@ from dashboard.http.api import create_app
 from devices.identity import Identity
 from devices.mqtt.connection import Connection
 from devices.provisioning.claim import provision
+from devices.provisioning.claims import create_claim, list_claims, revoke_claim
 from devices.provisioning.deletion import delete_device
 from devices.provisioning.mqtt import MqttRegistrar, load_claim
 from devices.provisioning.registry import (
     Clients,
     announce,
-    create_claim,
     create_device,
     data_endpoint,
     list_things,
@@ -135,7 +135,8 @@ def operate(target: Target, folder: Path) -> None:
     shadows.update_thing_shadow(thingName="press-1", shadowName=SHADOW, payload=wanted)
     shadows.get_thing_shadow(thingName="press-1", shadowName=SHADOW)
     rotate(mine.iot, settings, device, _connects)
-    create_claim(mine, settings, folder / "claim")
+    claim = create_claim(mine, settings, folder / "claim", days=1, now_s=time.time())
+    assert claim in list_claims(mine.dynamodb, settings)
     announce(mine, settings, "press-2", group="hall", kind="press")
     deployment = load_claim(folder / "claim")
     with MqttRegistrar(folder / "claim", deployment, "press-2") as aws:
@@ -144,6 +145,7 @@ def operate(target: Target, folder: Path) -> None:
     announce(mine, settings, "press-2", group="hall", kind="press")  # the thing is there already
     with MqttRegistrar(folder / "claim", deployment, "press-2") as aws:
         provision(aws, deployment, folder / "again", "press-2")
+    revoke_claim(mine, settings, claim.claim_id, now_s=time.time())
     remove(target, "operator", ["press-1", "press-2"])
 
 

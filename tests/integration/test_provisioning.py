@@ -14,13 +14,14 @@ import pytest
 
 from devices import identity
 from devices.batch import BatchLimits
-from devices.errors import ConnectError, ProvisioningError, SubscribeRefusedError
+from devices.errors import ClaimError, ConnectError, ProvisioningError, SubscribeRefusedError
 from devices.identity import DeviceConfig, Identity
 from devices.mqtt.connection import Connection
 from devices.provisioning import mqtt as registrar
 from devices.provisioning.claim import Deployment, provision
+from devices.provisioning.claims import Claim, create_claim, list_claims, revoke_claim
 from devices.provisioning.mqtt import MqttRegistrar, load_claim
-from devices.provisioning.registry import Clients, announce, create_claim
+from devices.provisioning.registry import Clients, announce
 from devices.provisioning.rotation import FOLDER, revoke, rotate
 from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool, SpoolLimits
@@ -38,10 +39,15 @@ def _clients(target: Target) -> Clients:
     return Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
 
 
+def _claim(target: Target, folder: Path, days: float = 1.0) -> Claim:
+    clients = _clients(target)
+    return create_claim(clients, target.settings, folder, days=days, now_s=time.time())
+
+
 @pytest.fixture(scope="module")
 def claim(pipeline: Target, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claim")
-    create_claim(_clients(pipeline), pipeline.settings, folder)
+    _claim(pipeline, folder)
     return folder
 
 
@@ -113,6 +119,51 @@ def test_a_hook_that_fails_is_told_from_a_device_that_is_not_announced(
     assert f"/aws/lambda/{function}" in str(told.value)
     assert "announce" not in str(told.value)
     assert _publish(_provision(pipeline, claim, "claimed-later")) == 0
+
+
+def test_a_claim_that_has_expired_lets_nobody_in(pipeline: Target, tmp_path: Path) -> None:
+    expired = _claim(pipeline, tmp_path / "claim", days=-0.001)
+    _announce(pipeline, "claimed-late")
+    with pytest.raises(ProvisioningError, match="device claim list"):
+        _provision(pipeline, tmp_path / "claim", "claimed-late")
+    listed = list_claims(pipeline.client("dynamodb", "operator"), pipeline.settings)
+    assert expired in listed
+    assert expired.state(time.time()) == "expired"
+
+
+def test_a_revoked_claim_provisions_nobody_and_its_devices_keep_their_certificates(
+    pipeline: Target, tmp_path: Path
+) -> None:
+    made = _claim(pipeline, tmp_path / "claim")
+    _announce(pipeline, "claimed-before")
+    before = _provision(pipeline, tmp_path / "claim", "claimed-before")
+    _announce(pipeline, "claimed-after")
+    deployment = load_claim(tmp_path / "claim")
+    with MqttRegistrar(tmp_path / "claim", deployment, "claimed-after") as connected:
+        clients, settings = _clients(pipeline), pipeline.settings
+        revoked = revoke_claim(clients, settings, made.claim_id[:12], now_s=time.time())
+        with pytest.raises(ProvisioningError):
+            provision(connected, deployment, settings.devices_dir, "claimed-after")
+    assert revoked.state(time.time()) == "revoked"
+    assert revoke_claim(clients, settings, made.claim_id, now_s=0) == revoked, "it is once"
+    with pytest.raises(ProvisioningError, match=r"does not take the claim|no broker answers"):
+        _provision(pipeline, tmp_path / "claim", "claimed-after")
+    assert _publish(before) == 0
+
+
+def test_a_claim_that_the_table_does_not_know_is_refused(pipeline: Target, tmp_path: Path) -> None:
+    made = _claim(pipeline, tmp_path / "claim")
+    key = {"claim": {"S": made.claim_id}}
+    pipeline.client("dynamodb").delete_item(TableName=pipeline.settings.claims_table, Key=key)
+    _announce(pipeline, "claimed-unknown")
+    with pytest.raises(ProvisioningError, match="not let in"):
+        _provision(pipeline, tmp_path / "claim", "claimed-unknown")
+
+
+def test_a_beginning_that_fits_no_claim_or_several_revokes_none(pipeline: Target) -> None:
+    for beginning in ("", "no-such-claim"):
+        with pytest.raises(ClaimError, match="claim list"):
+            revoke_claim(_clients(pipeline), pipeline.settings, beginning, now_s=0)
 
 
 def test_the_place_of_a_device_that_has_come_cannot_be_taken(

@@ -26,16 +26,17 @@ def commands() -> dict[str, click.Command]:
     """Every command by its full name."""
     found: dict[str, click.Command] = {}
     context = click.Context(penstock)
-    for name in COMMANDS:
-        command = penstock.get_command(context, name)
-        assert command is not None
+
+    def add(name: str, command: click.Command | None) -> None:
+        assert command is not None, name
         if isinstance(command, click.Group):
             for sub in command.list_commands(context):
-                inner = command.get_command(context, sub)
-                assert inner is not None
-                found[f"{name} {sub}"] = inner
+                add(f"{name} {sub}", command.get_command(context, sub))
         else:
             found[name] = command
+
+    for name in COMMANDS:
+        add(name, penstock.get_command(context, name))
     return found
 
 
@@ -58,7 +59,8 @@ def test_every_command_line_in_the_docs_is_one_that_exists(page: Path) -> None:
     known = commands()
     for line in re.findall(r"penstock ((?:[a-z]+)(?: [^`\n|]*)?)", _code(page.read_text())):
         words = shlex.split(line.split("  #")[0].strip(), comments=True)
-        name = " ".join(words[:2]) if " ".join(words[:2]) in known else words[0]
+        names = (" ".join(words[:count]) for count in (3, 2))
+        name = next((one for one in names if one in known), words[0])
         assert name in known, f"{page.name}: penstock {line}"
         options = {o for p in known[name].params for o in (*p.opts, *p.secondary_opts)}
         for word in words:

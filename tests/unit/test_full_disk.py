@@ -10,7 +10,8 @@ from devices import Device, DeviceOptions, FakeBroker, SpoolFullError, StorageEr
 from devices.files import write_file
 from devices.identity import CERTIFICATE, PRIVATE_KEY, read
 from devices.provisioning.claim import provision
-from devices.provisioning.registry import create_claim, create_device
+from devices.provisioning.claims import create_claim
+from devices.provisioning.registry import create_device
 from devices.provisioning.rotation import rotate
 from devices.spool.spool import FILE, Spool
 from tests.harness import command
@@ -116,7 +117,9 @@ def test_a_claim_that_finds_no_room_is_a_sentence(
     moto_stack.iot.create_policy(policyName=policy, policyDocument="{}")
     small_disk.fill()
     with pytest.raises(StorageError, match=FULL):
-        create_claim(moto_stack.clients, moto_stack.settings, small_disk.path / "claim")
+        create_claim(
+            moto_stack.clients, moto_stack.settings, small_disk.path / "claim", days=1, now_s=0
+        )
     assert moto_stack.certificates() == []
 
 

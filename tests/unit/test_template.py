@@ -87,6 +87,7 @@ def test_the_rule_is_the_one_of_the_contract() -> None:
         ("Stream", "Name", SETTINGS.stream),
         ("WindowsTable", "TableName", SETTINGS.windows_table),
         ("DevicesTable", "TableName", SETTINGS.devices_table),
+        ("ClaimsTable", "TableName", SETTINGS.claims_table),
         ("ArchiveBucket", "BucketName", SETTINGS.bucket(ACCOUNT)),
         ("TopicRule", "RuleName", SETTINGS.rule),
         ("ErrorQueue", "QueueName", SETTINGS.error_queue),
@@ -245,7 +246,7 @@ def test_a_claim_and_what_registers_it_reach_no_telemetry_and_no_data() -> None:
     assert "telemetry" not in text
     assert "certificates/create/" not in text
     assert _actions("ProvisioningHookRole") == {
-        "dynamodb:UpdateItem", "logs:CreateLogStream", "logs:PutLogEvents",
+        "dynamodb:GetItem", "dynamodb:UpdateItem", "logs:CreateLogStream", "logs:PutLogEvents",
     }  # fmt: skip
     assert all(action.startswith("iot:") for action in _actions("ProvisioningRole"))
     assert not {"iot:CreatePolicy", "iot:DeleteThing"} & _actions("ProvisioningRole")
