@@ -310,7 +310,7 @@ def test_the_worker_keeps_its_leases_and_no_other_tables(pipeline: Target) -> No
         ("-WorkerMetricStats", "wid"),
     ):
         item = {key: {"S": "role"}}
-        dynamodb.put_item(TableName=application + suffix, Item=item)
+        dynamodb.update_item(TableName=application + suffix, Key=item)
         assert item in dynamodb.scan(TableName=application + suffix)["Items"]
         dynamodb.delete_item(TableName=application + suffix, Key=item)
     dynamodb.query(
