@@ -46,9 +46,11 @@ class Progress:
         self._most = leases
         self._patience = patience or Patience()
         self._seen = _Seen(frozenset(), {})
+        self._looked = False
 
     def saw(self, leases: Collection[Lease], leader: Callable[[], str], now: float) -> None:
         """Take a reading of the lease table. ``leader`` is asked only when a lease is free."""
+        self._looked = True
         mine = held_by(self._worker_id, leases)
         lasting = set(mine)
         free = any(not lease.owner and not lease.ended for lease in leases)
@@ -69,6 +71,8 @@ class Progress:
 
     def not_ready(self, working: Collection[str]) -> str:
         """Why the worker is not ready, in words; empty when it is."""
+        if not self._looked:
+            return "the lease table was not read yet"
         wanted, since = self._seen
         if missing := sorted(wanted - set(working)):
             return f"no word yet of {', '.join(missing[:5])}"

@@ -20,6 +20,10 @@ def progress(*leases: Lease, leader: str = "me", most: int = 8) -> Progress:
     return made
 
 
+def test_a_worker_is_not_ready_before_it_has_read_the_lease_table() -> None:
+    assert Progress("me", 9).not_ready(set()) == "the lease table was not read yet"
+
+
 def test_a_daemon_at_work_on_all_its_shards_is_ready_and_left_alone() -> None:
     made = progress(lease("a"), lease("b"), lease("c", "other"))
     assert made.restart_cause({"a", "b"}, 1000.0) is None
