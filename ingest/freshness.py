@@ -47,3 +47,13 @@ def flush_policy(freshness: Freshness) -> FlushPolicy:
     75.0
     """
     return _POLICIES[freshness]
+
+
+_WATCHED: Final = "devices that somebody watches are written at once, all others' minutes "
+
+MEANING: Final[dict[Freshness, str]] = {
+    "live": "every window is written within a second",
+    "standard": _WATCHED + "a quarter of a minute after their end",
+    "economy": _WATCHED + "half a minute after their end, hours and latest states every half hour",
+}
+"""What a freshness means for a reader, as half a sentence."""

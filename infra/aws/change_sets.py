@@ -10,7 +10,7 @@ from botocore.exceptions import WaiterError
 
 from infra.aws.changes import Change, changes_of
 from infra.aws.following import DeployError, validation_error
-from infra.aws.template import TEMPLATE, with_fixed_names
+from infra.aws.template import TEMPLATE, with_fixed_names, without_comments
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -44,7 +44,7 @@ def make(
     :raises DeployError: when CloudFormation refuses the change.
     """
     name = f"penstock-{uuid.uuid4().hex}"
-    text = TEMPLATE.read_text()
+    text = without_comments(TEMPLATE.read_text())
     if account is not None:
         text = with_fixed_names(text, stack, account, cfn.meta.region_name)
     cfn.create_change_set(

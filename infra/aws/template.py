@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 TEMPLATE: Final = Path(__file__).parents[1] / "templates" / "pipeline.yaml"
+MOST_BYTES: Final = 51_200
+"""Of a template in a request ("CloudFormation quotas",
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html)."""
 _KEPT: Final = re.compile(r'((?:TableName|BucketName|LogGroupName): )!Sub ("[^"\n]*")')
 
 
@@ -27,3 +30,10 @@ def with_fixed_names(text: str, stack: str, account: str, region: str) -> str:
         return match[0] if "${" in name else match[1] + name
 
     return _KEPT.sub(fixed, text)
+
+
+def without_comments(text: str) -> str:
+    """The template without lines that hold a comment or nothing: a request takes
+    :data:`MOST_BYTES`, and the file explains more than that."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))

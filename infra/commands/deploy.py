@@ -19,6 +19,7 @@ from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
+from ingest.freshness import MEANING
 
 Outputs = dict[str, str]
 
@@ -53,6 +54,25 @@ COMPUTE: Final = {
     help="Age at which they move to Glacier Deep Archive.",
 )
 @click.option(
+    "--write-capacity",
+    type=click.IntRange(0),
+    metavar="UNITS",
+    help="Provisioned write units a second of the windows table; 0 pays by request.  [default: 0]",
+)
+@click.option(
+    "--max-write-capacity",
+    type=click.IntRange(0),
+    metavar="UNITS",
+    help="Up to where they scale with their use; 0 does not scale them.  [default: 0]",
+)
+@click.option(
+    "--warm-write-units",
+    type=click.IntRange(0),
+    metavar="UNITS",
+    help="Write units a second that the table takes from its first second on, for a fleet that "
+    "comes at once; 0 leaves DynamoDB its 4,000.  [default: 0]",
+)
+@click.option(
     "--protect/--no-protect",
     default=None,
     help="Whether the hot tables refuse to be deleted.  [default: protect]",
@@ -85,6 +105,9 @@ def deploy(
     retention_hours: int | None,
     glacier_after: int | None,
     deep_archive_after: int | None,
+    write_capacity: int | None,
+    max_write_capacity: int | None,
+    warm_write_units: int | None,
     protect: bool | None,
     simulator: bool | None,
     compute: str | None,
@@ -108,6 +131,9 @@ def deploy(
         "RetentionHours": retention_hours,
         "GlacierAfterDays": glacier_after,
         "DeepArchiveAfterDays": deep_archive_after,
+        "WriteCapacity": write_capacity,
+        "MaxWriteCapacity": max_write_capacity,
+        "WarmWriteUnits": warm_write_units,
         "DeletionProtection": protect,
         "WithSimulator": simulator,
         "WorkerService": COMPUTE[compute] if compute else None,
@@ -133,6 +159,10 @@ def deploy(
         return
     for name, value in outputs.items():
         STDOUT.print(f"{name}: {value}", markup=False)
+    say(
+        f"freshness is {settings.freshness}: {MEANING[settings.freshness]}. Change it with the "
+        "setting `freshness` of the workers; docs/cost.md shows what each costs"
+    )
     say("deployed; now run a worker with `penstock consume`")
 
 

@@ -14,13 +14,16 @@ from infra.console import UserError, print_json
 from infra.runfile import running_stack
 from infra.target import Target, find_target
 
-ROLE: Final = "reader"
+READER: Final = "reader"
+WATCHER: Final = "dashboard"
+"""The role that may mark devices as watched too."""
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Credentials that may mark devices as watched, too.")
 @json_option
 @aws_option
-def env(as_json: bool, aws: bool) -> None:
+def env(watch: bool, as_json: bool, aws: bool) -> None:
     """Print environment variables to read a deployment with: `eval "$(penstock env)"`.
 
     Endpoint, Region, the names of tables, stream and bucket, the address of the read API when
@@ -28,7 +31,7 @@ def env(as_json: bool, aws: bool) -> None:
     and SDKs find the first ones by themselves; docs/own-programs.md has examples.
     """
     target = find_target(aws=aws)
-    variables = environment_of(target)
+    variables = environment_of(target, WATCHER if watch else READER)
     if as_json:
         print_json(variables)
         return
@@ -36,14 +39,14 @@ def env(as_json: bool, aws: bool) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def environment_of(target: Target) -> dict[str, str]:
-    """The variables, with new credentials of the read-only role.
+def environment_of(target: Target, role: str = READER) -> dict[str, str]:
+    """The variables, with new credentials of a role.
 
     :raises UserError: when the caller may not work as that role.
     """
     settings = target.settings
     stack = running_stack() if target.local else None
-    keys = _credentials(target)
+    keys = _credentials(target, role)
     found = {
         "AWS_ENDPOINT_URL": settings.endpoint_url or "",
         "AWS_REGION": settings.region,
@@ -53,6 +56,7 @@ def environment_of(target: Target) -> dict[str, str]:
         "AWS_SESSION_TOKEN": keys["SessionToken"],
         "PENSTOCK_WINDOWS_TABLE": settings.windows_table,
         "PENSTOCK_DEVICES_TABLE": settings.devices_table,
+        "PENSTOCK_STATUS_TABLE": settings.status_table,
         "PENSTOCK_STREAM": settings.stream,
         "PENSTOCK_BUCKET": settings.bucket(target.account),
         "PENSTOCK_API": stack.dashboard_url if stack else "",
@@ -60,16 +64,16 @@ def environment_of(target: Target) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _credentials(target: Target) -> dict[str, Any]:
-    if ROLE not in target.roles:
+def _credentials(target: Target, name: str) -> dict[str, Any]:
+    if name not in target.roles:
         partition = "aws-cn" if target.settings.region.startswith("cn-") else "aws"
-        role = f"role/{target.settings.role_name(ROLE)}"
-        target.roles[ROLE] = f"arn:{partition}:iam::{target.account}:{role}"
+        role = f"role/{target.settings.role_name(name)}"
+        target.roles[name] = f"arn:{partition}:iam::{target.account}:{role}"
     try:
-        return target.assume_with_expiry(ROLE)
+        return target.assume_with_expiry(name)
     except ClientError as error:
         raise UserError(
-            f"AWS does not let you work as {target.roles[ROLE]} "
+            f"AWS does not let you work as {target.roles[name]} "
             f"({error.response['Error']['Code']}): deploy the stack again (`penstock deploy`), or "
             "get the right sts:AssumeRole"
         ) from None

@@ -111,6 +111,17 @@ def test_parameters_that_are_not_named_keep_their_value(plant: Target) -> None:
     assert stream["StreamDescriptionSummary"]["RetentionPeriodHours"] == 72
 
 
+def test_the_windows_table_is_provisioned_or_warm_when_asked(plant: Target) -> None:
+    described = plant.client("dynamodb").describe_table
+    _deploy(plant, **UNPROTECTED, WriteCapacity="40", ReadCapacity="30", WarmWriteUnits="8000")
+    table = described(TableName=plant.settings.windows_table)["Table"]
+    provisioned = table["ProvisionedThroughput"]
+    # the embedded AWS keeps the template's text
+    units = [int(provisioned[f"{kind}CapacityUnits"]) for kind in ("Write", "Read")]
+    assert units == [40, 30]
+    assert table.get("BillingModeSummary", {}).get("BillingMode") != "PAY_PER_REQUEST"
+
+
 def test_a_failed_deployment_names_the_resource_and_what_to_do_next(plant: Target) -> None:
     bucket = plant.settings.bucket(plant.account)
     plant.client("s3").create_bucket(Bucket=bucket)

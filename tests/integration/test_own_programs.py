@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ingest.tables.watched import read_watched
 from tests.harness.processes import await_value
 from tests.integration.test_commands import Up
 
@@ -72,6 +75,30 @@ def test_windows_are_read_with_boto3_alone(up: Up, variables: dict[str, str]) ->
     assert set(await_value(all_five, 30, "five readings in the windows")) == {"temperature"}
 
 
+def test_a_dashboard_of_ones_own_marks_what_it_shows_and_gets_it_live(up: Up) -> None:
+    printed = up.penstock("env", "--watch").out
+    pairs = (shlex.split(line)[1].split("=", 1) for line in printed.splitlines())
+    watching = dict(pair for pair in pairs)
+    program = programs("python")[1].replace("range(60)", "range(1)")
+    shown = await_value(
+        lambda: run(up, watching, sys.executable, "-c", program), 30, "the newest value"
+    )
+    device, metric, value = shown.split()
+    assert (device, metric, float(value)) == ("press-1", "temperature", 24.0)
+    marks = up.penstock("env", "--json").json["PENSTOCK_STATUS_TABLE"]
+    read = (
+        "import boto3, sys\nitem = boto3.client('dynamodb').get_item(TableName=sys.argv[1], "
+        "Key={'worker': {'S': '#watched'}})['Item']\nprint(item)"
+    )
+    item = ast.literal_eval(run(up, watching, sys.executable, "-c", read, marks) or "{}")
+    assert "press-1" in read_watched(item, time.time())
+    delete = (
+        f"import boto3\nboto3.client('dynamodb').delete_item(TableName='{marks}', "
+        "Key={'worker': {'S': 'somebody'}})"
+    )
+    assert run(up, watching, sys.executable, "-c", delete + "\nprint('deleted')") is None
+
+
 def test_the_api_answers_curl(up: Up, variables: dict[str, str]) -> None:
     program = next(one for one in programs("sh") if one.startswith("curl"))
     out = await_value(
@@ -82,7 +109,7 @@ def test_the_api_answers_curl(up: Up, variables: dict[str, str]) -> None:
 
 
 def test_the_archive_is_read_with_pyarrow_and_pandas(up: Up, variables: dict[str, str]) -> None:
-    program = programs("python")[1]
+    program = programs("python")[2]
 
     def all_five() -> dict[str, float] | None:
         out = run(up, variables, sys.executable, "-c", program)

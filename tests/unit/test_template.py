@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from cfnlint.config import ManualArgs
 from cfnlint.decode import decode
 
 from consumers.kcl.first_leases import INDEX
-from infra.aws.template import TEMPLATE
+from infra.aws.template import MOST_BYTES, TEMPLATE, without_comments
 from infra.simulation.provision_fleet import fleet_names, simulated
 from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE
 from ingest.settings import Settings
@@ -71,6 +73,21 @@ def _actions(role: str) -> set[str]:
 def test_the_template_is_clean() -> None:
     found = lint(TEMPLATE.read_text(), config=ManualArgs(regions=["us-east-1", "eu-west-1"]))
     assert [str(match) for match in found] == []
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATE.parent.glob("*.yaml")), ids=lambda path: path.name)
+def test_a_template_fits_into_a_request_and_says_the_same_without_its_comments(
+    path: Path, tmp_path: Path
+) -> None:
+    sent = tmp_path / path.name
+    sent.write_text(without_comments(path.read_text()))
+    assert sent.stat().st_size <= MOST_BYTES
+    ours, theirs = decode(path)[0], decode(sent)[0]
+    if "ProvisioningHook" in ours["Resources"]:  # its code may have comments and empty lines
+        for one in (ours, theirs):
+            code = one["Resources"]["ProvisioningHook"]["Properties"]["Code"]
+            code["ZipFile"] = ast.dump(ast.parse(code["ZipFile"]))
+    assert ours == theirs
 
 
 def test_the_rule_is_the_one_of_the_contract() -> None:
