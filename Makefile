@@ -5,7 +5,7 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check docs pages recording coverage bench sizes clean lock production
+.PHONY: help demo up test chaos check docs pages recording coverage bench sizes clean lock production audit sbom
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,10 +22,19 @@ test: $(READY) check docs ## everything that CI runs
 chaos: $(READY) ## attack the guarantee for about ten minutes (SEED=, ONLY=)
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
 
-check: $(READY) ## formatting, lint and types
+check: $(READY) ## formatting, lint, types, and known vulnerabilities where they can be looked up
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/python -m tests.harness.vulnerabilities $(AUDIT)
+
+audit: $(READY) ## known vulnerabilities of the production lock; fails where they cannot be looked up
+	@$(BIN)/python -m tests.harness.vulnerabilities --require
+
+SBOM ?= dist/sbom.json
+sbom: $(READY) ## the production lock as a bill of materials, CycloneDX JSON (SBOM=dist/sbom.json)
+	@$(BIN)/python -m tests.harness.sbom $(SBOM)
+	@echo $(SBOM)
 
 docs: $(READY) ## the pages as a site in build/docs, without a network
 	@mkdir -p build
