@@ -14,6 +14,8 @@ import msgspec
 
 from devices.errors import IdentityError
 from devices.files import make_folder, write_file
+from devices.token_key import FILE as TOKEN_FILE
+from devices.token_key import TokenKey, read_token_key, save_token_key
 from ingest.topic import check_device_id, stack_of_rule
 
 CERTIFICATE: Final = "certificate.pem"
@@ -54,18 +56,31 @@ class Identity:
 
     @property
     def key_path(self) -> Path:
-        """The private key (PEM, mode 0600)."""
+        """The private key (PEM, mode 0600); there is none when it is in a token."""
         return self.folder / PRIVATE_KEY
 
+    @property
+    def token(self) -> TokenKey | None:
+        """Where the private key is when it is in a PKCS#11 token.
 
-def save(folder: Path, config: DeviceConfig, certificate: bytes, private_key: bytes) -> Identity:
+        :raises IdentityError: when ``pkcs11.json`` cannot be read.
+        """
+        return read_token_key(self.folder)
+
+
+def save(
+    folder: Path, config: DeviceConfig, certificate: bytes, private_key: bytes | TokenKey
+) -> Identity:
     """Write an identity; the key's mode is 0600 from its first moment. ``device.json`` is written
     last: a folder without it holds no identity.
 
     :raises StorageError: when the disk refuses.
     """
     make_folder(folder)
-    write_file(folder / PRIVATE_KEY, private_key, 0o600)
+    if isinstance(private_key, TokenKey):
+        save_token_key(folder, private_key)
+    else:
+        write_file(folder / PRIVATE_KEY, private_key, 0o600)
     write_file(folder / CERTIFICATE, certificate, 0o644)
     write_file(folder / _CONFIG, msgspec.json.format(msgspec.json.encode(asdict(config))), 0o644)
     return Identity(config, folder)
@@ -96,10 +111,11 @@ def read(folder: Path) -> Identity:
         ) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise IdentityError(_damaged(folder, f"{_CONFIG} cannot be read, {error}")) from None
-    for name in (CERTIFICATE, PRIVATE_KEY):
+    in_token = read_token_key(folder) is not None
+    for name in (CERTIFICATE,) if in_token else (CERTIFICATE, PRIVATE_KEY):
         if not (folder / name).is_file():
             raise IdentityError(_damaged(folder, f"{name} is missing"))
-    if (folder / PRIVATE_KEY).stat().st_mode & 0o077:
+    if not in_token and (folder / PRIVATE_KEY).stat().st_mode & 0o077:
         raise IdentityError(
             f"the private key {folder / PRIVATE_KEY} is readable by others: chmod 600 it, and "
             "rotate the certificate if somebody may have read it"
@@ -156,5 +172,5 @@ def as_dict(identity: Identity) -> dict[str, Any]:
     return {
         **asdict(identity.config),
         "certificate": str(identity.certificate_path),
-        "private_key": str(identity.key_path),
+        "private_key": str(identity.folder / TOKEN_FILE if identity.token else identity.key_path),
     }

@@ -24,6 +24,7 @@ from devices.identity import Identity
 from devices.mqtt import connect_errors
 from devices.mqtt.connect_errors import NOT_AUTHORIZED
 from devices.mqtt.subscriptions import Handler, OnConnect, Subscriptions
+from devices.mqtt.token import client_with_token
 
 ACK_S: Final = 30
 KEEP_ALIVE_S: Final = 30
@@ -186,11 +187,15 @@ class Connection:
     # -- the SDK's client -------------------------------------------------------------------
 
     def _build(self) -> Any:
-        config = self._identity.config
+        config, token = self._identity.config, self._identity.token
+        certificate, key = self._identity.certificate_path, self._identity.key_path
+        make = (
+            partial(mqtt5_client_builder.mtls_from_path, str(certificate), str(key))
+            if token is None
+            else partial(client_with_token, token, certificate)
+        )
         try:
-            return mqtt5_client_builder.mtls_from_path(
-                str(self._identity.certificate_path),
-                str(self._identity.key_path),
+            return make(
                 endpoint=config.host,
                 port=config.port,
                 ca_filepath=config.ca_path,

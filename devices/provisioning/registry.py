@@ -18,6 +18,7 @@ from devices.identity import DeviceConfig, Identity
 from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.things import own_thing_exists
+from devices.token_key import TokenKey
 from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.settings import Settings
 from ingest.tables.hot import device_key
@@ -44,8 +45,13 @@ def create_device(
     *,
     group: str = DEFAULT_GROUP,
     kind: str = DEFAULT_TYPE,
+    request: str | None = None,
+    token: TokenKey | None = None,
 ) -> Identity:
     """Create thing, certificate and roster entry, and save the identity on disk.
+
+    ``request`` is a certificate signing request (PEM) for a key that is in a ``token``; without
+    them a key is made here.
 
     The key is written first, so a full disk is found before anything is created. When the
     identity cannot be written all the same, its certificate is deleted again.
@@ -67,10 +73,13 @@ def create_device(
             "name"
         )
     folder = settings.devices_dir / device_id
-    key = key_of(folder)
+    if token is not None:
+        make_folder(folder)
+    key = token or key_of(folder)
     _create_thing(clients.iot, settings, device_id, group, kind)
     certificate = clients.iot.create_certificate_from_csr(
-        certificateSigningRequest=request_for(key, device_id), setAsActive=True
+        certificateSigningRequest=request or request_for(_file_key(key), device_id),
+        setAsActive=True,
     )
     arn = certificate["certificateArn"]
     clients.iot.attach_policy(policyName=settings.device_policy, target=arn)
@@ -91,6 +100,16 @@ def create_device(
     except StorageError:
         delete_certificate(clients.iot, settings.device_policy, arn, device_id)
         raise
+
+
+def _file_key(key: bytes | TokenKey) -> bytes:
+    """:raises IdentityError: when the key is in a token, which signs its own requests."""
+    if isinstance(key, TokenKey):
+        raise IdentityError(
+            "a key in a token needs a certificate signing request that the token has signed: "
+            "give it with --csr"
+        )
+    return key
 
 
 def key_of(folder: Path) -> bytes:

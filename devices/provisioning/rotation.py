@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from devices import identity
+from devices.errors import IdentityError
 from devices.files import make_folder, remove_files, write_file
 from devices.identity import Identity
 from devices.provisioning.keys import new_key, request_for
@@ -44,7 +45,14 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     :raises ForeignThingError: when the thing is not this stack's.
     :raises ConnectError: when the new certificate does not connect; the old one stays in use,
         and the next call tries again.
+    :raises IdentityError: when the device's key is in a token.
     """
+    if device.token is not None:
+        raise IdentityError(
+            f"the key of {device.device_id} is in a token, where it cannot be replaced from here: "
+            "make a new key there, `penstock device revoke` the device, move its folder away, and "
+            "create it again with --csr"
+        )
     own_thing_exists(iot, settings, device.device_id)
     folder = device.folder / FOLDER
     make_folder(folder)

@@ -350,7 +350,7 @@ def test_the_dashboard_reads_and_cannot_write(pipeline: Target) -> None:
     dynamodb, table = pipeline.client("dynamodb", "dashboard"), pipeline.settings.devices_table
     key = {"device": {"S": "a"}}
     assert "Items" in dynamodb.query(
-        TableName=table,
+        TableName=pipeline.settings.windows_table,
         KeyConditionExpression="device = :d",
         ExpressionAttributeValues={":d": {"S": "a"}},
     )
