@@ -48,6 +48,7 @@ def load_all() -> dict[str, Fault]:
     from tests.chaos.faults import (
         backlog,
         daemon,
+        deployments,
         devices,
         identity,
         limits,
@@ -57,5 +58,5 @@ def load_all() -> dict[str, Fault]:
         stream,
     )
 
-    _ = (backlog, daemon, devices, identity, limits, processes, stalls, stores, stream)
+    _ = (backlog, daemon, deployments, devices, identity, limits, processes, stalls, stores, stream)
     return FAULTS
