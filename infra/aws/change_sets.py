@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import WaiterError
@@ -33,6 +34,7 @@ def make(
     exists: bool,
     account: str | None,
     interval: float,
+    template: Path = TEMPLATE,
 ) -> ChangeSet | None:
     """Make a change set; ``None`` when it would change nothing.
 
@@ -44,7 +46,7 @@ def make(
     :raises DeployError: when CloudFormation refuses the change.
     """
     name = f"penstock-{uuid.uuid4().hex}"
-    text = without_comments(TEMPLATE.read_text())
+    text = without_comments(template.read_text())
     if account is not None:
         text = with_fixed_names(text, stack, account, cfn.meta.region_name)
     cfn.create_change_set(

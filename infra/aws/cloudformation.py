@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infra.aws import change_sets
@@ -17,6 +18,7 @@ from infra.aws.following import (
     stack_status,
 )
 from infra.aws.stack_states import Step, next_step, remedy
+from infra.aws.template import TEMPLATE
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -40,6 +42,7 @@ def deploy(
     approve: Approve = lambda _: None,
     account: str | None = None,
     interval: float = 2.0,
+    template: Path = TEMPLATE,
 ) -> dict[str, str]:
     """Create or update the stack by change set, and return its outputs.
 
@@ -52,6 +55,9 @@ def deploy(
     :raises DeployError: with the first failed resource and its reason, or with what to do.
     """
     exists = _mend(cfn, stack, on_event, interval)
+    if template != TEMPLATE:  # it holds no data, so there is nothing to protect
+        _change(cfn, stack, parameters, exists, on_event, approve, account, interval, template)
+        return outputs(cfn, stack)
     wanted = _wanted(cfn, stack, parameters, exists=exists)
     _change(cfn, stack, wanted, exists, on_event, approve, account, interval)
     if wanted.get(PROTECTION) == PENDING:
@@ -189,9 +195,10 @@ def _wanted(
 def _change(
     cfn: CloudFormationClient, stack: str, parameters: Mapping[str, str], exists: bool,
     on_event: OnEvent, approve: Approve, account: str | None, interval: float,
+    template: Path = TEMPLATE,
 ) -> None:  # fmt: skip
     made = change_sets.make(
-        cfn, stack, parameters, exists=exists, account=account, interval=interval
+        cfn, stack, parameters, exists=exists, account=account, interval=interval, template=template
     )
     if made is None:
         return

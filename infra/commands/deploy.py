@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
 from infra.aws import cloudformation as stacks
+from infra.aws import templates
 from infra.aws.changes import Change
 from infra.aws.following import DeployError
 from infra.aws.names import refuse_names
@@ -97,6 +98,20 @@ COMPUTE: Final = {
     metavar="ARN",
     help="A KMS key of yours that encrypts stream, tables, archive, queue and logs.",
 )
+@click.option(
+    "--service",
+    "image",
+    metavar="IMAGE",
+    help="Run workers on ECS Fargate, from this image; see docs/aws.md.",
+)
+@click.option("--operations", is_flag=True, help="Have alarms, a dashboard and a topic for them.")
+@click.option(
+    "--parameter",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the service's or the operations' template. Repeat it for more.",
+)
 @click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced or removed.")
 @json_option  # fmt: skip
@@ -113,6 +128,9 @@ def deploy(
     compute: str | None,
     oidc_provider: str | None,
     kms_key: str | None,
+    image: str | None,
+    operations: bool,
+    given: tuple[str, ...],
     plan: bool,
     yes: bool,
     as_json: bool,
@@ -121,7 +139,8 @@ def deploy(
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
-    `penstock destroy` kept is taken over. Before anything is replaced or removed it asks.
+    `penstock destroy` kept is taken over. Service and operations are stacks of their own, which
+    every later deployment updates too. Before anything is replaced or removed it asks.
     """
     target = find_target(aws=True)
     settings = target.settings
@@ -149,7 +168,9 @@ def deploy(
         if plan:
             _print_plan(_plan(target, parameters), as_json)
             return
+        asked = _parts(target, image, operations, given)
         outputs = _deploy(target, parameters, lambda changes: _approve(changes, yes))
+        outputs |= _deploy_parts(target, outputs, asked)
     except DeployError as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
@@ -163,7 +184,7 @@ def deploy(
         f"freshness is {settings.freshness}: {MEANING[settings.freshness]}. Change it with the "
         "setting `freshness` of the workers; docs/cost.md shows what each costs"
     )
-    say("deployed; now run a worker with `penstock consume`")
+    say("deployed" if "ServiceName" in outputs else "deployed; now run `penstock consume`")
 
 
 def _plan(target: Target, parameters: Mapping[str, str]) -> Sequence[Change]:
@@ -184,6 +205,39 @@ def _deploy(target: Target, parameters: Mapping[str, str], approve: stacks.Appro
     for table in (settings.windows_table, settings.status_table):
         stacks.ensure_ttl(target.client("dynamodb"), table)
     return outputs
+
+
+def _parts(
+    target: Target, image: str | None, operations: bool, given: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """The parts that are to be deployed, by name, with the parameters that the user gave.
+
+    :raises UserError: when a parameter is not of the form NAME=VALUE.
+    :raises DeployError: when no part declares it.
+    """
+    cfn = target.client("cloudformation")
+    wanted = set(templates.deployed(cfn, target.settings.stack))
+    wanted |= ({"service"} if image else set()) | ({"operations"} if operations else set())
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise UserError(f"--parameter {wrong[0]}: write it as NAME=VALUE")
+    values = {name: value for name, _, value in pairs} | ({"Image": image} if image else {})
+    return templates.assign(cfn, values, [p for p in templates.PARTS if p.name in wanted])
+
+
+def _deploy_parts(
+    target: Target, outputs: Outputs, asked: Mapping[str, Mapping[str, str]]
+) -> Outputs:
+    """Nobody is asked: these stacks hold no data, and each new version replaces the tasks."""
+    cfn = target.client("cloudformation")
+    made: Outputs = {}
+    for part in templates.PARTS:
+        if part.name in asked:
+            made |= templates.deploy_part(
+                cfn, part, target.settings.stack, outputs, asked[part.name],
+                on_event=print_event,
+            )  # fmt: skip
+    return made
 
 
 def _approve(changes: Sequence[Change], yes: bool) -> None:

@@ -6,7 +6,7 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.aws import cloudformation as stacks
-from infra.aws import erase
+from infra.aws import erase, templates
 from infra.aws.following import DeployError
 from infra.commands.stack_events import print_event
 from infra.console import UserError, say
@@ -31,7 +31,10 @@ def destroy(delete_data: bool, yes: bool) -> None:
     elif not click.confirm(f"Delete {what}?"):
         raise UserError("nothing was deleted")
     try:
-        found = stacks.destroy(target.client("cloudformation"), stack, on_event=print_event)
+        cfn = target.client("cloudformation")
+        for part in templates.destroy_parts(cfn, stack, on_event=print_event):
+            say(f"deleted stack {part}")
+        found = stacks.destroy(cfn, stack, on_event=print_event)
         gone = list(_delete_data(target)) if delete_data else []
     except DeployError as error:
         raise UserError(str(error)) from None
