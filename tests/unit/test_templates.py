@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
-from cfnlint.decode import decode
+from cfnlint.decode import decode, decode_str
 
 from consumers.kcl.capacity import capacity
 from consumers.worker.supervisor import STOP_MARGIN_S
+from infra.aws.template import MOST_BYTES, without_comments
 from ingest.settings import Settings
 
 TEMPLATES = Path(__file__).parents[2] / "infra" / "templates"
@@ -25,6 +26,30 @@ ENVIRONMENT: dict[str, Any] = {one["Name"]: one["Value"] for one in CONTAINER["E
 def test_a_template_is_clean(template: Path) -> None:
     found = lint(template.read_text(), config=ManualArgs(regions=["us-east-1", "eu-west-1"]))
     assert [str(match) for match in found] == []
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.yaml")), ids=lambda t: t.stem)
+def test_a_template_fits_into_a_request_and_says_the_same_without_comments(template: Path) -> None:
+    whole = template.read_text()
+    sent = without_comments(whole)
+    assert len(sent.encode()) + 1_000 < MOST_BYTES, "fixed names may be longer than their functions"
+    assert _without_code(yaml_of(sent)) == _without_code(yaml_of(whole))
+
+
+def yaml_of(text: str) -> Any:
+    """The template as data."""
+    document, problems = decode_str(text)
+    assert not problems
+    return document
+
+
+def _without_code(node: Any) -> Any:
+    """The same with texts in which empty lines and comments do not count."""
+    if isinstance(node, dict):
+        return {key: _without_code(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_code(item) for item in node]
+    return without_comments(node) if isinstance(node, str) and "\n" in node else node
 
 
 @pytest.mark.parametrize("shards", SERVICE["Mappings"]["TaskSize"])

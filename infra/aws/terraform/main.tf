@@ -1,0 +1,52 @@
+# The same three CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
+# does beside the templates (deletion protection after the creation, taking over what was kept) is not done.
+
+terraform {
+  required_version = ">= 1.5"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+  }
+}
+
+locals {
+  templates = "${path.module}/../../templates"
+  # CloudFormation takes 51,200 bytes: without comments and empty lines, as `penstock deploy` sends it.
+  pipeline = replace(file("${local.templates}/pipeline.yaml"), "/(?m)^[ \\t]*(#.*)?\\n/", "")
+  tags     = { project = "penstock" }
+}
+
+resource "aws_cloudformation_stack" "pipeline" {
+  name          = var.stack
+  template_body = local.pipeline
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters    = merge({ DeletionProtection = "true" }, var.pipeline_parameters)
+  tags          = local.tags
+}
+
+resource "aws_cloudformation_stack" "service" {
+  count         = var.image == "" ? 0 : 1
+  name          = "${var.stack}-service"
+  template_body = file("${local.templates}/service.yaml")
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters = merge(var.service_parameters, {
+    Pipeline      = var.stack
+    Image         = var.image
+    WorkerRoleArn = aws_cloudformation_stack.pipeline.outputs["WorkerRoleArn"]
+  })
+  tags = local.tags
+}
+
+resource "aws_cloudformation_stack" "operations" {
+  count         = var.operations ? 1 : 0
+  name          = "${var.stack}-operations"
+  template_body = file("${local.templates}/operations.yaml")
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters = merge(var.operations_parameters, {
+    Pipeline = var.stack
+    RuleName = aws_cloudformation_stack.pipeline.outputs["RuleName"]
+  })
+  tags = local.tags
+}

@@ -1,0 +1,35 @@
+variable "stack" {
+  description = "Name of the stack; every resource's name begins with it."
+  type        = string
+  default     = "penstock"
+}
+
+variable "image" {
+  description = "The workers' image; empty deploys no service."
+  type        = string
+  default     = ""
+}
+
+variable "operations" {
+  description = "Whether there are alarms, a topic and a dashboard."
+  type        = bool
+  default     = true
+}
+
+variable "pipeline_parameters" {
+  description = "More parameters of pipeline.yaml."
+  type        = map(string)
+  default     = {}
+}
+
+variable "service_parameters" {
+  description = "More parameters of service.yaml."
+  type        = map(string)
+  default     = {}
+}
+
+variable "operations_parameters" {
+  description = "More parameters of operations.yaml."
+  type        = map(string)
+  default     = {}
+}
