@@ -24,6 +24,8 @@ from ingest.freshness import MEANING
 
 Outputs = dict[str, str]
 
+LOG_DAYS: Final = ("1", "3", "5", "7", "14", "30", "60", "90", "120", "150", "180", "365", "400",
+                   "545", "731", "1827", "3653")  # fmt: skip
 COMPUTE: Final = {
     "ecs": "ecs-tasks.amazonaws.com",
     "ec2": "ec2.amazonaws.com",
@@ -94,6 +96,21 @@ COMPUTE: Final = {
     help="An EKS cluster's OIDC provider, whose service accounts may take them instead.",
 )
 @click.option(
+    "--kubernetes-namespace",
+    metavar="NAME",
+    help="The namespace of service accounts that may take roles on EKS.  [default: penstock]",
+)
+@click.option(
+    "--hook-concurrency",
+    type=click.IntRange(0, 1000),
+    help="Executions reserved for the provisioning hook; 0 for none.  [default: 10]",
+)
+@click.option(
+    "--log-days",
+    type=click.Choice(LOG_DAYS),
+    help="Days that log groups keep what is in them.  [default: 30]",
+)
+@click.option(
     "--kms-key",
     metavar="ARN",
     help="A KMS key of yours that encrypts stream, tables, archive, queue and logs.",
@@ -127,6 +144,9 @@ def deploy(
     simulator: bool | None,
     compute: str | None,
     oidc_provider: str | None,
+    kubernetes_namespace: str | None,
+    hook_concurrency: int | None,
+    log_days: str | None,
     kms_key: str | None,
     image: str | None,
     operations: bool,
@@ -156,6 +176,9 @@ def deploy(
         "DeletionProtection": protect,
         "WithSimulator": simulator,
         "WorkerService": COMPUTE[compute] if compute else None,
+        "KubernetesNamespace": kubernetes_namespace,
+        "HookConcurrency": hook_concurrency,
+        "LogRetentionDays": log_days,
         "Acknowledge": acknowledge,
     }
     parameters = {k: str(v).lower() for k, v in wanted.items() if v is not None}

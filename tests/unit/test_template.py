@@ -15,6 +15,7 @@ from cfnlint.decode import decode
 
 from consumers.kcl.first_leases import INDEX
 from infra.aws.template import MOST_BYTES, TEMPLATE, without_comments
+from infra.commands.deploy import COMPUTE, LOG_DAYS
 from infra.simulation.provision_fleet import fleet_names, simulated
 from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE
 from ingest.settings import Settings
@@ -450,3 +451,9 @@ def test_the_key_is_used_through_the_services_that_hold_what_it_encrypts_only() 
         assert statement["Resource"] == "<KmsKeyArn>"
         services = statement["Condition"]["StringEquals"]["kms:ViaService"]
         assert all(service.endswith(f".{REGION}.amazonaws.com") for service in services)
+
+
+def test_the_command_line_offers_what_the_template_takes() -> None:
+    parameters = RAW["Parameters"]
+    assert list(COMPUTE.values()) == parameters["WorkerService"]["AllowedValues"]
+    assert list(LOG_DAYS) == [str(days) for days in parameters["LogRetentionDays"]["AllowedValues"]]
