@@ -197,7 +197,7 @@ def test_grafana_gets_one_metric_as_a_flat_array(client: TestClient) -> None:
 
 
 def test_the_grafana_dashboard_asks_for_what_exists() -> None:
-    text = (ROOT / "docs" / "grafana" / "penstock.json").read_text()
+    text = (ROOT / "infra" / "grafana" / "dashboards" / "devices.json").read_text()
     json.loads(text)
     known = {re.sub(r"\{.*?\}", "*", path) for path in document(["1m"])["paths"]}
     for path in re.findall(r"/api/v1/[^\"?\s]+", text):
