@@ -73,6 +73,7 @@ def plan(
     *,
     account: str | None = None,
     interval: float = 2.0,
+    template: Path = TEMPLATE,
 ) -> Sequence[Change]:
     """What :func:`deploy` would change, without changing anything.
 
@@ -83,8 +84,11 @@ def plan(
     if step not in (Step.CREATE, Step.UPDATE):
         raise DeployError(f"{_mending(stack, str(status), step)}; there is no plan before that")
     exists = step is Step.UPDATE
-    wanted = _wanted(cfn, stack, parameters, exists=exists)
-    made = change_sets.make(cfn, stack, wanted, exists=exists, account=account, interval=interval)
+    if template == TEMPLATE:
+        parameters = _wanted(cfn, stack, parameters, exists=exists)
+    made = change_sets.make(
+        cfn, stack, parameters, exists=exists, account=account, interval=interval, template=template
+    )
     if made is None:
         return ()
     change_sets.discard(cfn, stack, made.name, exists=exists)

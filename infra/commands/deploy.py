@@ -11,10 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
 from infra.aws import cloudformation as stacks
-from infra.aws import templates
 from infra.aws.changes import Change
 from infra.aws.following import DeployError
 from infra.aws.names import refuse_names
+from infra.commands import deploy_parts as parts
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
@@ -188,12 +188,13 @@ def deploy(
         raise UserError(why)
     say(f"{'planning for' if plan else 'deploying to'} {describe(target)}")
     try:
+        asked = parts.asked(target, image, operations, given)
         if plan:
-            _print_plan(_plan(target, parameters), as_json)
+            changes = [*_plan(target, parameters), *parts.plan(target, asked)]
+            _print_plan(changes, as_json)
             return
-        asked = _parts(target, image, operations, given)
         outputs = _deploy(target, parameters, lambda changes: _approve(changes, yes))
-        outputs |= _deploy_parts(target, outputs, asked)
+        outputs |= parts.deploy(target, outputs, asked)
     except DeployError as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
@@ -228,39 +229,6 @@ def _deploy(target: Target, parameters: Mapping[str, str], approve: stacks.Appro
     for table in (settings.windows_table, settings.status_table):
         stacks.ensure_ttl(target.client("dynamodb"), table)
     return outputs
-
-
-def _parts(
-    target: Target, image: str | None, operations: bool, given: Sequence[str]
-) -> dict[str, dict[str, str]]:
-    """The parts that are to be deployed, by name, with the parameters that the user gave.
-
-    :raises UserError: when a parameter is not of the form NAME=VALUE.
-    :raises DeployError: when no part declares it.
-    """
-    cfn = target.client("cloudformation")
-    wanted = set(templates.deployed(cfn, target.settings.stack))
-    wanted |= ({"service"} if image else set()) | ({"operations"} if operations else set())
-    pairs = [one.partition("=") for one in given]
-    if wrong := [name for name, equals, _ in pairs if not equals]:
-        raise UserError(f"--parameter {wrong[0]}: write it as NAME=VALUE")
-    values = {name: value for name, _, value in pairs} | ({"Image": image} if image else {})
-    return templates.assign(cfn, values, [p for p in templates.PARTS if p.name in wanted])
-
-
-def _deploy_parts(
-    target: Target, outputs: Outputs, asked: Mapping[str, Mapping[str, str]]
-) -> Outputs:
-    """Nobody is asked: these stacks hold no data, and each new version replaces the tasks."""
-    cfn = target.client("cloudformation")
-    made: Outputs = {}
-    for part in templates.PARTS:
-        if part.name in asked:
-            made |= templates.deploy_part(
-                cfn, part, target.settings.stack, outputs, asked[part.name],
-                on_event=print_event,
-            )  # fmt: skip
-    return made
 
 
 def _approve(changes: Sequence[Change], yes: bool) -> None:

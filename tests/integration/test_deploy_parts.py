@@ -59,6 +59,10 @@ def test_service_and_operations_are_stacks_of_their_own_that_are_updated_and_des
     assert again.code == 0, again.err
     assert "UPDATE" not in again.err  # nothing was named, so nothing changes
 
+    planned = penstock("deploy", "--plan", "--service", "registry/penstock:2", "--json")
+    assert planned.code == 0, planned.err
+    assert "TaskDefinition" in {change["resource"] for change in planned.json}
+
     newer = penstock("deploy", "--service", "registry/penstock:2")
     assert newer.code == 0, newer.err
     tasks = target_of(emulator).client("ecs")
