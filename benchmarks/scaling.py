@@ -171,6 +171,7 @@ def draw(minutes: list[Minute], image: Path) -> None:
         axis.step(hours, values, where="post", color="C0")
         axis.set_ylabel(label)
         axis.set_ylim(bottom=0)
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axes[-1].set_xlabel("hour of the day")
     axes[-1].set_xticks(range(0, 25, 3))
     figure.tight_layout()
