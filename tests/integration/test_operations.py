@@ -57,12 +57,14 @@ def operations(emulator: Emulator) -> Iterator[Operations]:
     }
     found = target.client("cloudwatch").describe_alarms(AlarmNamePrefix=f"{PIPELINE}-")
     alarms = {a["AlarmName"].removeprefix(f"{PIPELINE}-"): a for a in found["MetricAlarms"]}
-    yield Operations(
+    made = Operations(
         target,
         alarms,
         _queue_on_topic(target, outputs["TopicArn"]),
         _queue_on_bus(target, outputs["EventBusName"]),
     )
+    yield made
+    _remove(made, outputs["EventBusName"])
     cfn.delete_stack(StackName=name)
     cfn.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
 
@@ -96,6 +98,17 @@ def _queue_on_bus(target: Target, bus: str) -> str:
     events.put_rule(Name="alarms", EventBusName=bus, EventPattern=pattern)
     events.put_targets(Rule="alarms", EventBusName=bus, Targets=[{"Id": "q", "Arn": arn}])
     return url
+
+
+def _remove(made: Operations, bus: str) -> None:
+    """Take away what the tests themselves made."""
+    events, sqs, logs = (made.target.client(name) for name in ("events", "sqs", "logs"))
+    events.remove_targets(Rule="alarms", EventBusName=bus, Ids=["q"])
+    events.delete_rule(Name="alarms", EventBusName=bus)
+    for queue in (made.topic_queue, made.bus_queue):
+        sqs.delete_queue(QueueUrl=queue)
+    for stack in (PIPELINE, "other"):
+        logs.delete_log_group(logGroupName=f"/penstock/{stack}/worker")
 
 
 def worker(*reports: ShardReport, restarts: int = 0) -> WorkerStatus:
