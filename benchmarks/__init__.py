@@ -20,6 +20,7 @@ MEASURES: Final = {
     "P10": "benchmarks.path.p10_dashboard",
     "P11": "benchmarks.worker.p11_backlog",
     "P12": "benchmarks.worker.p12_write_units",
+    "P13": "benchmarks.path.p13_live_page",
     "P14": "benchmarks.path.p14_cost",
     "P15": "benchmarks.path.p15_steady",
     "P16": "benchmarks.worker.p16_hostile",

@@ -24,6 +24,8 @@ from ingest.tiers import Tier
 log: Final = logging.getLogger(__name__)
 
 FASTEST_S: Final = 1.0
+LIVE_S: Final = 0.3
+"""How often the current windows of watched devices are read, between two reads of everything."""
 SHARE: Final = 0.2
 """The largest share of its time that the feed reads. It reads 10,000 devices every few seconds."""
 
@@ -66,6 +68,8 @@ class Feed:
         self.error = ""
         self.finest: Tier | None = None
         self._watched = Watched()
+        self._roster: list[Device] = []
+        self._workers: list[Report] = []
         self.reads = 0
         self.read_s = 0.0
         self.pool = ThreadPoolExecutor(_READERS, "dashboard")
@@ -75,7 +79,9 @@ class Feed:
 
     async def start(self) -> None:
         """Start the loop; returns after the first attempt."""
-        await self._refresh()
+        started = time.monotonic()
+        await self._refresh(self._read)
+        self.read_s = time.monotonic() - started
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -115,35 +121,49 @@ class Feed:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(max(self._fastest_s, self.read_s * (1 / SHARE - 1)))
-            await self._refresh()
+            due = time.monotonic() + max(self._fastest_s, self.read_s * (1 / SHARE - 1))
+            while (left := due - time.monotonic()) > LIVE_S:
+                await asyncio.sleep(LIVE_S if self._watches() else left)
+                if self._watches() and time.monotonic() < due:
+                    await self._refresh(self._read_watched)
+            await asyncio.sleep(max(0.0, left))
+            started = time.monotonic()
+            await self._refresh(self._read)
+            self.read_s = time.monotonic() - started
 
-    async def _refresh(self) -> None:
-        started = time.monotonic()
+    def _watches(self) -> bool:
+        return bool(self._watched.devices(self.now_ms() / 1000))
+
+    async def _refresh(self, read: Callable[[], list[Device]]) -> None:
         loop = asyncio.get_running_loop()
         try:
-            rows, workers = await loop.run_in_executor(None, self._read)
+            rows = await loop.run_in_executor(None, read)
         except Exception as error:  # noqa: BLE001 - shown to viewers, and tried again
             self.error = f"DynamoDB does not answer: {error}"
-            self.read_s = time.monotonic() - started
             self._wake()
             return
         self.error = ""
-        self.read_s = time.monotonic() - started
         self.reads += 1
         self.sparks.add(rows)
         self.snapshot = Snapshot(
             version=self.snapshot.version + 1,
             at=self.now_ms(),
             devices={row["device"]: row for row in rows},
-            workers=workers,
+            workers=self._workers,
         )
         self._wake()
 
-    def _read(self) -> tuple[list[Device], list[Report]]:
+    def _read(self) -> list[Device]:
+        """Everything, and what was read of watched devices since."""
         self._mark()
-        rows = self.live(queries.roster(self.client, self.tables.devices, self.pool))
-        return rows, queries.workers(self.client, self.tables.status)
+        self._roster = queries.roster(self.client, self.tables.devices, self.pool)
+        self._workers = queries.workers(self.client, self.tables.status)
+        return self.live(self._roster)
+
+    def _read_watched(self) -> list[Device]:
+        """The rows as they were read last, with the current windows of watched devices."""
+        self._mark()
+        return self.live(self._roster)
 
     def _mark(self) -> None:
         """Mark what viewers look at. A failure costs freshness only: the roster is shown."""

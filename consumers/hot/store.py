@@ -30,7 +30,7 @@ OPEN_WINDOWS: Final = 20_000
 When there are more written ones, all of them are dropped, and read again on demand."""
 
 FOLD_S: Final = 1.0
-WATCHED_FOLD_S: Final = 0.5
+WATCHED_FOLD_S: Final = 0.25
 """The longest that a record waits to be folded (s), and the same while a device is watched."""
 
 _NAMES_KEPT: Final = 4096
