@@ -132,6 +132,16 @@ def _config(document: bytes) -> DeviceConfig:
     return msgspec.convert(found, DeviceConfig)
 
 
+def forget(folder: Path) -> bool:
+    """Remove the certificate of a device that AWS IoT no longer knows, and what names its broker;
+    whether there was one. The private key and the spool stay: a new certificate for the device
+    goes on with them."""
+    known_here = (folder / _CONFIG).exists()
+    for name in (_CONFIG, CERTIFICATE):
+        (folder / name).unlink(missing_ok=True)
+    return known_here
+
+
 def exists(devices_dir: Path, device_id: str) -> bool:
     """Whether an identity of this name is on disk."""
     return (devices_dir / _checked(device_id) / _CONFIG).exists()

@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         return f"{self.stack}-device"
 
     @property
+    def hook_log_group(self) -> str:
+        """The log group of the provisioning hook."""
+        return f"/aws/lambda/{self.stack}-provisioning-hook"
+
+    @property
     def thing_type(self) -> str:
         """The thing type of a device."""
         return f"{self.stack}-device"

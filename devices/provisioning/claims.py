@@ -103,7 +103,7 @@ def _revoke(clients: Clients, settings: Settings, claim: Claim, now_s: float) ->
     revoked = claim._replace(revoked_at=claim.revoked_at or int(now_s))
     clients.dynamodb.put_item(TableName=settings.claims_table, Item=_item(revoked))
     with contextlib.suppress(clients.iot.exceptions.ResourceNotFoundException):  # repeated
-        delete_certificate(clients.iot, settings.claim_policy, claim.arn)
+        delete_certificate(clients.iot, claim.arn)
     return revoked
 
 

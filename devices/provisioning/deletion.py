@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from devices.provisioning.things import own_thing_exists
@@ -34,28 +34,46 @@ def delete_device(
     if not own_thing_exists(iot, settings, device_id):
         _leave_roster(dynamodb, settings, device_id)
         return None
+    principals = delete_thing(iot, shadows, device_id)
+    _leave_roster(dynamodb, settings, device_id)
+    return len(principals)
+
+
+def delete_thing(iot: IoTClient, shadows: Any, device_id: str) -> Sequence[str]:
+    """Delete a thing with its certificates and its shadow; the certificates' ARNs. Whether it is
+    the stack's own must be known before."""
     principals = iot.list_thing_principals(thingName=device_id)["principals"]
     for arn in principals:
-        iot.update_certificate(certificateId=_id_of(arn), newStatus="INACTIVE")
+        deactivate(iot, arn)
     for arn in principals:
-        delete_certificate(iot, settings.device_policy, arn, device_id)
+        delete_certificate(iot, arn, device_id)
     with contextlib.suppress(shadows.exceptions.ResourceNotFoundException):
         shadows.delete_thing_shadow(thingName=device_id, shadowName=SHADOW)
     _when_detached(
         lambda: iot.delete_thing(thingName=device_id), iot.exceptions.InvalidRequestException
     )
-    _leave_roster(dynamodb, settings, device_id)
-    return len(principals)
+    return principals
 
 
-def delete_certificate(iot: IoTClient, policy: str, arn: str, device_id: str | None = None) -> None:
-    """Make a certificate inactive, detach it from its policy and its thing, and delete it."""
-    iot.update_certificate(certificateId=_id_of(arn), newStatus="INACTIVE")
-    iot.detach_policy(policyName=policy, target=arn)
+def deactivate(iot: IoTClient, arn: str) -> None:
+    """Make a certificate inactive: whoever connects with it is cut off. One that was revoked can
+    do no more than that, and may refuse another state."""
+    with contextlib.suppress(iot.exceptions.CertificateStateException):
+        iot.update_certificate(certificateId=_id_of(arn), newStatus="INACTIVE")
+
+
+def delete_certificate(iot: IoTClient, arn: str, device_id: str | None = None) -> None:
+    """Make a certificate inactive, detach it from its thing, and delete it.
+
+    It keeps its policy to the end, by which a deletion that breaks off finds it again: to force the
+    deletion of a certificate that is inactive and has no thing takes it from its policies
+    (https://docs.aws.amazon.com/iot/latest/apireference/API_DeleteCertificate.html).
+    """
+    deactivate(iot, arn)
     if device_id is not None:
         iot.detach_thing_principal(thingName=device_id, principal=arn)
     _when_detached(
-        lambda: iot.delete_certificate(certificateId=_id_of(arn)),
+        lambda: iot.delete_certificate(certificateId=_id_of(arn), forceDelete=True),
         iot.exceptions.DeleteConflictException,
     )
 

@@ -98,7 +98,7 @@ def create_device(
     try:
         return identity.save(folder, config, certificate["certificatePem"].encode(), key)
     except StorageError:
-        delete_certificate(clients.iot, settings.device_policy, arn, device_id)
+        delete_certificate(clients.iot, arn, device_id)
         raise
 
 

@@ -66,7 +66,7 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     prove(Identity(config, folder))
     certificate = (folder / identity.CERTIFICATE).read_bytes()
     made = identity.save(device.folder, config, certificate, key_path.read_bytes())
-    revoke_certificate(iot, settings, device.device_id, state.old_id)
+    revoke_certificate(iot, device.device_id, state.old_id)
     remove_files(folder, _STATE)  # first: it names the certificate of the key beside it
     remove_files(folder, identity.CERTIFICATE, identity.PRIVATE_KEY)
     folder.rmdir()
@@ -89,18 +89,18 @@ def revoke(iot: IoTClient, settings: Settings, device_id: str) -> int:
         return 0
     principals = iot.list_thing_principals(thingName=device_id)["principals"]
     for arn in principals:
-        revoke_certificate(iot, settings, device_id, arn.rsplit("/", 1)[1], arn)
+        revoke_certificate(iot, device_id, arn.rsplit("/", 1)[1], arn)
     return len(principals)
 
 
 def revoke_certificate(
-    iot: IoTClient, settings: Settings, device_id: str, certificate_id: str, arn: str | None = None
+    iot: IoTClient, device_id: str, certificate_id: str, arn: str | None = None
 ) -> None:
-    """Make a certificate useless, first of all; then take it from its thing."""
+    """Make a certificate useless, first of all; then take it from its thing. It keeps the stack's
+    policy, which says whose it was: `penstock destroy` deletes it by that."""
     iot.update_certificate(certificateId=certificate_id, newStatus="REVOKED")
     arn = arn or _arn_of(iot, device_id, certificate_id)
     if arn is not None:
-        iot.detach_policy(policyName=settings.device_policy, target=arn)
         iot.detach_thing_principal(thingName=device_id, principal=arn)
 
 

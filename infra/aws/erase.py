@@ -1,9 +1,9 @@
-"""Delete the data that a deleted stack leaves: tables, and the archive with every version."""
+"""Delete the data that a deleted stack leaves: tables, the archive with every version, logs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
@@ -17,11 +17,25 @@ _KCL_TABLES: Final = ("", "-CoordinatorState", "-WorkerMetricStats")
 _WAIT: Final[Any] = {"Delay": 1, "MaxAttempts": 600}
 
 
+class LogGroups(Protocol):
+    """The one call of CloudWatch Logs that this module needs."""
+
+    def delete_log_group(self, *, logGroupName: str) -> Any:
+        """As ``boto3``'s."""
+
+
 def delete_data(
-    dynamodb: DynamoDBClient, s3: S3Client, *, tables: list[str], prefix: str, bucket: str
+    dynamodb: DynamoDBClient,
+    s3: S3Client,
+    logs: LogGroups,
+    *,
+    tables: Sequence[str],
+    prefix: str,
+    bucket: str,
+    log_groups: Sequence[str],
 ) -> Iterator[str]:
     """Delete what a deleted stack leaves: its tables, the KCL's own (``prefix`` is the KCL
-    application), and the archive with every version. Yields what is gone.
+    application), the archive with every version, and log groups. Yields what is gone.
 
     :raises DeployError: when objects of the archive cannot be deleted.
     """
@@ -31,6 +45,19 @@ def delete_data(
     if _empty_bucket(s3, bucket):
         s3.delete_bucket(Bucket=bucket)
         yield f"bucket {bucket}"
+    for group in log_groups:
+        if _delete_log_group(logs, group):
+            yield f"log group {group}"
+
+
+def _delete_log_group(logs: LogGroups, name: str) -> bool:
+    try:
+        logs.delete_log_group(logGroupName=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            return False
+        raise
+    return True
 
 
 def _delete_table(dynamodb: DynamoDBClient, table: str) -> bool:

@@ -11,9 +11,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
 from infra.aws import cloudformation as stacks
+from infra.aws import thing_type
 from infra.aws.changes import Change
-from infra.aws.following import DeployError
+from infra.aws.following import DeployError, stack_status
 from infra.aws.names import refuse_names
+from infra.aws.stack_states import Step, next_step
 from infra.commands import deploy_parts as parts
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
@@ -218,6 +220,7 @@ def _plan(target: Target, parameters: Mapping[str, str]) -> Sequence[Change]:
 
 def _deploy(target: Target, parameters: Mapping[str, str], approve: stacks.Approve) -> Outputs:
     settings = target.settings
+    _restore_thing_type(target)
     outputs = stacks.deploy(
         target.client("cloudformation"),
         settings.stack,
@@ -229,6 +232,27 @@ def _deploy(target: Target, parameters: Mapping[str, str], approve: stacks.Appro
     for table in (settings.windows_table, settings.status_table):
         stacks.ensure_ttl(target.client("dynamodb"), table)
     return outputs
+
+
+def _restore_thing_type(target: Target) -> None:
+    """Undo what a `penstock destroy` that was broken off had begun, while that can be done.
+
+    :raises UserError: when the stack has lost its thing type: only the rest of it is there.
+    """
+    settings = target.settings
+    if next_step(stack_status(target.client("cloudformation"), settings.stack)) is not Step.UPDATE:
+        return
+    try:
+        if thing_type.restore(target.client("iot"), settings.thing_type):
+            say(
+                "an earlier `penstock destroy` was broken off: devices whose certificates it made "
+                "inactive or deleted need new ones"
+            )
+    except LookupError:
+        raise UserError(
+            f"stack {settings.stack} is half destroyed: run `penstock destroy` again, it goes on "
+            "where it was; then deploy"
+        ) from None
 
 
 def _approve(changes: Sequence[Change], yes: bool) -> None:

@@ -21,7 +21,7 @@ from infra.interrupts import stop_on_signals
 from infra.runfile import HOME
 from infra.simulation.drain import archived_counter, await_archived
 from infra.simulation.drive import drive, into_stream, over_mqtt
-from infra.simulation.provision_fleet import fleet_names, provision_fleet
+from infra.simulation.provision_fleet import fleet_names, provision_fleet, removed_from_aws
 from infra.simulation.run_meter import RunMeter
 from infra.simulation.scenario import play
 from infra.simulation.verify import verify_settled
@@ -73,7 +73,8 @@ def simulate(
     """Load a deployment with simulated devices, and compare the result with what they sent.
 
     The devices are new things; on AWS the stack must have been deployed with
-    `--simulator`. Ctrl-C ends the load early, and what was sent is still checked.
+    `--simulator`, and they are removed again in the end. Ctrl-C ends the load early, and what was
+    sent is still checked.
     """
     target = find_write_target("simulate devices", aws=aws)
     path = ledger or HOME / "ledgers" / f"{time.strftime('%Y%m%d-%H%M%S')}.sqlite"
@@ -83,18 +84,20 @@ def simulate(
         return _play(target, wanted, path, via, as_json)
     meter = RunMeter(target) if target.local else None
     say(f"simulating {fleet.devices} devices, seed {seed}, ledger {path}")
+    kinds = fleet_names(target.settings.stack, fleet.devices)
+    made = [name for name, _ in kinds] if via == "mqtt" else []
     try:
         before = archived_counter(target).count() if verified else 0
         stopping = threading.Event()
-        with stop_on_signals(stopping):
-            _drive(target, fleet, seed, path, via, stopping)
+        with stop_on_signals(stopping), removed_from_aws(target, made, roster=verified):
+            _drive(target, fleet, kinds, seed, path, via, stopping)
+            if not verified:
+                say(f"check it later with: penstock verify {path}")
+                return 0
+            await_archived(target, path, before)
+            report = verify_settled(target, path, exclusive=False)
     except ClientError as error:
         raise UserError(f"AWS refuses: {error}") from None
-    if not verified:
-        say(f"check it later with: penstock verify {path}")
-        return 0
-    await_archived(target, path, before)
-    report = verify_settled(target, path, exclusive=False)
     return print_report(report, as_json, meter.read(fleet.devices) if meter else None)
 
 
@@ -132,9 +135,9 @@ def _play(target: Target, wanted: ScenarioRun, path: Path, via: str, as_json: bo
 
 
 def _drive(
-    target: Target, fleet: Fleet, seed: int, path: Path, via: str, stopping: threading.Event
-) -> None:
-    kinds = fleet_names(target.settings.stack, fleet.devices)
+    target: Target, fleet: Fleet, kinds: list[tuple[str, str]], seed: int, path: Path, via: str,
+    stopping: threading.Event,
+) -> None:  # fmt: skip
     if via == "mqtt":
         transport = over_mqtt(provision_fleet(target, kinds, group="simulated"))
     else:

@@ -48,6 +48,53 @@ def fail_as_resource_handlers_do() -> None:
     table["delete"] = _unless_protected(dynamodb, table["delete"])
 
 
+CREATE_ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "AWS::IAM::Policy": (),
+    "AWS::IoT::Policy": ("PolicyName",),
+    "AWS::IoT::TopicRule": ("RuleName",),
+    "AWS::Kinesis::Stream": ("Name",),
+    "AWS::Lambda::Permission": (
+        "Action", "EventSourceToken", "FunctionName", "FunctionUrlAuthType",
+        "InvokedViaFunctionUrl", "Principal", "PrincipalOrgID", "SourceAccount", "SourceArn",
+    ),
+    "AWS::Logs::LogGroup": ("LogGroupName",),
+    "AWS::S3::Bucket": ("BucketName", "BucketNamePrefix", "BucketNamespace"),
+    "AWS::S3::BucketPolicy": ("Bucket",),
+}  # fmt: skip
+"""Properties whose change replaces the resource ("createOnlyProperties" of the types' schemas). Of
+these types MiniStack says of any change that it may replace."""
+
+
+def know_what_replaces() -> None:
+    """Change sets say of the template's types what of them a change replaces."""
+    from ministack.services.cloudformation import provisioners
+
+    provisioners._REPLACING_PROPERTIES.update(CREATE_ONLY)
+
+
+def add_and_remove_by_condition() -> None:
+    """A change set adds and removes what a condition does ("Condition attribute" of the user
+    guide); MiniStack compares what is declared, and executes nothing when that is the same."""
+    from ministack.services.cloudformation import changesets
+
+    original, evaluate = changesets._resolve_props_for_diff, changesets._evaluate_conditions
+
+    def resolve(template: Any, parameters: Any, stack_name: str, stack_id: str) -> Any:
+        resolved = original(template, parameters, stack_name, stack_id)
+        if not resolved:
+            return resolved
+        holds = evaluate(template, parameters)
+        return {
+            "Resources": {
+                name: one
+                for name, one in resolved["Resources"].items()
+                if "Condition" not in one or holds.get(one["Condition"], True)
+            }
+        }
+
+    changesets._resolve_props_for_diff = resolve
+
+
 def import_buckets() -> None:
     """A bucket that a change set imports is no conflict of names when it is executed."""
     from ministack.services.cloudformation import _change_sets, stacks

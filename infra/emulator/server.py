@@ -27,7 +27,12 @@ from infra.emulator.authorization import (
     know_thing_arn,
     name_the_resource_of_calls,
 )
-from infra.emulator.cloudformation import fail_as_resource_handlers_do, import_buckets
+from infra.emulator.cloudformation import (
+    add_and_remove_by_condition,
+    fail_as_resource_handlers_do,
+    import_buckets,
+    know_what_replaces,
+)
 from infra.emulator.cloudwatch.alarms import evaluate_alarms_by_period
 from infra.emulator.cloudwatch.logs import extract_metrics_of_log_lines
 from infra.emulator.decisions import DECISIONS_VARIABLE, record_decisions
@@ -101,6 +106,8 @@ def main() -> None:
         hide_missing_keys,
         fail_as_resource_handlers_do,
         import_buckets,
+        add_and_remove_by_condition,
+        know_what_replaces,
         evaluate_alarms_by_period,
         extract_metrics_of_log_lines,
     ]

@@ -17,7 +17,7 @@ from infra.console import UserError
 from infra.cost.run import RunCost
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
-from infra.simulation.provision_fleet import provision_fleet, simulated
+from infra.simulation.provision_fleet import provision_fleet, removed_from_aws, simulated
 from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
@@ -86,25 +86,28 @@ def play(
     :raises UserError: when fleets cannot be made, or a fleet's process fails.
     """
     names = fleet_names(scenario, target.settings.stack)
-    if via == "mqtt":
-        kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
-        provision_fleet(target, kinds, group="scenario")
-    setup = Setup(
-        devices_dir=target.settings.devices_dir.absolute(),
-        spools=folder.absolute() / "spools",
-        ledger=ledger_path.absolute(),
-        names=names,
-        stream=None if via == "mqtt" else stream_target(target),
-    )
-    new_ledger(target, ledger_path, seed).close()
-    director = Director(scenario, setup, seed=seed, stopping=stopping, extra=_worker_facts(status))
-    try:
-        with watching(director):
-            asyncio.run(director.run())
-    except FleetError as error:
-        raise UserError(str(error)) from None
-    await_archived(target, ledger_path, before)
-    report = verify_settled(target, ledger_path, exclusive=exclusive)
+    kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
+    with removed_from_aws(target, [name for name, _ in kinds] if via == "mqtt" else []):
+        if via == "mqtt":
+            provision_fleet(target, kinds, group="scenario")
+        setup = Setup(
+            devices_dir=target.settings.devices_dir.absolute(),
+            spools=folder.absolute() / "spools",
+            ledger=ledger_path.absolute(),
+            names=names,
+            stream=None if via == "mqtt" else stream_target(target),
+        )
+        new_ledger(target, ledger_path, seed).close()
+        director = Director(
+            scenario, setup, seed=seed, stopping=stopping, extra=_worker_facts(status)
+        )
+        try:
+            with watching(director):
+                asyncio.run(director.run())
+        except FleetError as error:
+            raise UserError(str(error)) from None
+        await_archived(target, ledger_path, before)
+        report = verify_settled(target, ledger_path, exclusive=exclusive)
     return Played(
         scenario=scenario,
         seed=seed,

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Result(NamedTuple):
@@ -23,6 +23,8 @@ class Result(NamedTuple):
         return json.loads(self.out)
 
 
+PENSTOCK: Final = (sys.executable, "-m", "infra")
+
 extra: dict[str, str] = {}
 """What a test adds to the commands' environment."""
 
@@ -36,7 +38,7 @@ def environment() -> dict[str, str]:
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start a command and let it run."""
     return subprocess.Popen(
-        [sys.executable, "-m", "infra", *arguments],
+        [*PENSTOCK, *arguments],
         cwd=folder,
         env=environment(),
         stdin=subprocess.DEVNULL,
@@ -49,7 +51,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 def run(folder: Path, *arguments: str, stdin: str = "", seconds: float = 120) -> Result:
     """Run a command to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "infra", *arguments],
+        [*PENSTOCK, *arguments],
         cwd=folder,
         env=environment(),
         input=stdin,

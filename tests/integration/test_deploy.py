@@ -47,9 +47,11 @@ def _remove(target: Target) -> list[str]:
         delete_data(
             target.client("dynamodb"),
             target.client("s3"),
+            target.client("logs"),
             tables=[settings.windows_table, settings.devices_table],
             prefix=settings.application,
             bucket=settings.bucket(target.account),
+            log_groups=[settings.hook_log_group],
         )
     )
 
@@ -190,7 +192,7 @@ def test_destroying_keeps_the_data_until_asked(plant: Target) -> None:
     assert destroy(cfn, "plant-7", on_event=lambda _: None, interval=0.02)
     left = [name for name in _remains(plant) if name.startswith("plant")]
     assert len(left) == 3, left
-    assert len(_remove(plant)) == 3
+    assert len(_remove(plant)) == 4
     assert [n for n in _remains(plant) if "plant-7" in n or "plant_7" in n] == []
     assert not destroy(cfn, "plant-7", on_event=lambda _: None)
 
@@ -376,10 +378,9 @@ def test_the_simulator_makes_and_unmakes_devices_and_nothing_else_of_iot(pipelin
     assert _denied(iot.delete_thing, thingName="press-1")
     assert _denied(iot.attach_thing_principal, thingName="press-1", principal=principal)
     root.delete_thing(thingName="press-1")
-    iot.detach_policy(policyName=pipeline.settings.device_policy, target=principal)
     iot.detach_thing_principal(thingName=name, principal=principal)
     iot.update_certificate(certificateId=certificate, newStatus="INACTIVE")
-    iot.delete_certificate(certificateId=certificate)
+    iot.delete_certificate(certificateId=certificate, forceDelete=True)
     iot.delete_thing(thingName=name)
     group = f"arn:aws:iot:us-east-1:{pipeline.account}:thinggroup/all"
     policy = pipeline.settings.device_policy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.emulator.process import Emulator
+from infra.emulator.profile import STRICT, Profile
 from tests.harness.command import Result, run
 from tests.integration.conftest import STACK, target_of
 
@@ -14,8 +16,10 @@ pytestmark = STACK
 
 
 @pytest.fixture
-def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded AWS in the place of AWS, for commands started here."""
+def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The embedded AWS in the place of AWS, for commands started here. A thing type can be deleted
+    a second after its deprecation."""
+    emulator.become(Profile(name="hasty", deprecation_s=1.0))
     values = {
         "PENSTOCK_ENDPOINT_URL": emulator.endpoint_url,
         "PENSTOCK_STACK": "plant-7",
@@ -24,6 +28,8 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     monkeypatch.setattr("tests.harness.command.extra", values)
+    yield
+    emulator.become(STRICT)
 
 
 @pytest.mark.usefixtures("aws")
@@ -44,6 +50,16 @@ def test_a_stack_is_deployed_changed_and_taken_away_with_each_step_told(
     assert again.code == 0, again.err
     assert "UPDATE" not in again.err  # nothing was named, so nothing changes
     assert "SimulatorRoleArn" in again.out
+
+    planned = penstock("deploy", "--retention-hours", "48", "--plan", "--json")
+    assert {(one["action"], one["resource"]) for one in planned.json} >= {("Modify", "Stream")}
+    assert not any(one["destroys"] for one in planned.json)
+    assert "UPDATE" not in penstock("deploy").err  # a plan changes nothing
+
+    refused = penstock("deploy", "--no-simulator")
+    assert (refused.code, "remove SimulatorRole" in refused.err) == (1, True), refused.err
+    assert "SimulatorRoleArn" in penstock("deploy").out
+    assert penstock("deploy", "--no-simulator", "--yes").code == 0
 
     kept = penstock("destroy", "--yes")
     assert kept.code == 0, kept.err

@@ -344,7 +344,7 @@ def _crash(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     "point",
     ["attach_policy", "attach_thing_principal", "prove", "save", "update_certificate",
-     "detach_policy", "detach_thing_principal"],
+     "detach_thing_principal"],
 )  # fmt: skip
 def test_a_rotation_that_breaks_off_anywhere_is_finished_by_the_next(
     pipeline: Target, point: str, monkeypatch: pytest.MonkeyPatch

@@ -42,7 +42,7 @@ def test_certificates_are_inactive_before_anything_is_detached(
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(moto_stack.iot, "detach_policy", broken)
+        patch.setattr(moto_stack.iot, "detach_thing_principal", broken)
         with pytest.raises(ConnectionError):
             delete(moto_stack, "pump-1")
     assert moto_stack.certificates() == ["INACTIVE"]

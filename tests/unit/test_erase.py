@@ -68,21 +68,40 @@ class Bucket:
         self.gone = True
 
 
+class Logs:
+    """Log groups by name."""
+
+    def __init__(self, *groups: str) -> None:
+        self.groups = set(groups)
+
+    def delete_log_group(self, *, logGroupName: str) -> None:
+        if logGroupName not in self.groups:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DeleteLogGroup")
+        self.groups.remove(logGroupName)
+
+
 def _delete(tables: Any, bucket: Any) -> list[str]:
     names = ["p-windows", "p-devices"]
-    return list(delete_data(tables, bucket, tables=names, prefix="p-worker", bucket="b"))
+    return list(
+        delete_data(
+            tables, bucket, Logs("/p/hook"), tables=names, prefix="p-worker", bucket="b",
+            log_groups=["/p/hook", "/p/gone"],
+        )
+    )  # fmt: skip
 
 
 def test_deleting_the_data_takes_protection_off_and_leaves_neighbours_alone() -> None:
     tables = Tables(p_windows=True, p_worker=False, p_worker_windows=True, p_worker_x=False)
-    assert _delete(tables, Bucket([])) == ["table p-windows", "table p-worker", "bucket b"]
+    assert _delete(tables, Bucket([])) == [
+        "table p-windows", "table p-worker", "bucket b", "log group /p/hook",
+    ]  # fmt: skip
     assert set(tables.tables) == {"p-worker-windows", "p-worker-x"}
 
 
 def test_every_version_goes_before_the_bucket() -> None:
     one, two = ({"Key": "k", "VersionId": v} for v in "12")
     bucket = Bucket([{"Versions": [one], "DeleteMarkers": [two]}, {}])
-    assert _delete(Tables(), bucket) == ["bucket b"]
+    assert _delete(Tables(), bucket) == ["bucket b", "log group /p/hook"]
     assert bucket.doomed == [one, two]
 
 
