@@ -49,6 +49,12 @@ def fail_as_resource_handlers_do() -> None:
 
 
 CREATE_ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "AWS::ApplicationAutoScaling::ScalableTarget": (
+        "ResourceId", "ScalableDimension", "ServiceNamespace",
+    ),
+    "AWS::ApplicationAutoScaling::ScalingPolicy": (
+        "PolicyName", "ResourceId", "ScalableDimension", "ScalingTargetId", "ServiceNamespace",
+    ),
     "AWS::IAM::Policy": (),
     "AWS::IoT::Policy": ("PolicyName",),
     "AWS::IoT::TopicRule": ("RuleName",),
