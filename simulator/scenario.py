@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from ingest.attributes import check_attribute
+from devices.provisioning.attributes import check_attribute
 from ingest.message import MAX_READINGS
 from simulator.errors import ScenarioError
 from simulator.signals import KINDS

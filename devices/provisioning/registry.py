@@ -15,11 +15,11 @@ from devices import identity
 from devices.errors import IdentityError, StorageError
 from devices.files import make_folder, write_file
 from devices.identity import DeviceConfig, Identity
+from devices.provisioning.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import new_key, request_for
 from devices.provisioning.things import own_thing_exists
 from devices.token_key import TokenKey
-from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.settings import Settings
 from ingest.tables.hot import device_key
 from ingest.topic import check_device_id

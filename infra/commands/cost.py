@@ -8,7 +8,6 @@ from typing import get_args
 
 import rich_click as click
 
-from infra.aws.price_files import load_price_files, price_list, save_prices
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.cost import offers, tables
@@ -16,6 +15,7 @@ from infra.cost.bill import bill
 from infra.cost.measured import measurements
 from infra.cost.month import meters
 from infra.cost.options import ranked
+from infra.cost.price_files import load_price_files, price_list, save_prices
 from infra.cost.prices import PriceList, PriceTier
 from infra.cost.workload import Network, Workload, WorkloadError
 from ingest.freshness import Freshness, flush_policy

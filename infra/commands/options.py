@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from devices.provisioning.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from infra.emulator.profile import LIKE_AWS, STRICT, Profile
-from ingest.attributes import DEFAULT_GROUP, DEFAULT_TYPE, check_attribute
 from ingest.times import parse_time
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,7 +42,7 @@ def profile_of(like_aws: bool, seed: int) -> Profile:
 
 
 class Attribute(click.ParamType[str]):
-    """A group or a type, as :func:`ingest.attributes.check_attribute` allows it."""
+    """A group or a type, as :func:`devices.provisioning.attributes.check_attribute` allows it."""
 
     name = "text"
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from infra.emulator.cloudwatch.alarms import ALARMS_PATH, look_at
-from infra.emulator.decisions import DECISIONS_PATH
+from infra.emulator.iam.decisions import DECISIONS_PATH
 from infra.emulator.limits.failures import Failure, answer_of
 from infra.emulator.profile import PROFILE_PATH, Profile
 from infra.emulator.usage import METERS_PATH

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, TypedDict
 
 from consumers.worker.spawn import spawn, stop
-from infra.emulator.decisions import (
+from infra.emulator.iam.decisions import (
     DECISIONS_PATH,
     DECISIONS_VARIABLE,
     Decision,

@@ -17,7 +17,18 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
-from infra.emulator.authorization import (
+from infra.emulator.cloudformation import (
+    add_and_remove_by_condition,
+    fail_as_resource_handlers_do,
+    import_buckets,
+    know_what_replaces,
+)
+from infra.emulator.cloudwatch.alarms import evaluate_alarms_by_period
+from infra.emulator.cloudwatch.logs import extract_metrics_of_log_lines
+from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
+from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
+from infra.emulator.gateway import serve_control, shape_calls
+from infra.emulator.iam.authorization import (
     authorize_partiql_by_statement,
     authorize_sqs_batches_by_message,
     count_loopback_as_secure_transport,
@@ -27,18 +38,7 @@ from infra.emulator.authorization import (
     know_thing_arn,
     name_the_resource_of_calls,
 )
-from infra.emulator.cloudformation import (
-    add_and_remove_by_condition,
-    fail_as_resource_handlers_do,
-    import_buckets,
-    know_what_replaces,
-)
-from infra.emulator.cloudwatch.alarms import evaluate_alarms_by_period
-from infra.emulator.cloudwatch.logs import extract_metrics_of_log_lines
-from infra.emulator.decisions import DECISIONS_VARIABLE, record_decisions
-from infra.emulator.dynamodb.strict import be_strict as be_strict_dynamodb
-from infra.emulator.dynamodb.template_indexes import describe_indexes_of_templates
-from infra.emulator.gateway import serve_control, shape_calls
+from infra.emulator.iam.decisions import DECISIONS_VARIABLE, record_decisions
 from infra.emulator.iot.broker import limit_connections
 from infra.emulator.iot.certificates import (
     end_connections_of_revoked_certificates,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from infra.emulator.decisions import Decisions
+from infra.emulator.iam.decisions import Decisions
 from infra.emulator.limits.failures import FailureModel
 from infra.emulator.limits.latency import LatencyModel
 from infra.emulator.meters import Meters

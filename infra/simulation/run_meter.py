@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from infra.aws.price_files import price_list
+from infra.cost.price_files import price_list
 from infra.cost.run import RunCost, price_run
 from infra.emulator.usage import read_usage
 from infra.target import Target

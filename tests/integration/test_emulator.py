@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from devices.provisioning.registry import Clients, create_device
 from infra.emulator import process as module
-from infra.emulator.authorization import _partiql_check
+from infra.emulator.iam.authorization import _partiql_check
 from infra.emulator.process import Emulator, EmulatorError
 from infra.target import Target
 from ingest.record import Envelope, decode_record

@@ -17,7 +17,6 @@ from devices.batch import BatchLimits
 from devices.errors import ClaimError, ConnectError, ProvisioningError, SubscribeRefusedError
 from devices.identity import DeviceConfig, Identity
 from devices.mqtt.connection import Connection
-from devices.provisioning import mqtt as registrar
 from devices.provisioning.claim import Deployment, provision
 from devices.provisioning.claims import Claim, create_claim, list_claims, revoke_claim
 from devices.provisioning.mqtt import MqttRegistrar, load_claim
@@ -264,18 +263,6 @@ def test_a_claim_cannot_listen(pipeline: Target, claim: Path, topic: str) -> Non
     assert pipeline
     _run(scenario())
     assert isinstance(reported[0], SubscribeRefusedError)
-
-
-def test_a_folder_without_a_claim_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ProvisioningError, match="holds no claim"):
-        load_claim(tmp_path)
-
-
-def test_a_claim_whose_files_are_lost_is_a_sentence(tmp_path: Path) -> None:
-    deployment = Deployment("127.0.0.1", 1, None, "r", "t")
-    registrar.save_claim(tmp_path, deployment, b"no certificate", b"no key")
-    with pytest.raises(ProvisioningError, match="cannot be used"):
-        MqttRegistrar(tmp_path, deployment, "x")
 
 
 # -- rotation and revocation --------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.aws.cloudformation import deploy, ensure_ttl
-from infra.emulator.decisions import Decision
+from infra.emulator.iam.decisions import Decision
 from infra.emulator.process import Emulator
 from infra.target import Target
 from tests.integration import roles_at_work as work

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from devices.provisioning.attributes import check_attribute
 from devices.provisioning.registry import Clients, announce, create_device
 from infra.commands.device import device
 from infra.emulator.limits.things import refuse_attributes
-from ingest.attributes import check_attribute
 from ingest.settings import Settings
 from simulator.errors import ScenarioError
 from simulator.scenario import parse

@@ -18,7 +18,7 @@ from devices.errors import IdentityError, ProvisioningError
 from devices.provisioning import claim
 from devices.provisioning.claim import Deployment, Registered, Signed, TokenError, provision
 from devices.provisioning.keys import new_key, request_for
-from devices.provisioning.mqtt import why_rejected
+from devices.provisioning.mqtt import MqttRegistrar, load_claim, save_claim, why_rejected
 
 DEPLOYMENT = Deployment("localhost", 8883, None, "penstock", "penstock-device")
 
@@ -175,3 +175,15 @@ def test_what_rejects_a_device_is_said_with_what_to_do(code: str, said: str) -> 
     found = why_rejected(code, "slower", "plant-device")
     assert re.search(said, found)
     assert ("announce" in found) == (code == "AccessDenied")
+
+
+def test_a_folder_without_a_claim_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ProvisioningError, match="holds no claim"):
+        load_claim(tmp_path)
+
+
+def test_a_claim_whose_files_are_lost_is_a_sentence(tmp_path: Path) -> None:
+    deployment = Deployment("127.0.0.1", 1, None, "r", "t")
+    save_claim(tmp_path, deployment, b"no certificate", b"no key")
+    with pytest.raises(ProvisioningError, match="cannot be used"):
+        MqttRegistrar(tmp_path, deployment, "x")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.aws.price_files import load_price_files
 from infra.console import UserError
 from infra.cost.offers import OfferError, OfferFile, read_offer_file, refresh, services
+from infra.cost.price_files import load_price_files
 from infra.cost.prices import PriceList, PriceTier, encode_prices, read_prices
 from tests.harness.command import run
 
