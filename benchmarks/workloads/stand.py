@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from infra.aws.cloudformation import deploy
+from infra.aws.stacks.cloudformation import deploy
 from infra.emulator.process import Emulator
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target

@@ -10,12 +10,12 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
-from infra.aws import cloudformation as stacks
-from infra.aws import thing_type
-from infra.aws.changes import Change
-from infra.aws.following import DeployError, stack_status
-from infra.aws.names import refuse_names
-from infra.aws.stack_states import Step, next_step
+from infra.aws.removal import thing_type
+from infra.aws.stacks import cloudformation as stacks
+from infra.aws.stacks.changes import Change
+from infra.aws.stacks.following import DeployError, stack_status
+from infra.aws.stacks.names import refuse_names
+from infra.aws.stacks.stack_states import Step, next_step
 from infra.commands import deploy_parts as parts
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from infra.aws import cloudformation as stacks
-from infra.aws import templates
-from infra.aws.changes import Change
-from infra.aws.following import stack_status
-from infra.aws.stack_states import Step, next_step
+from infra.aws.stacks import cloudformation as stacks
+from infra.aws.stacks import templates
+from infra.aws.stacks.changes import Change
+from infra.aws.stacks.following import stack_status
+from infra.aws.stacks.stack_states import Step, next_step
 from infra.commands.stack_events import print_event
 from infra.console import UserError, say
 from infra.target import Target

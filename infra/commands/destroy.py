@@ -11,12 +11,13 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from devices import identity
-from infra.aws import cloudformation as stacks
-from infra.aws import erase, templates, thing_type
-from infra.aws.backlog import Backlog, living_workers, rule_errors, unread
-from infra.aws.draining import await_archived, await_stopped
-from infra.aws.fleet import Fleet, cut_off, delete_fleet, find_fleet
-from infra.aws.following import DeployError, stack_status
+from infra.aws.removal import erase, thing_type
+from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
+from infra.aws.removal.draining import await_archived, await_stopped
+from infra.aws.removal.fleet import Fleet, cut_off, delete_fleet, find_fleet
+from infra.aws.stacks import cloudformation as stacks
+from infra.aws.stacks import templates
+from infra.aws.stacks.following import DeployError, stack_status
 from infra.commands.stack_events import print_event
 from infra.console import UserError, live, say
 from infra.target import Target, find_target

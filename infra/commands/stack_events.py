@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.aws.following import Event
+from infra.aws.stacks.following import Event
 from infra.console import say
 
 

@@ -16,7 +16,7 @@ from consumers.kcl.leases import release
 from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
 from consumers.worker.supervisor import Worker
-from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.cloudformation import deploy, ensure_ttl
 from infra.console import Stages, UserError
 from infra.emulator.process import Emulator, EmulatorError
 from infra.emulator.profile import STRICT, Profile

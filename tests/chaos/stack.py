@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumers.kcl.first_leases import prepare_leases
-from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.cloudformation import deploy, ensure_ttl
 from infra.emulator.process import Emulator
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target

@@ -8,7 +8,7 @@ from typing import Any
 
 from cfnlint.decode import decode
 
-from infra.aws.template import TEMPLATE
+from infra.aws.stacks.template import TEMPLATE
 
 
 def resources(

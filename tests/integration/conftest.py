@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import pytest
 
-from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.cloudformation import deploy, ensure_ttl
 from infra.emulator.process import Emulator
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target

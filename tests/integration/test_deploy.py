@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 
 from consumers.kcl.first_leases import INDEX
 from devices.provisioning.registry import Clients, create_device
-from infra.aws.cloudformation import deploy, destroy, ensure_ttl, plan
-from infra.aws.erase import delete_data
-from infra.aws.following import DeployError, Event, stack_status
+from infra.aws.removal.erase import delete_data
+from infra.aws.stacks.cloudformation import deploy, destroy, ensure_ttl, plan
+from infra.aws.stacks.following import DeployError, Event, stack_status
 from infra.emulator.process import Emulator
 from infra.simulation.provision_fleet import fleet_names
 from infra.target import Target
@@ -118,7 +118,6 @@ def test_the_windows_table_is_provisioned_or_warm_when_asked(plant: Target) -> N
     _deploy(plant, **UNPROTECTED, WriteCapacity="40", ReadCapacity="30", WarmWriteUnits="8000")
     table = described(TableName=plant.settings.windows_table)["Table"]
     provisioned = table["ProvisionedThroughput"]
-    # the embedded AWS keeps the template's text
     units = [int(provisioned[f"{kind}CapacityUnits"]) for kind in ("Write", "Read")]
     assert units == [40, 30]
     assert table.get("BillingModeSummary", {}).get("BillingMode") != "PAY_PER_REQUEST"

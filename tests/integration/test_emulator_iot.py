@@ -275,7 +275,7 @@ def test_rule_actions_take_their_time_and_none_is_lost_at_a_stop(tmp_path: Path)
 
 
 def _with_rule(target: Target) -> Identity:
-    from infra.aws.cloudformation import deploy
+    from infra.aws.stacks.cloudformation import deploy
 
     deploy(
         target.client("cloudformation"), target.settings.stack,

@@ -10,7 +10,7 @@ import pytest
 
 from devices.provisioning.claims import create_claim
 from devices.provisioning.registry import Clients, create_device
-from infra.aws.fleet import Fleet, cut_off, delete_fleet, find_fleet
+from infra.aws.removal.fleet import Fleet, cut_off, delete_fleet, find_fleet
 from infra.emulator.process import Emulator
 from infra.emulator.profile import Profile
 from tests.integration.conftest import target_of

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.aws.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.cloudformation import deploy, ensure_ttl
 from infra.emulator.iam.decisions import Decision
 from infra.emulator.process import Emulator
 from infra.target import Target

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws.changes import changes_of
+from infra.aws.stacks.changes import changes_of
 
 
 def modify(name: str, replacement: str, *details: dict[str, Any]) -> dict[str, Any]:

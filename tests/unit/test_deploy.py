@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from infra.aws.cloudformation import deploy, destroy, plan
-from infra.aws.following import DeployError, Event
-from infra.aws.stack_states import Step, next_step, remedy
+from infra.aws.stacks.cloudformation import deploy, destroy, plan
+from infra.aws.stacks.following import DeployError, Event
+from infra.aws.stacks.stack_states import Step, next_step, remedy
 from tests.harness.cloudformation import Cfn
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from infra.aws.backlog import Backlog, living_workers, rule_errors, unread
-from infra.aws.draining import await_archived, await_stopped
-from infra.aws.following import DeployError
+from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
+from infra.aws.removal.draining import await_archived, await_stopped
+from infra.aws.stacks.following import DeployError
 from ingest.settings import Settings
 
 SETTINGS = Settings()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.aws.cloudformation import ensure_ttl
-from infra.aws.erase import delete_data
-from infra.aws.following import DeployError
+from infra.aws.removal.erase import delete_data
+from infra.aws.stacks.cloudformation import ensure_ttl
+from infra.aws.stacks.following import DeployError
 
 
 class Tables:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from infra.aws.names import limits, refuse_names
+from infra.aws.stacks.names import limits, refuse_names
 from ingest.settings import Settings
 from tests.harness.template import resources
 

@@ -15,7 +15,7 @@ import yaml
 from cfnlint.decode import decode
 
 from consumers.worker.supervisor import STOP_MARGIN_S
-from infra.aws.templates import PARTS
+from infra.aws.stacks.templates import PARTS
 from ingest.settings import Settings
 
 AWS = Path(__file__).parents[2] / "infra" / "aws"

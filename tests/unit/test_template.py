@@ -13,7 +13,7 @@ from cfnlint.decode import decode
 
 from consumers.kcl.first_leases import INDEX
 from devices.provisioning.attributes import DEFAULT_GROUP, DEFAULT_TYPE
-from infra.aws.template import TEMPLATE
+from infra.aws.stacks.template import TEMPLATE
 from infra.commands.deploy import COMPUTE, LOG_DAYS
 from infra.simulation.provision_fleet import fleet_names, simulated
 from ingest.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cfnlint.decode import decode
 
-from infra.aws.template import TEMPLATE
+from infra.aws.stacks.template import TEMPLATE
 from ingest.settings import Settings
 from tests.harness.template import resources, substituted
 

@@ -12,7 +12,7 @@ from cfnlint.decode import decode, decode_str
 
 from consumers.kcl.capacity import capacity
 from consumers.worker.supervisor import STOP_MARGIN_S
-from infra.aws.template import MOST_BYTES, without_comments
+from infra.aws.stacks.template import MOST_BYTES, without_comments
 from ingest.settings import Settings
 
 TEMPLATES = Path(__file__).parents[2] / "infra" / "templates"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from infra.aws import change_sets
-from infra.aws.changes import Change
-from infra.aws.following import (
+from infra.aws.stacks import change_sets
+from infra.aws.stacks.changes import Change
+from infra.aws.stacks.following import (
     DeployError,
     Event,
     OnEvent,
@@ -17,8 +17,8 @@ from infra.aws.following import (
     follow,
     stack_status,
 )
-from infra.aws.stack_states import Step, next_step, remedy
-from infra.aws.template import TEMPLATE
+from infra.aws.stacks.stack_states import Step, next_step, remedy
+from infra.aws.stacks.template import TEMPLATE
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from botocore.exceptions import ClientError
 
-from infra.aws.following import DeployError
+from infra.aws.stacks.following import DeployError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

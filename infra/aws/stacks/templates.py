@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from infra.aws import cloudformation as stacks
-from infra.aws.following import DeployError, OnEvent, stack_status
-from infra.aws.template import TEMPLATE
+from infra.aws.stacks import cloudformation as stacks
+from infra.aws.stacks.following import DeployError, OnEvent, stack_status
+from infra.aws.stacks.template import TEMPLATE
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient
@@ -89,7 +89,7 @@ def deploy_part(
 ) -> dict[str, str]:  # fmt: skip
     """Create or update a part's stack; its outputs. Parameters that are not given keep their value.
 
-    :raises DeployError: as :func:`infra.aws.cloudformation.deploy`.
+    :raises DeployError: as :func:`infra.aws.stacks.cloudformation.deploy`.
     """
     return stacks.deploy(
         cfn, part.stack(pipeline), parameters(part, pipeline, outputs, given),
@@ -103,7 +103,7 @@ def destroy_parts(
     """Delete the stacks of all parts, the last one first; which there were. A service's tasks are
     stopped in order by that: they commit what they hold.
 
-    :raises DeployError: as :func:`infra.aws.cloudformation.destroy`.
+    :raises DeployError: as :func:`infra.aws.stacks.cloudformation.destroy`.
     """
     names = [part.stack(pipeline) for part in reversed(PARTS)]
     return [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import WaiterError
 
-from infra.aws.changes import Change, changes_of
-from infra.aws.following import DeployError, validation_error
-from infra.aws.template import TEMPLATE, with_fixed_names, without_comments
+from infra.aws.stacks.changes import Change, changes_of
+from infra.aws.stacks.following import DeployError, validation_error
+from infra.aws.stacks.template import TEMPLATE, with_fixed_names, without_comments
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

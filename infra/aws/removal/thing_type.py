@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from infra.aws.following import DeployError
+from infra.aws.stacks.following import DeployError
 
 if TYPE_CHECKING:
     from mypy_boto3_iot import IoTClient

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-TEMPLATE: Final = Path(__file__).parents[1] / "templates" / "pipeline.yaml"
+TEMPLATE: Final = Path(__file__).parents[2] / "templates" / "pipeline.yaml"
 MOST_BYTES: Final = 51_200
 """Of a template in a request ("CloudFormation quotas",
 https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html)."""

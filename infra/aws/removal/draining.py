@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from infra.aws.backlog import Backlog
-from infra.aws.following import DeployError
+from infra.aws.removal.backlog import Backlog
+from infra.aws.stacks.following import DeployError
 
 LOOK_S: Final = 2.0
 STOP_S: Final = 600.0
