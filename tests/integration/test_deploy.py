@@ -147,7 +147,7 @@ def test_what_an_earlier_stack_left_is_taken_over_with_all_that_is_in_it(plant: 
 
     planned = plan(cfn, "plant-7", {}, account=plant.account, interval=0.02)
     imported = {one.resource for one in planned if one.action == "Import"}
-    assert imported == {"ArchiveBucket", "DevicesTable", "WindowsTable"}
+    assert imported == {"ArchiveBucket", "DevicesTable", "ProvisioningHookLogs", "WindowsTable"}
     assert stack_status(cfn, "plant-7") in (None, "DELETE_COMPLETE")
 
     _deploy(plant, account=plant.account)
