@@ -152,7 +152,7 @@ def test_a_deployment_lives_and_ends_with_nothing_left_and_no_step_that_lies(
     assert _things(target) == ["pump-1", "pump-2"]  # what it made on AWS is removed
 
     _send(account, "pump-1", 3)
-    assert eventually(lambda: _counted(account, "pump-1") == 3, within_s=30)
+    assert eventually(lambda: _counted(account, "pump-1") == 3, within_s=90)
 
     # an update while the worker runs
     assert account.penstock("deploy", "--retention-hours", "48").code == 0
