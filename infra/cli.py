@@ -7,6 +7,7 @@ simulator. Exit code 0 is success, 1 failure, 2 wrong usage.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
@@ -83,13 +84,18 @@ def _not_installed(name: str, error: ModuleNotFoundError) -> click.Command:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--profile", metavar="NAME", help="AWS profile, as AWS_PROFILE names it.")
+@click.option("--region", metavar="REGION", help="AWS Region, before settings and profile.")
 @click.version_option(package_name="penstock")
-def penstock() -> None:
+def penstock(profile: str | None, region: str | None) -> None:
     """IoT telemetry through AWS IoT Core and Kinesis into DynamoDB and S3, exactly once.
 
     Begin with `penstock demo`: the whole path on this machine, checked reading by reading.
     Then `penstock up` keeps it running, and `penstock deploy` puts the same on AWS.
     """
+    for variable, value in (("AWS_PROFILE", profile), ("PENSTOCK_REGION", region)):
+        if value is not None:
+            os.environ[variable] = value
 
 
 def run(arguments: list[str] | None = None) -> int:

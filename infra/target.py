@@ -5,6 +5,7 @@ Nothing below this module asks where it runs; it gets settings, and clients made
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,8 +101,12 @@ def find_target(*, aws: bool = False, **overrides: Any) -> Target:
 
 
 def _aws_target(settings: Settings) -> Target:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
+    try:
+        settings = _with_region_of_aws(settings)
+    except ProfileNotFound as error:
+        raise UserError(f"{error}: `aws configure list-profiles` shows those there are") from None
     target = Target(settings, account="", local=False)
     try:
         target.account = target.client("sts").get_caller_identity()["Account"]
@@ -111,6 +116,17 @@ def _aws_target(settings: Settings) -> Target:
             f"({type(error).__name__}): run `penstock up`, or configure AWS credentials"
         ) from None
     return target
+
+
+def _with_region_of_aws(settings: Settings) -> Settings:
+    """The settings with the Region that every AWS tool takes (``AWS_REGION``,
+    ``AWS_DEFAULT_REGION``, the profile's), unless a setting of Penstock's says otherwise."""
+    import boto3
+
+    if "region" in settings.model_fields_set:
+        return settings
+    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
+    return settings.model_copy(update={"region": region}) if region else settings
 
 
 @contextmanager
