@@ -130,7 +130,7 @@ class Emulator:
         request = urllib.request.Request(  # noqa: S310
             f"{self.endpoint_url}{PROFILE_PATH}", data=profile.to_json().encode(), method="PUT"
         )
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             answer.read()
 
     @classmethod

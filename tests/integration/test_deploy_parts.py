@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from infra.emulator.process import Emulator
+from infra.emulator.profile import STRICT, Profile
 from tests.harness.command import Result, run
 from tests.integration.conftest import STACK, target_of
 
@@ -15,8 +17,10 @@ NAMES = ["plant-8", "plant-8-service", "plant-8-operations"]
 
 
 @pytest.fixture
-def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedded AWS in the place of AWS, for commands started here."""
+def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The embedded AWS in the place of AWS, for commands started here. A thing type can be deleted
+    a second after its deprecation."""
+    emulator.become(Profile(name="hasty", deprecation_s=1.0))
     values = {
         "PENSTOCK_ENDPOINT_URL": emulator.endpoint_url,
         "PENSTOCK_STACK": "plant-8",
@@ -25,6 +29,8 @@ def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     monkeypatch.setattr("tests.harness.command.extra", values)
+    yield
+    emulator.become(STRICT)
 
 
 @pytest.mark.usefixtures("aws")
