@@ -27,7 +27,7 @@ from tests.chaos import mutants
 from tests.chaos.faults import load_all
 
 SCHEDULES: Final = 5000
-SCHEDULES_A_MUTANT: Final = 400
+SCHEDULES_A_MUTANT: Final = 1500
 REPORT: Final = Path(".penstock/chaos.json")
 _SLICES: Final = 2
 _SPREAD: Final = 1_000_003

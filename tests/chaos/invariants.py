@@ -65,11 +65,12 @@ class Invariants:
 
     def drain(self, seconds: float = 90.0) -> list[str]:
         """L: wait until no shard is behind; what is behind after that time (s)."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.2
         while behind := self.lag():
             if time.monotonic() > deadline:
                 return [f"L: {shard} is {count} records behind" for shard, count in behind.items()]
-            time.sleep(0.2)
+            time.sleep(pause)
+            pause = min(3.0, pause * 1.5)  # to read the stream takes from what its worker may read
         return []
 
     def violations(self) -> list[str]:
