@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import Final
@@ -101,8 +102,9 @@ def a_frozen_worker_comes_back_as_a_zombie(site: Site) -> None:
         try:
             site.until(lambda: len(leader.children()) >= 4, 60, "the other worker's children")
         finally:
-            for pid in frozen:
-                os.kill(pid, signal.SIGCONT)
+            for pid in frozen:  # on a busy machine, its supervisor has ended it by now
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
 
 @on_own_site(child_timeout_s=10)
