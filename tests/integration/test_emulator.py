@@ -59,7 +59,7 @@ def test_the_rule_puts_any_payload_into_the_stream_to_the_byte(
 
 def test_a_message_that_kinesis_refuses_goes_to_the_error_action(pipeline: Target) -> None:
     iot, sqs = pipeline.client("iot"), pipeline.client("sqs")
-    queue = sqs.create_queue(QueueName="lost")["QueueUrl"]
+    queue = sqs.get_queue_url(QueueName=pipeline.settings.error_queue)["QueueUrl"]
     role = f"arn:aws:iam::{pipeline.account}:role/{pipeline.settings.role_name('rule')}"
     missing = {"roleArn": role, "streamName": "nowhere", "partitionKey": "${topic(3)}"}
     iot.create_topic_rule(
