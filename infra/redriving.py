@@ -13,6 +13,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.logs import ROOT
+from consumers.worker.duty import on_duty
 from infra.aws.redrive import DeleteError, redrive
 from ingest.stream import PutError
 
@@ -23,9 +24,8 @@ log: Final = logging.getLogger(f"{ROOT}.redrive")
 def redriving(sqs: Any, kinesis: Any, *, queue: str, stream: str, every_s: float) -> Iterator[None]:
     """Empty the queue every ``every_s`` seconds, from a thread, while the context lasts. Messages
     that are not of the rule stay in it; the queue's age tells of them (docs/runbooks)."""
-    ending = threading.Event()
 
-    def run() -> None:
+    def run(ending: threading.Event) -> None:
         failing = False
         while not ending.wait(every_s):
             try:
@@ -40,10 +40,5 @@ def redriving(sqs: Any, kinesis: Any, *, queue: str, stream: str, every_s: float
                 if counts.redriven:
                     log.info("redrove %d messages into %s", counts.redriven, stream)
 
-    thread = threading.Thread(target=run, name="redrive", daemon=True)
-    thread.start()
-    try:
+    with on_duty("redrive", run):
         yield
-    finally:
-        ending.set()
-        thread.join(10)

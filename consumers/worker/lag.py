@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.kcl.leases import SHARD_END, Lease, read_leases
+from consumers.worker.duty import on_duty
 from consumers.worker.status import ShardProgress, WorkerStatus
 
 ROUND_S: Final = 1.0
@@ -138,19 +139,13 @@ def _reached(progress: ShardProgress | None, lease: Lease) -> str:
 @contextmanager
 def monitored(monitor: LagMonitor, every_s: float = ROUND_S) -> Iterator[None]:
     """Run the monitor, in a thread, while the context lasts."""
-    ending = threading.Event()
 
-    def run() -> None:
+    def run(ending: threading.Event) -> None:
         while not ending.wait(every_s):
             monitor.round()
 
-    thread = threading.Thread(target=run, name="lag", daemon=True)
-    thread.start()
-    try:
+    with on_duty("lag", run):
         yield
-    finally:
-        ending.set()
-        thread.join(10)
 
 
 class AwsStream:

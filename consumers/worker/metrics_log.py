@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Final
 
+from consumers.worker.duty import on_duty
 from consumers.worker.emf import Sample, emf_line
 from consumers.worker.status import WorkerStatus
 
@@ -25,12 +26,11 @@ def metrics_logged(
     every_s: float = EVERY_S,
 ) -> Iterator[None]:
     """Write a line every ``every_s`` seconds while the body runs, and one at its end."""
-    ending = threading.Event()
 
     def sample() -> Sample:
         return Sample(time.time_ns() // 1_000_000, status.snapshot(), status.flushes())
 
-    def run() -> None:
+    def run(ending: threading.Event) -> None:
         before = sample()
         over = False
         while not over:
@@ -40,10 +40,5 @@ def metrics_logged(
             output.flush()
             before = now
 
-    thread = threading.Thread(target=run, name="metrics", daemon=True)
-    thread.start()
-    try:
+    with on_duty("metrics", run):
         yield
-    finally:
-        ending.set()
-        thread.join(10)

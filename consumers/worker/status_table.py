@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from consumers.worker.duty import on_duty
 from consumers.worker.status import WorkerStatus
 from ingest.tables import status as worker_report
 
@@ -49,9 +50,8 @@ def reporting(
 ) -> Iterator[None]:
     """Report while the body runs, and once more at its end."""
     worker = f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
-    ending = threading.Event()
 
-    def write_reports() -> None:
+    def write_reports(ending: threading.Event) -> None:
         before, at = status.snapshot(), time.monotonic()
         failing = False
         over = False
@@ -71,10 +71,5 @@ def reporting(
                     log.warning("the worker's status is not written: %s", error)
                 failing = True
 
-    thread = threading.Thread(target=write_reports, daemon=True)
-    thread.start()
-    try:
+    with on_duty("reports", write_reports):
         yield
-    finally:
-        ending.set()
-        thread.join(10)

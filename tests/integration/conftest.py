@@ -17,6 +17,7 @@ import pytest
 
 from infra.aws.stacks.cloudformation import deploy, ensure_ttl
 from infra.emulator.process import Emulator
+from infra.emulator.profile import STRICT, Profile
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
 from ingest.settings import Settings
@@ -125,3 +126,22 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     running = Broker(tmp_path_factory.mktemp("broker"))
     yield running
     running.stop()
+
+
+@contextlib.contextmanager
+def commands_on(emulator: Emulator, stack: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The embedded AWS in the place of AWS, for commands that are started meanwhile. A thing type
+    can be deleted a second after its deprecation."""
+    emulator.become(Profile(name="hasty", deprecation_s=1.0))
+    values = {
+        "PENSTOCK_ENDPOINT_URL": emulator.endpoint_url,
+        "PENSTOCK_STACK": stack,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    monkeypatch.setattr("tests.harness.command.extra", values)
+    try:
+        yield
+    finally:
+        emulator.become(STRICT)

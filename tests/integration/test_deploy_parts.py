@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.emulator.process import Emulator
-from infra.emulator.profile import STRICT, Profile
 from tests.harness.command import Result, run
-from tests.integration.conftest import STACK, target_of
+from tests.integration.conftest import STACK, commands_on, target_of
 
 pytestmark = STACK
 NAMES = ["plant-8", "plant-8-service", "plant-8-operations"]
@@ -18,19 +17,8 @@ NAMES = ["plant-8", "plant-8-service", "plant-8-operations"]
 
 @pytest.fixture
 def aws(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The embedded AWS in the place of AWS, for commands started here. A thing type can be deleted
-    a second after its deprecation."""
-    emulator.become(Profile(name="hasty", deprecation_s=1.0))
-    values = {
-        "PENSTOCK_ENDPOINT_URL": emulator.endpoint_url,
-        "PENSTOCK_STACK": "plant-8",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    monkeypatch.setattr("tests.harness.command.extra", values)
-    yield
-    emulator.become(STRICT)
+    with commands_on(emulator, "plant-8", monkeypatch):
+        yield
 
 
 @pytest.mark.usefixtures("aws")
