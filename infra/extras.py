@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-OURS: Final = frozenset({"ingest", "devices", "consumers", "simulator", "dashboard", "infra"})
+OURS: Final = frozenset(
+    {"ingest", "devices", "consumers", "lake", "simulator", "dashboard", "infra"}
+)
 
 EXTRAS: Final = {
     "demo": "local",

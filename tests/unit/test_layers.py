@@ -49,7 +49,17 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "shard": {"aws", "kcl", "hot", "archive"},
         "worker": {"aws", "kcl", "shard"},
     },
-    "lake": {TOP: set()},
+    "lake": {
+        TOP: set(),
+        "archive": set(),
+        "sql": {"archive"},
+        "catalog": {"archive"},
+        "librarian": {"archive", "catalog"},
+        "compaction": {"archive", "catalog"},
+        "replay": {"archive"},
+        "rejects": {"archive"},
+        "audit": {"archive"},
+    },
     "simulator": {
         TOP: {"load", "verification"},
         "load": {"verification"},
