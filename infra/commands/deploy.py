@@ -17,6 +17,7 @@ from infra.aws.stacks.following import DeployError, stack_status
 from infra.aws.stacks.names import refuse_names
 from infra.aws.stacks.stack_states import Step, next_step
 from infra.commands import deploy_parts as parts
+from infra.commands.deploy_policy import policies_of
 from infra.commands.options import json_option
 from infra.commands.stack_events import print_event
 from infra.commands.write_target import describe
@@ -131,6 +132,7 @@ COMPUTE: Final = {
     metavar="NAME=VALUE",
     help="A parameter of the service's or the operations' template. Repeat it for more.",
 )
+@click.option("--policy", is_flag=True, help="Print the IAM policies that a deployer needs.")
 @click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before something is replaced or removed.")
 @json_option  # fmt: skip
@@ -153,6 +155,7 @@ def deploy(
     image: str | None,
     operations: bool,
     given: tuple[str, ...],
+    policy: bool,
     plan: bool,
     yes: bool,
     as_json: bool,
@@ -165,6 +168,10 @@ def deploy(
     every later deployment updates too. Before anything is replaced or removed it asks.
     """
     target = find_target(aws=True)
+    if policy:
+        wanted_parts = [*(["service"] if image else []), *(["operations"] if operations else [])]
+        print_json(policies_of(target, wanted_parts, kms_key))
+        return
     settings = target.settings
     acknowledge = settings.acknowledge if "acknowledge" in settings.model_fields_set else None
     wanted = {

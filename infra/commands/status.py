@@ -11,10 +11,12 @@ import orjson
 import rich_click as click
 from rich.table import Column, Table
 
-from infra.commands.options import json_option
+from infra.commands.options import aws_option, json_option
 from infra.commands.rejected import rejected_line
+from infra.commands.status_aws import show_deployment
 from infra.console import STDOUT, UserError, print_json
 from infra.runfile import running_stack
+from infra.target import find_target
 
 REJECTED_SHOWN = 5
 WORKER_URL = "http://127.0.0.1:9464"
@@ -23,9 +25,22 @@ WORKER_URL = "http://127.0.0.1:9464"
 @click.command()
 @click.option("--worker", metavar="URL", help="A worker's status address.  [default: the local "
               f"stack's, else {WORKER_URL}]")  # fmt: skip
+@click.option("--stack", "name", metavar="NAME", help="A stack on AWS, whatever the settings name.")
 @json_option
-def status(worker: str | None, as_json: bool) -> None:
-    """Show the stack, and for each shard its lag and its last commit."""
+@aws_option
+def status(worker: str | None, name: str | None, as_json: bool, aws: bool) -> None:
+    """Show the stack, and for each shard its lag and its last commit.
+
+    Of the local stack, or of one worker. With `--aws` or `--stack NAME`, of a deployment on AWS,
+    from anywhere: its stacks, its workers and their shards, its alarms, the queue of rule errors,
+    the last object of the archive, and what the write units of yesterday cost. What cannot be
+    asked says why, and the rest is shown.
+    """
+    if worker and (aws or name):
+        raise click.UsageError("--worker asks one worker, --aws a whole deployment: choose one")
+    if aws or name:
+        show_deployment(find_target(aws=True, **({"stack": name} if name else {})), as_json)
+        return
     stack = running_stack()
     url = worker or (stack.status_url if stack else WORKER_URL)
     document = _read(url)
@@ -50,7 +65,7 @@ def _read(url: str) -> dict[str, Any]:
     except (OSError, ValueError, urllib.error.URLError):
         raise UserError(
             f"no worker answers at {url}: start a stack with `penstock up` in this folder, "
-            "or name a worker's address with --worker"
+            "name a worker's address with --worker, or ask a deployment on AWS with --aws"
         ) from None
     return document
 

