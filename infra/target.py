@@ -100,14 +100,31 @@ def find_target(*, aws: bool = False, **overrides: Any) -> Target:
         raise UserError(str(error)) from None
 
 
-def _aws_target(settings: Settings) -> Target:
-    from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
+def unidentified_target(**overrides: Any) -> Target:
+    """AWS by the settings, before it was asked who the caller is: the account is empty.
+
+    :raises UserError: when the settings are wrong, or there is no such profile.
+    """
+    try:
+        return _unidentified(load(**overrides))
+    except SettingsError as error:
+        raise UserError(str(error)) from None
+
+
+def _unidentified(settings: Settings) -> Target:
+    from botocore.exceptions import ProfileNotFound
 
     try:
         settings = _with_region_of_aws(settings)
     except ProfileNotFound as error:
         raise UserError(f"{error}: `aws configure list-profiles` shows those there are") from None
-    target = Target(settings, account="", local=False)
+    return Target(settings, account="", local=False)
+
+
+def _aws_target(settings: Settings) -> Target:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    target = _unidentified(settings)
     try:
         target.account = target.client("sts").get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:

@@ -1,4 +1,4 @@
-"""``penstock doctor``: what this machine lacks, and how to correct it."""
+"""``penstock doctor``: what this machine, or an AWS account, lacks, and how to correct it."""
 
 from __future__ import annotations
 
@@ -8,39 +8,69 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
 
 import rich_click as click
 from rich.markup import escape
 
-from infra.commands.options import json_option
+from infra.aws.preflight.judge import Check
+from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json
 from infra.runfile import HOME, running_stack
 
-
-class Check(NamedTuple):
-    """One finding; ``advice`` says how to correct it when it is not ``ok``."""
-
-    name: str
-    ok: bool
-    found: str
-    advice: str = ""
+_MARKS: Final = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[yellow]?[/yellow]"}
 
 
 @click.command()
+@click.option("--service", is_flag=True, help="With --aws: workers on ECS are wanted too.")
+@click.option("--operations", is_flag=True, help="With --aws: alarms are wanted too.")
+@click.option("--kms-key", metavar="ARN", help="With --aws: a KMS key of yours is wanted.")
+@click.option(
+    "--shards",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="With --aws: shards of the stream, as for deploy.",
+)
+@click.option(
+    "--hook-concurrency",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="With --aws: executions reserved for the hook, as for deploy.",
+)
 @json_option
-def doctor(as_json: bool) -> int:
-    """Check that this machine can run a local stack, and say how to correct what is missing."""
-    checks = list(examine())
+@aws_option
+def doctor(
+    service: bool,
+    operations: bool,
+    kms_key: str | None,
+    shards: int,
+    hook_concurrency: int,
+    as_json: bool,
+    aws: bool,
+) -> int:
+    """Check that this machine can run a local stack, and say how to correct what is missing.
+
+    With --aws: that a stack can be deployed with your credentials: who you are, your rights (IAM
+    simulates them), the quotas that matter, the Region's services, and this machine's clock. It
+    changes nothing. What could not be checked is marked with a question mark, and is no failure.
+    """
+    if aws:
+        from infra.commands.doctor_aws import examine_aws
+
+        parts = [*(["service"] if service else []), *(["operations"] if operations else [])]
+        checks = list(examine_aws(parts, kms_key, shards, hook_concurrency))
+    else:
+        checks = list(examine())
     if as_json:
         print_json([check._asdict() for check in checks])
     else:
         for check in checks:
-            mark = "[green]✓[/green]" if check.ok else "[red]✗[/red]"
-            STDOUT.print(f"{mark} {escape(check.name)}: {escape(check.found)}")
+            STDOUT.print(f"{_MARKS[check.ok]} {escape(check.name)}: {escape(check.found)}")
             if not check.ok:
                 STDOUT.print(f"    {check.advice}", markup=False)
-    return 0 if all(check.ok for check in checks) else 1
+    return 1 if any(check.ok is False for check in checks) else 0
 
 
 def examine() -> Iterator[Check]:

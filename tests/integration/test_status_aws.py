@@ -151,3 +151,21 @@ def test_a_stack_that_is_not_there_is_told_in_each_section(
     assert shown.code == 0, shown.err
     assert "problem" in shown.json["stacks"]
     assert wrong.code == 2
+
+
+def test_a_doctor_looks_at_an_account_and_says_what_could_not_be_checked(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with commands_on(emulator, NAME, monkeypatch):
+        looked = run(tmp_path, "doctor", "--aws", "--service", "--shards", "2", "--json")
+    found = {one["name"]: one for one in looked.json}
+    assert found["clock"]["ok"]
+    assert found["services in us-east-1"]["ok"]
+    assert found["stack name"]["ok"]
+    assert found["Lambda concurrency"]["ok"]
+    assert found["DynamoDB write units a table"]["found"].startswith("40000 left")
+    # The embedded AWS does not tell these: see docs/aws.md.
+    assert found["Kinesis shards"]["ok"] is None
+    assert found["Fargate vCPUs"]["ok"] is None
+    assert found["identity"]["ok"] is False  # root
+    assert looked.code == 1
