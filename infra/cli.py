@@ -19,6 +19,7 @@ from infra.extras import advice, extra_of
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
     "verify", "windows", "devices", "dashboard", "env", "rejects", "schema", "doctor", "cost",
+    "prove",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""
 
@@ -26,7 +27,7 @@ click.rich_click.COMMAND_GROUPS = {
     "penstock": [
         {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
         {"name": "On AWS", "commands": ["cost", "deploy", "destroy", "consume"]},
-        {"name": "Devices and load", "commands": ["device", "simulate", "verify"]},
+        {"name": "Devices and load", "commands": ["device", "simulate", "verify", "prove"]},
         {
             "name": "Reading",
             "commands": [

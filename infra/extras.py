@@ -17,6 +17,7 @@ EXTRAS: Final = {
     "demo": "local",
     "up": "local",
     "down": "local",
+    "prove": "local",
     "consume": "worker",
     "simulate": "simulator",
     "verify": "simulator",

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from consumers.kcl.leases import read_leader, release
 from consumers.worker.lag import AwsStream, LagMonitor, monitored
@@ -22,7 +22,8 @@ from infra.redriving import redriving
 from infra.target import Target
 from ingest.settings import Settings, SettingsError
 
-ROLE = "worker"
+ROLE: Final = "worker"
+LEASES_S: Final = 90.0
 
 
 @contextmanager
@@ -100,3 +101,20 @@ def supervised(worker: Worker) -> Iterator[None]:
     finally:
         stopping.set()
         thread.join()
+
+
+def await_shards(worker: Worker, shards: int, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Return when a child is at work on so many shards.
+
+    :raises UserError: when that takes too long.
+    :raises KeyboardInterrupt: when the user wants to stop before.
+    """
+    deadline = time.monotonic() + LEASES_S
+    while sum(one["pid"] is not None for one in worker.status.snapshot()["shards"]) < shards:
+        if stopping():
+            raise KeyboardInterrupt
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
+            )
+        time.sleep(0.05)

@@ -46,7 +46,8 @@ def scenario_options(command: Callable[..., Any]) -> Any:
             "--scenario",
             metavar="NAME|FILE",
             help="Play this instead: fleets, phases and faults from a TOML file, or by the name "
-            "of one that is included (bad-day, day, thousand). --devices then scales it down.",
+            "of one that is included (bad-day, day, prove, thousand). --devices then scales it "
+            "down.",
         ),
     ):
         wrapped = option(wrapped)

@@ -4,31 +4,27 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from consumers.kcl.first_leases import prepare_leases
-from consumers.kcl.leases import release
 from consumers.logs import logging_to
 from consumers.worker.status_server import StatusServer
 from consumers.worker.supervisor import Worker
-from infra.aws.stacks.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.run_stack import deploy_for_run, lease_shards, roles_in
 from infra.console import Stages, UserError
 from infra.emulator.process import Emulator, EmulatorError
 from infra.emulator.profile import STRICT, Profile
 from infra.target import Target
-from infra.worker import supervised, worker_of
+from infra.worker import await_shards, supervised, worker_of
 from ingest.settings import Settings, SettingsError, load
 from ingest.tiers import LOCAL_TIERS
 from simulator.signals import UNITS
 
 FREE_SPACE: Final = 500 * 1024 * 1024
 SHARDS: Final = 2
-LEASES_S: Final = 90.0
 REPORT_S: Final = 1.0
 
 LOCAL_DEFAULTS: Final[dict[str, Any]] = {
@@ -94,19 +90,7 @@ class LocalStack:
         :raises UserError: when that takes too long.
         :raises KeyboardInterrupt: when the user wants to stop before.
         """
-        deadline = time.monotonic() + LEASES_S
-        while self._shards_at_work() < self._options.shards:
-            if stopping():
-                raise KeyboardInterrupt
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
-                )
-            time.sleep(0.05)
-
-    def _shards_at_work(self) -> int:
-        shards = self.worker.status.snapshot()["shards"]
-        return sum(shard["pid"] is not None for shard in shards)
+        await_shards(self.worker, self._options.shards, stopping)
 
     def _start(self) -> None:
         check_space(self._options.directory)
@@ -136,35 +120,9 @@ class LocalStack:
         return emulator
 
     def _deploy(self) -> None:
-        target, settings = self.target, self.target.settings
-        outputs = deploy(
-            target.client("cloudformation"),
-            settings.stack,
-            {
-                "ShardCount": str(self._options.shards),
-                "DeletionProtection": "false",
-                "WithSimulator": "true",
-                "Acknowledge": str(settings.acknowledge).lower(),
-            },
-            on_event=lambda _: None,
-            interval=0.1,
-        )
-        target.roles |= {
-            role: outputs[f"{role.capitalize()}RoleArn"]
-            for role in ("worker", "dashboard", "reader", "operator", "simulator", "redrive")
-        }
-        dynamodb = target.client("dynamodb")
-        for table in (settings.windows_table, settings.status_table):
-            ensure_ttl(dynamodb, table)
-        created = prepare_leases(
-            dynamodb,
-            target.client("kinesis"),
-            stream=settings.stream,
-            application=settings.application,
-            position=settings.initial_position,
-        )
-        if not created:  # state of an earlier run, whose worker may have been killed
-            release(dynamodb, settings.application)
+        outputs = deploy_for_run(self.target, self._options.shards, interval=0.1)
+        self.target.roles |= roles_in(outputs)
+        lease_shards(self.target)
 
     def _start_worker(self) -> None:
         log = self._exit.enter_context(self._open_log())
@@ -217,11 +175,18 @@ def local_settings(**overrides: Any) -> Settings:
     :raises UserError: when a setting is wrong.
     """
     try:
-        made = load().model_fields_set
-        defaults = {name: value for name, value in LOCAL_DEFAULTS.items() if name not in made}
-        return load(**{**defaults, "kinesis_cbor": False, **overrides})
+        return load(**{**local_defaults(), "kinesis_cbor": False, **overrides})
     except SettingsError as error:
         raise UserError(str(error)) from None
+
+
+def local_defaults() -> dict[str, Any]:
+    """The defaults of a run that somebody watches, for the settings that the user did not make.
+
+    :raises SettingsError: when a setting is wrong.
+    """
+    made = load().model_fields_set
+    return {name: value for name, value in LOCAL_DEFAULTS.items() if name not in made}
 
 
 def check_space(directory: Path) -> None:

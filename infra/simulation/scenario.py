@@ -98,14 +98,7 @@ def play(
             stream=None if via == "mqtt" else stream_target(target),
         )
         new_ledger(target, ledger_path, seed).close()
-        director = Director(
-            scenario, setup, seed=seed, stopping=stopping, extra=_worker_facts(status)
-        )
-        try:
-            with watching(director):
-                asyncio.run(director.run())
-        except FleetError as error:
-            raise UserError(str(error)) from None
+        director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
         await_archived(target, ledger_path, before)
         report = verify_settled(target, ledger_path, exclusive=exclusive)
     return Played(
@@ -115,14 +108,49 @@ def play(
         spool=spool_counts(director.fleets.values(), read_entries(ledger_path)),
         faults=read_faults(ledger_path),
         fleets={name: fleet_facts(run) for name, run in director.fleets.items()},
-        samples=[
-            {"at": s.at, "connected": s.connected, "taken": s.taken, "acked": s.acked,
-             "waiting": s.waiting, "ack_p50": s.ack_ms["p50"], "ack_p99": s.ack_ms["p99"],
-             **s.extra}
-            for s in director.samples
-        ],
-        notices=[n for run in director.fleets.values() for n in run.notices],
-    )  # fmt: skip
+        samples=samples_of(director),
+        notices=notices_of(director),
+    )
+
+
+def direct(
+    scenario: Scenario,
+    setup: Setup,
+    *,
+    seed: int,
+    stopping: Callable[[], bool],
+    status: WorkerStatus | None = None,
+    incarnation: int = 0,
+) -> Director:
+    """Play with fleets that have their certificates, into a ledger that exists, showing progress;
+    the director, which has the results. ``incarnation`` is how many processes each fleet had
+    before: they go on with what those left in their spools.
+
+    :raises UserError: when a fleet's process fails.
+    """
+    director = Director(scenario, setup, seed=seed, stopping=stopping, extra=_worker_facts(status))
+    for run in director.fleets.values():
+        run.incarnation = incarnation
+    try:
+        with watching(director):
+            asyncio.run(director.run())
+    except FleetError as error:
+        raise UserError(str(error)) from None
+    return director
+
+
+def samples_of(director: Director) -> list[dict[str, Any]]:
+    """Its samples, for JSON."""
+    return [
+        {"at": s.at, "connected": s.connected, "taken": s.taken, "acked": s.acked,
+         "waiting": s.waiting, "ack_p50": s.ack_ms["p50"], "ack_p99": s.ack_ms["p99"], **s.extra}
+        for s in director.samples
+    ]  # fmt: skip
+
+
+def notices_of(director: Director) -> list[str]:
+    """What its fleets found worth a sentence."""
+    return [n for run in director.fleets.values() for n in run.notices]
 
 
 def fleet_names(scenario: Scenario, stack: str) -> dict[str, list[str]]:

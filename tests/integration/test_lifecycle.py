@@ -17,12 +17,12 @@ import pytest
 
 from devices import identity
 from devices.mqtt.connection import Connection
+from infra.aws.removal.holdings import Holding, holdings
 from infra.emulator.process import Emulator
 from infra.emulator.profile import Profile
 from infra.target import Target
 from ingest.topic import telemetry_topic
 from tests.harness import command
-from tests.harness.account import Holding, holdings
 from tests.harness.stream import read_stream
 from tests.integration.conftest import eventually, target_of
 

@@ -73,7 +73,8 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "aws": {"cost"},
         "local": {"aws", "emulator"},
         "simulation": {"aws", "cost", "emulator", "local"},
-        "commands": {"aws", "cost", "emulator", "local", "simulation"},
+        "prove": {"aws", "cost", "emulator", "local", "simulation"},
+        "commands": {"aws", "cost", "emulator", "local", "simulation", "prove"},
     },
 }
 """For each package: sub-package to the sub-packages beside it that it may import. A sub-package

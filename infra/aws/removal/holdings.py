@@ -1,0 +1,76 @@
+"""Everything that an account holds in one Region, of each service that a deployment uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from infra.target import Target
+
+Holding = tuple[str, str]
+"""A kind and a name."""
+
+
+class _Listing(NamedTuple):
+    """How one kind is listed: the call, the answer's list, and the name in each of its members
+    (empty: the members are names)."""
+
+    kind: str
+    service: str
+    operation: str
+    members: str
+    name: str = ""
+    arguments: Mapping[str, str] = MappingProxyType({})
+
+
+_LISTINGS: Final = (
+    _Listing("thing", "iot", "list_things", "things", "thingName"),
+    _Listing("certificate", "iot", "list_certificates", "certificates", "certificateId"),
+    _Listing("iot policy", "iot", "list_policies", "policies", "policyName"),
+    _Listing("thing type", "iot", "list_thing_types", "thingTypes", "thingTypeName"),
+    _Listing("provisioning template", "iot", "list_provisioning_templates", "templates",
+             "templateName"),
+    _Listing("topic rule", "iot", "list_topic_rules", "rules", "ruleName"),
+    _Listing("dynamodb table", "dynamodb", "list_tables", "TableNames"),
+    _Listing("stream", "kinesis", "list_streams", "StreamNames"),
+    _Listing("s3 bucket", "s3", "list_buckets", "Buckets", "Name"),
+    _Listing("queue", "sqs", "list_queues", "QueueUrls"),
+    _Listing("log group", "logs", "describe_log_groups", "logGroups", "logGroupName"),
+    _Listing("role", "iam", "list_roles", "Roles", "RoleName"),
+    _Listing("instance profile", "iam", "list_instance_profiles", "InstanceProfiles",
+             "InstanceProfileName"),
+    _Listing("iam policy", "iam", "list_policies", "Policies", "PolicyName", {"Scope": "Local"}),
+    _Listing("function", "lambda", "list_functions", "Functions", "FunctionName"),
+    _Listing("key alias", "kms", "list_aliases", "Aliases", "AliasName"),
+    _Listing("alarm", "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    _Listing("cloudformation stack", "cloudformation", "list_stacks", "StackSummaries",
+             "StackName"),
+)  # fmt: skip
+
+KINDS: Final = tuple(listing.kind for listing in _LISTINGS)
+
+
+def holdings(target: Target) -> set[Holding]:
+    """What the account of ``target`` holds in its Region; roles and buckets of all Regions."""
+    return {
+        (listing.kind, name.rpartition("/")[2] if listing.kind == "queue" else name)
+        for listing in _LISTINGS
+        for name in _names(target.client(listing.service), listing)
+    }
+
+
+def _names(client: Any, listing: _Listing) -> Iterator[str]:
+    for page in _pages(client, listing):
+        for member in page.get(listing.members, ()):
+            if not listing.name:
+                yield member
+            elif member.get("StackStatus") != "DELETE_COMPLETE":
+                yield member[listing.name]
+
+
+def _pages(client: Any, listing: _Listing) -> Iterator[dict[str, Any]]:
+    if client.can_paginate(listing.operation):
+        yield from client.get_paginator(listing.operation).paginate(**listing.arguments)
+    else:
+        yield getattr(client, listing.operation)(**listing.arguments)
