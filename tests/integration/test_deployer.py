@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from infra.aws.removal.holdings import holdings
 from infra.emulator.process import Emulator
 from infra.emulator.profile import Profile
 from infra.target import Target
 from tests.harness import command
-from tests.harness.account import holdings
 from tests.harness.deployer import OWN_CALLS
 from tests.integration.conftest import target_of
 
