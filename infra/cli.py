@@ -19,7 +19,7 @@ from infra.extras import advice, extra_of
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
     "verify", "windows", "devices", "dashboard", "env", "rejects", "schema", "doctor", "cost",
-    "prove",
+    "prove", "sql",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""
 
@@ -34,6 +34,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "dashboard",
                 "windows",
                 "devices",
+                "sql",
                 "env",
                 "rejects",
                 "schema",

@@ -21,6 +21,7 @@ EXTRAS: Final = {
     "consume": "worker",
     "simulate": "simulator",
     "verify": "simulator",
+    "sql": "lake",
     "dashboard": "dashboard",
 }
 """Commands that need another extra than ``aws``."""

@@ -23,7 +23,15 @@ IDENTITY: Final = ("device_id", "boot", "seq")
 
 _DAY: Final = "day"
 _ROW: Final = "row"
-_ARRIVAL: Final = ("arrived_at", "shard_id", "width", "sequence_number", "sub_sequence", "reading")
+_ARRIVAL: Final = (
+    "arrived_at",
+    "received_at",
+    "shard_id",
+    "width",
+    "sequence_number",
+    "sub_sequence",
+    "reading",
+)
 
 
 def distinct_readings(rows: Any) -> Any:

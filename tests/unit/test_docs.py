@@ -19,7 +19,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-FOLDERS = "ingest|devices|consumers|simulator|dashboard|infra|tests|benchmarks"
+FOLDERS = "ingest|devices|consumers|lake|simulator|dashboard|infra|tests|benchmarks"
 
 
 def commands() -> dict[str, click.Command]:
