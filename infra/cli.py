@@ -19,7 +19,7 @@ from infra.extras import advice, extra_of
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
     "verify", "windows", "devices", "dashboard", "env", "rejects", "schema", "doctor", "cost",
-    "prove", "sql",
+    "prove", "sql", "audit", "replay", "rebuild",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""
 
@@ -28,6 +28,7 @@ click.rich_click.COMMAND_GROUPS = {
         {"name": "On this machine", "commands": ["demo", "up", "down", "status", "doctor"]},
         {"name": "On AWS", "commands": ["cost", "deploy", "destroy", "consume"]},
         {"name": "Devices and load", "commands": ["device", "simulate", "verify", "prove"]},
+        {"name": "Hot tables from the archive", "commands": ["audit", "replay", "rebuild"]},
         {
             "name": "Reading",
             "commands": [

@@ -23,6 +23,9 @@ EXTRAS: Final = {
     "verify": "simulator",
     "sql": "lake",
     "dashboard": "dashboard",
+    "audit": "worker",
+    "replay": "worker",
+    "rebuild": "worker",
 }
 """Commands that need another extra than ``aws``."""
 

@@ -125,7 +125,7 @@ class HotStore:
         store: Store,
         *,
         windows_table: str,
-        devices_table: str,
+        devices_table: str | None,
         tiers: Sequence[Tier],
         latest_flush_s: float,
         now_ms: Callable[[], int],
@@ -134,7 +134,8 @@ class HotStore:
         calls: Calls | None = None,
     ) -> None:
         """``durable`` is called with runs when the finest tier has made them durable; ``calls``
-        says how many calls are in flight at once, one if it is not given."""
+        says how many calls are in flight at once, one if it is not given. Without a
+        ``devices_table`` windows alone are kept."""
         self._calls: Calls = calls or OneAtATime()
         self._backoff = backoff
         self._durable = durable
@@ -145,7 +146,9 @@ class HotStore:
         self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
         self._device_queue: FlushQueue[DeviceState] = FlushQueue(latest_flush_s)
-        self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
+        self._device_writer: OptimisticWriter[DeviceState] | None = None
+        if devices_table is not None:
+            self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
         self.tiers: list[TierWindows] = []
         for index, tier in enumerate(tiers):
             settled = self._first_settled if index == 0 else _ignored
@@ -215,6 +218,8 @@ class HotStore:
             window.compact()
         if device in self._watched:
             self._hasten((tier, window) for tier, window, _ in folded)
+        if self._device_writer is None:
+            return
         state = self._device(device)
         latest = None
         for run in taken:
@@ -300,17 +305,23 @@ class HotStore:
     @property
     def conflicts(self) -> int:
         """Items that another writer had changed, since this process started."""
-        return self._device_writer.conflicts + sum(t.writer.conflicts for t in self.tiers)
+        return sum(writer.conflicts for writer in self._writers())
 
     @property
     def throttled(self) -> int:
         """Statements that DynamoDB throttled, since this process started."""
-        return self._device_writer.throttled + sum(t.writer.throttled for t in self.tiers)
+        return sum(writer.throttled for writer in self._writers())
 
     @property
     def items_written(self) -> int:
         """Items that DynamoDB took, since this process started."""
-        return self._device_writer.items_written + sum(t.writer.items_written for t in self.tiers)
+        return sum(writer.items_written for writer in self._writers())
+
+    def _writers(self) -> Iterator[OptimisticWriter[Any]]:
+        for tier in self.tiers:
+            yield tier.writer
+        if self._device_writer is not None:
+            yield self._device_writer
 
     def pending_epochs(self) -> frozenset[int]:
         """The epochs of which something is not durable."""
@@ -333,7 +344,8 @@ class HotStore:
         for tier, taken in windows:
             readings.append(readings_of(taken))
             work.append((tier.writer, [window for window in taken if window.pending]))
-        work.append((self._device_writer, [state for state in states if state.dirty]))
+        if self._device_writer is not None:
+            work.append((self._device_writer, [state for state in states if state.dirty]))
         write_all(work, self._calls, self._backoff)
         for (tier, taken), count in zip(windows, readings, strict=True):
             if taken:

@@ -21,8 +21,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol
 
 from consumers.disposition import OK, Disposition
 from consumers.hot.lateness import LatenessPolicy
@@ -37,8 +37,7 @@ from consumers.hot.store import (
 )
 from consumers.hot.windows import MAX_MAGNITUDE, Window
 from consumers.record import ShardRecord
-from consumers.shard.report import ShardStats
-from ingest.message import Message, Reading, decode_raw
+from ingest.message import Message, Reading, Rejection, decode_raw
 
 log: Final = logging.getLogger(__name__)
 
@@ -55,6 +54,21 @@ Judged = tuple[Sequence[Where], Disposition]
 """The windows that a reading belongs to, and its disposition as far as its own fields decide it."""
 
 
+class FoldStats(Protocol):
+    """What the fold counts, see :class:`consumers.shard.report.ShardStats`."""
+
+    def count(self, disposition: str, readings: int = 1) -> None:
+        """So many readings, or records without one, have this disposition."""
+
+    def reject(
+        self, device: str | None, disposition: str, raw: bytes, at: int, readings: int = 1
+    ) -> None:
+        """A record, which the stream took then (ms), has readings that were not folded."""
+
+    def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
+        """Readings of a device were so old when the broker received them."""
+
+
 class FoldQueue:
     """The records of one shard that are not folded yet."""
 
@@ -62,7 +76,7 @@ class FoldQueue:
         self,
         hot: HotStore,
         lateness: LatenessPolicy,
-        stats: ShardStats,
+        stats: FoldStats,
         on_message: Callable[[str, str, int, int], None] | None = None,
     ) -> None:
         """``on_message`` is called with each decoded message: device, boot, ``seq``, readings."""
@@ -137,12 +151,16 @@ class FoldQueue:
             if placed is None or not self._folded_as_runs(device, taken, placed):
                 self._fold_one_by_one(device, taken)
 
+    def decoded(self, records: Sequence[ShardRecord]) -> Iterable[Message | Rejection]:
+        """The records' messages, each decoded when it is asked for. A replay, whose records come
+        from the archive, has them already."""
+        return map(decode_raw, [record.payload for record in records])
+
     def _read(self, records: Sequence[ShardRecord]) -> Sequence[Message | None]:
         """A device's messages; ``None`` for a record that holds none, which becomes final here."""
         messages: list[Message | None] = []
         append = messages.append
-        for record in records:
-            message = decode_raw(record.payload)
+        for record, message in zip(records, self.decoded(records), strict=True):
             if isinstance(message, Message):
                 record.readings = len(message.readings)
                 append(message)
@@ -211,8 +229,7 @@ class FoldQueue:
 
     def _fold_one_by_one(self, device: str, records: Sequence[ShardRecord]) -> None:
         """Fold a device's acceptable readings, and decide each one's disposition."""
-        for record in records:
-            message = decode_raw(record.payload)
+        for record, message in zip(records, self.decoded(records), strict=True):
             if isinstance(message, Message):
                 self._fold_record(device, record, message)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from consumers.archive.commit import Archive, Limits
+from consumers.archive.open_segment import SegmentBuffer
 from consumers.aws.backoff import Backoff
 from consumers.aws.in_flight import Calls
 from consumers.hot.lateness import LatenessPolicy
@@ -116,6 +117,7 @@ def open_worker(
     calls: Calls | None = None,
     read_watched: Callable[[], frozenset[str] | None] | None = None,
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
+    new_buffer: Callable[[], SegmentBuffer] = MemoryBuffer,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
     stats = ShardStats(shard.name, lambda: NOW, write=lambda _: None)
@@ -133,7 +135,7 @@ def open_worker(
     )
     return ShardProcessor(
         hot=fold_wrapper(hot),
-        archive=Archive(s3, shard.name, limits, MemoryBuffer, backoff),
+        archive=Archive(s3, shard.name, limits, new_buffer, backoff),
         lateness=lateness,
         checkpointer=Lease(shard),
         stats=stats,

@@ -58,7 +58,8 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "compaction": {"archive", "catalog"},
         "replay": {"archive"},
         "rejects": {"archive"},
-        "audit": {"archive"},
+        "audit": {"archive", "replay"},
+        "rebuild": {"archive", "replay", "audit"},
     },
     "simulator": {
         TOP: {"load", "verification"},
