@@ -71,7 +71,7 @@ lock: $(READY) ## resolve the locks in requirements/ again from pyproject.toml
 	echo hatchling | $(BIN)/$(LOCK) - -c requirements/development.txt -o requirements/build.txt
 
 # What a worker's or a dashboard's machine gets; no test tool and no embedded AWS.
-PRODUCTION := aws worker lake simulator dashboard
+PRODUCTION := aws worker lake simulator dashboard traces
 
 VENV ?= dist/production
 production: $(READY) ## an environment from the production lock alone (VENV=dist/production)

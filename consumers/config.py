@@ -39,6 +39,7 @@ class ChildConfig(Struct, frozen=True):
     flush_when_idle: bool = False
     child_timeout_s: float = 300.0
     status_table: str = ""
+    traces_endpoint: str | None = None
 
 
 def child_config(settings: Settings, account: str) -> ChildConfig:
@@ -60,6 +61,7 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         flush_when_idle=settings.retrieval == "fanout",  # by polling empty batches come
         child_timeout_s=settings.child_timeout_s,
         status_table=settings.status_table,
+        traces_endpoint=settings.traces.endpoint,
     )
 
 

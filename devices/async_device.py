@@ -21,6 +21,7 @@ from devices.mqtt.client_factory import TelemetryClientFactory
 from devices.mqtt.connection import Connection
 from devices.mqtt.presence import Presence
 from devices.mqtt.shadow import RemoteConfiguration
+from devices.mqtt.traces import PublishTraces, TraceOptions
 from devices.pace import Pace
 from devices.reporting import Reporting
 from devices.spool.client import ClientFactory, SpooledClient
@@ -48,7 +49,7 @@ class DeviceOptions:
     much may wait. ``order``: what is sent first after an outage. ``content``: the encoding of
     messages. ``durable``: keep each reading until it is in the hot store and the archive; the
     deployment needs the setting ``acknowledge``. ``drain_s``: how long (s) closing waits for
-    acknowledgements.
+    acknowledgements. ``traces``: which messages are traced; none without it.
     """
 
     reporting: Reporting = field(default_factory=Reporting)
@@ -57,6 +58,7 @@ class DeviceOptions:
     content: Content = "json"
     durable: bool = False
     drain_s: float = 30.0
+    traces: TraceOptions | None = None
 
 
 class Broker(Protocol):
@@ -95,6 +97,7 @@ class AsyncDevice:
         self._broker = broker
         self._now_ms = now_ms or _now_ms
         self._pace = Pace(self.options.reporting.interval_s)
+        self._traces: PublishTraces | None = None
         self._remote: RemoteConfiguration
         self._spool: Spool
         self._resumed = 0
@@ -129,6 +132,8 @@ class AsyncDevice:
         )
         self._resumed = len(self._spool)
         try:
+            if options.traces is not None:
+                self._traces = PublishTraces(options.traces, self.identity.device_id)
             self._remote = RemoteConfiguration(
                 self.identity.device_id,
                 options.reporting,
@@ -144,6 +149,7 @@ class AsyncDevice:
                 on_event=self._on_event,
                 client=self._client_factory(),
                 content=options.content,
+                traces=self._traces,
             )
         except BaseException:
             self._spool.close()
@@ -164,6 +170,8 @@ class AsyncDevice:
             return await self._client.close(self.options.drain_s if drain_s is None else drain_s)
         finally:
             self._spool.close()
+            if self._traces is not None:
+                await asyncio.to_thread(self._traces.close)
 
     @property
     def waiting(self) -> int:

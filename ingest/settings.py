@@ -12,7 +12,14 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -37,6 +44,17 @@ log: Final = logging.getLogger(__name__)
 
 class SettingsError(Exception):
     """A setting is wrong; the text is a sentence for the user."""
+
+
+class TraceSettings(BaseModel):
+    """Which messages are traced, and where their spans go."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The share of its messages that a device run here has traced."""
+    endpoint: str | None = None
+    """A collector's address (OTLP over HTTP), for spans of devices and workers run here."""
 
 
 class Settings(BaseSettings):
@@ -111,6 +129,8 @@ class Settings(BaseSettings):
     """Address that the worker's status, health checks and Prometheus metrics listen on."""
     status_port: Annotated[int, Field(ge=0, le=65535)] = 9464
     """Their port; 0 picks a free one."""
+    traces: TraceSettings = TraceSettings()
+    """Traces by OpenTelemetry; off by default. See docs/monitoring.md."""
     status_token: str | None = None
     """Bearer token with which ``/status`` shows the beginnings of payloads that were rejected;
     without one it never does."""

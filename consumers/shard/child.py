@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -32,6 +32,7 @@ from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore, WatchedReader
 from consumers.hot.figures import figures
 from consumers.hot.lateness import LatenessPolicy
+from consumers.hot.runs import Kept
 from consumers.hot.store import HotStore
 from consumers.kcl.protocol import Action
 from consumers.logs import ROOT
@@ -103,6 +104,13 @@ def _opener(
         handler.shard = activity.shard = shard
         stats = ShardStats(shard, _now_ms)
         stats.report.replaced = replaced
+        traces = None
+        durable: Callable[[str, Sequence[Kept]], None] = stats.durable
+        if config.traces_endpoint is not None:
+            from consumers.traces.shard_traces import open_traces
+
+            traces = open_traces(config, shard)
+            durable = traces.beside(stats.durable)
         hot = HotStore(
             DynamoStore(clients.dynamodb),
             windows_table=config.windows_table,
@@ -110,7 +118,7 @@ def _opener(
             tiers=config.tiers,
             latest_flush_s=config.latest_flush_s,
             now_ms=_now_ms,
-            durable=stats.durable,
+            durable=durable,
             calls=InFlight(CALLS_IN_FLIGHT),
         )
         stats.hot, stats.busy_s = partial(figures, hot), activity.busy_s
@@ -140,6 +148,7 @@ def _opener(
             read_watched=WatchedReader(clients.dynamodb, config.status_table, time.time)
             if config.status_table
             else None,
+            traces=traces,
         )
         if config.flush_when_idle:
             pipe.on_idle = partial(processor.process, (), may_checkpoint=False)

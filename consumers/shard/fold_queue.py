@@ -69,6 +69,18 @@ class FoldStats(Protocol):
         """Readings of a device were so old when the broker received them."""
 
 
+class FoldTraces(Protocol):
+    """Follows sampled messages: :class:`consumers.traces.shard_traces.ShardTraces`."""
+
+    def on_read(
+        self, device: str, records: Sequence[ShardRecord], messages: Sequence[Message | None]
+    ) -> None:
+        """A device's records were decoded, and are about to be folded."""
+
+    def on_folded(self) -> None:
+        """Every record that was read is final."""
+
+
 class FoldQueue:
     """The records of one shard that are not folded yet."""
 
@@ -78,9 +90,11 @@ class FoldQueue:
         lateness: LatenessPolicy,
         stats: FoldStats,
         on_message: Callable[[str, str, int, int], None] | None = None,
+        traces: FoldTraces | None = None,
     ) -> None:
         """``on_message`` is called with each decoded message: device, boot, ``seq``, readings."""
         self._on_message = on_message
+        self._traces = traces
         self._hot = hot
         self._lateness = lateness
         self._stats = stats
@@ -131,6 +145,8 @@ class FoldQueue:
         unread: list[Where] = []
         for device, records in waiting.items():
             messages = self._read(records)
+            if self._traces is not None:
+                self._traces.on_read(device, records, messages)
             if self._on_message is not None:
                 for message in messages:
                     if message is not None:
@@ -150,6 +166,8 @@ class FoldQueue:
         for device, taken, placed in later:
             if placed is None or not self._folded_as_runs(device, taken, placed):
                 self._fold_one_by_one(device, taken)
+        if self._traces is not None:
+            self._traces.on_folded()
 
     def decoded(self, records: Sequence[ShardRecord]) -> Iterable[Message | Rejection]:
         """The records' messages, each decoded when it is asked for. A replay, whose records come

@@ -235,6 +235,10 @@ def main(directory: str) -> None:
     config = from_environment()
     clients.rehearse(clients.open_clients(config))
     _rehearse_archive()
+    if config.traces_endpoint is not None:
+        from ingest.traces.otlp import preload
+
+        preload()
     listener = listen(Path(directory))
     gc.collect()
     gc.freeze()  # a collection would write to, and so copy, shared pages

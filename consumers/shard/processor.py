@@ -31,7 +31,7 @@ from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
 from consumers.record import open_record
-from consumers.shard.fold_queue import FoldQueue
+from consumers.shard.fold_queue import FoldQueue, FoldTraces
 from consumers.shard.report import ShardStats
 from ingest.tables.watched import READ_S, WATCH_S
 
@@ -99,6 +99,17 @@ class Acknowledger(Protocol):
         """The process may end after this: wait a moment for pending acknowledgements."""
 
 
+class Traces(FoldTraces, Protocol):
+    """Follows sampled messages to the flush that makes them durable. No call raises, and only
+    :meth:`drain` waits for a collector."""
+
+    def on_flushed(self, seconds: float) -> None:
+        """A flush has ended that took so long."""
+
+    def drain(self) -> None:
+        """The process may end after this: export what waits."""
+
+
 class ShardProcessor:
     """Processes one shard while this worker holds its lease.
 
@@ -116,6 +127,7 @@ class ShardProcessor:
         clock: Callable[[], float],
         acknowledger: Acknowledger | None = None,
         read_watched: Callable[[], frozenset[str] | None] | None = None,
+        traces: Traces | None = None,
     ) -> None:
         """``read_watched`` returns the devices that are watched, ``None`` when it cannot tell."""
         self._acknowledger = acknowledger
@@ -125,8 +137,9 @@ class ShardProcessor:
         self._stats = stats
         self._clock = clock
         self._fold_queue = FoldQueue(
-            hot, lateness, stats, acknowledger.add if acknowledger else None
+            hot, lateness, stats, acknowledger.add if acknowledger else None, traces
         )
+        self._traces = traces
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self._may_checkpoint = True
@@ -188,7 +201,10 @@ class ShardProcessor:
         written, started = self._hot.items_written, self._clock()
         write()
         if self._hot.items_written > written:
-            self._stats.flushes.add((self._clock() - started) * 1000)
+            seconds = self._clock() - started
+            self._stats.flushes.add(seconds * 1000)
+            if self._traces is not None:
+                self._traces.on_flushed(seconds)
 
     def _is_far_ahead(self, mark: Mark) -> bool:
         """Whether too much was received since this mark, for which the checkpoint waits."""
@@ -305,6 +321,8 @@ class ShardProcessor:
         self.commit()
         if self._acknowledger is not None:
             self._acknowledger.drain()
+        if self._traces is not None:
+            self._traces.drain()
 
     def end_shard(self) -> None:
         """The shard is closed and read to its end: commit, and checkpoint its end."""

@@ -20,11 +20,13 @@ from devices.errors import ConnectError, PublishRefusedError
 from devices.events import Acknowledged, OnEvent, log_event
 from devices.identity import Identity
 from devices.mqtt.client import WINDOW, Observer, TelemetryClient
+from devices.mqtt.traces import Publish, PublishTraces
 from devices.spool.batch import Batch
 from devices.spool.delivery import DeliveryMonitor
 from devices.spool.send_queue import Order, SendQueue
 from devices.spool.spool import Spool
 from ingest.message import Content
+from ingest.traces.context import with_trace
 
 RETRY_S: Final = (1.0, 60.0)
 CONNECT_S: Final = 20.0
@@ -64,12 +66,13 @@ class SpooledClient:
         on_event: OnEvent = log_event,
         client: ClientFactory = TelemetryClient,
         content: Content = "json",
+        traces: PublishTraces | None = None,
     ) -> None:
         """With ``durable``, readings stay until :meth:`on_durable` names them; those that it does
         not name within ``durable_s`` are published again. ``on_event`` receives
         :class:`~devices.events.Connected`, :class:`~devices.events.Offline` and
         :class:`~devices.events.Acknowledged`. ``client`` makes the client of each attempt to
-        connect, ``content`` is the encoding of messages."""
+        connect, ``content`` is the encoding of messages, and ``traces`` says which are traced."""
         self.identity = identity
         self.spool = spool
         self._queue = SendQueue(spool, limits or BatchLimits(), order)
@@ -80,6 +83,7 @@ class SpooledClient:
         self._on_event = on_event
         self._new_client = client
         self._content = content
+        self._traces = traces
         self._loop = asyncio.get_running_loop()
         self._monitor = DeliveryMonitor(self._loop.time, spool, on_event)
         self._wake = asyncio.Event()
@@ -263,17 +267,24 @@ class SpooledClient:
                 await self._send(client, batch)
 
     async def _send(self, client: TelemetryClient, batch: Batch) -> None:
-        message = Outgoing(batch.boot, batch.seq, len(batch.readings), batch.payload(self._content))
+        payload, readings, traced = batch.payload(self._content), len(batch.readings), None
+        if self._traces is not None:
+            traced = self._traces.begin(batch.boot, batch.seq, readings)
+            payload = with_trace(payload, traced.context) if traced else payload
         self._monitor.on_sent()
         try:
-            task = await client.send(message)
+            task = await client.send(Outgoing(batch.boot, batch.seq, readings, payload))
         except BaseException:
             self._monitor.on_done(acknowledged=False)
+            if traced is not None:
+                traced.end(acknowledged=False)
             raise
-        task.add_done_callback(partial(self._on_delivered, batch))
+        task.add_done_callback(partial(self._on_delivered, batch, traced))
 
-    def _on_delivered(self, batch: Batch, task: asyncio.Task[None]) -> None:
+    def _on_delivered(self, batch: Batch, traced: Publish | None, task: asyncio.Task[None]) -> None:
         acknowledged = not task.cancelled() and task.exception() is None
+        if traced is not None:
+            traced.end(acknowledged=acknowledged)
         self._monitor.on_done(acknowledged=acknowledged)
         if acknowledged:
             if self._durable:

@@ -25,6 +25,7 @@ from infra.console import UserError, say
 from infra.runfile import HOME
 from infra.target import Target, find_target
 from infra.worker import worker_of
+from ingest.traces.otlp import TracesError, require
 
 
 @click.command()
@@ -36,6 +37,7 @@ def consume(aws: bool) -> None:
     with Ctrl-C or SIGTERM: it then commits what it holds and releases its leases.
     """
     target = find_target(aws=aws)
+    _check_traces(target)
     _check_stream(target)
     with ExitStack() as stack:
         stack.enter_context(logging_to(sys.stderr.buffer))
@@ -71,6 +73,14 @@ def _directory() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_traces(target: Target) -> None:
+    if target.settings.traces.endpoint is not None:
+        try:
+            require()
+        except TracesError as error:
+            raise UserError(str(error)) from None
 
 
 def _check_stream(target: Target) -> None:

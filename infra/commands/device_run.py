@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import IO, Any, Final, Literal, get_args
 
 import rich_click as click
@@ -17,6 +17,7 @@ from devices.async_device import DeviceOptions
 from devices.device import Device
 from devices.errors import DeviceError, SpoolFullError
 from devices.events import Connected, Event, Offline
+from devices.mqtt.traces import TraceOptions
 from devices.reporting import BOUNDS, Reporting
 from devices.spool.send_queue import Order
 from devices.spool.spool import SpoolLimits
@@ -25,6 +26,7 @@ from infra.commands.device_input import Format, InputError, Parsed, Skipped, rea
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from ingest.message import MAX_READINGS, VERSION, Content, Message, Reading, encode
+from ingest.traces.otlp import TracesError
 
 _WHEN_FULL: Final[dict[str, Literal["refuse", "drop_oldest"]]] = {
     "refuse": "refuse",
@@ -169,9 +171,12 @@ def run_(
         if dry_run:
             return _dry_run(name, readings, as_json)
         settings = device_settings(aws=aws)
+        if settings.traces.sample:
+            traces = TraceOptions(settings.traces.sample, settings.traces.endpoint)
+            options = replace(options, traces=traces)
         who = at_current_broker(identity.load(settings.devices_dir, name), settings)
         result = _run(Device(who, options, on_event=_Printer()), readings)
-    except (DeviceError, InputError) as error:
+    except (DeviceError, InputError, TracesError) as error:
         raise UserError(str(error)) from None
     return _report(name, result, as_json)
 

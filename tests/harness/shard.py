@@ -20,6 +20,7 @@ from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import ShardStats
+from consumers.traces.shard_traces import ShardTraces
 from ingest.record import encode_record
 from ingest.tiers import Tier
 from tests.harness.segment_buffer import MemoryBuffer
@@ -118,6 +119,7 @@ def open_worker(
     read_watched: Callable[[], frozenset[str] | None] | None = None,
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
     new_buffer: Callable[[], SegmentBuffer] = MemoryBuffer,
+    traces: ShardTraces | None = None,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
     stats = ShardStats(shard.name, lambda: NOW, write=lambda _: None)
@@ -129,7 +131,7 @@ def open_worker(
         tiers=tiers,
         latest_flush_s=1.0,
         now_ms=lambda: NOW,
-        durable=stats.durable,
+        durable=traces.beside(stats.durable) if traces else stats.durable,
         backoff=backoff,
         calls=calls,
     )
@@ -141,4 +143,5 @@ def open_worker(
         stats=stats,
         clock=clock,
         read_watched=read_watched,
+        traces=traces,
     )

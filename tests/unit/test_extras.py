@@ -120,7 +120,7 @@ def test_every_extra_that_a_command_names_is_declared_and_has_a_user() -> None:
     declared = set(PROJECT["optional-dependencies"])
     named = {extra_of(command) for command in COMMANDS}
     assert set(EXTRAS) <= set(COMMANDS)
-    assert named | {"all", "dev"} == declared
+    assert named | {"all", "dev", "traces"} == declared
 
 
 def test_everything_that_a_base_installation_imports_is_a_dependency_of_the_base() -> None:

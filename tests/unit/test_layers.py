@@ -32,7 +32,7 @@ TOP = "top"
 """Modules that lie directly in a package. Every sub-package may import them."""
 
 SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
-    "ingest": {TOP: set(), "tables": set()},
+    "ingest": {TOP: set(), "tables": set(), "traces": set()},
     "devices": {
         TOP: {"mqtt", "spool", "store", "provisioning"},
         "mqtt": set(),
@@ -46,7 +46,8 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "kcl": {"aws"},
         "hot": {"aws"},
         "archive": {"aws", "kcl"},
-        "shard": {"aws", "kcl", "hot", "archive"},
+        "traces": {"hot"},
+        "shard": {"aws", "kcl", "hot", "archive", "traces"},
         "worker": {"aws", "kcl", "shard"},
     },
     "lake": {
@@ -185,7 +186,8 @@ def test_a_child_does_not_load_what_only_others_need() -> None:
     loaded = modules_of("consumers.shard.child")
     for unwanted in ("boto3", "pydantic", "pydantic_settings", "rich", "click", "orjson",
                      "prometheus_client", "consumers.worker", "consumers.kcl.daemon",
-                     "infra", "devices", "simulator", "ministack", "ingest.settings"):  # fmt: skip
+                     "infra", "devices", "simulator", "ministack", "ingest.settings",
+                     "opentelemetry", "consumers.traces", "ingest.traces"):  # fmt: skip
         assert unwanted not in loaded, unwanted
 
 
