@@ -65,8 +65,7 @@ def sixteen_shards_and_one_bad_child(site: Site) -> None:
         calm = max(_silences(site, status, bad, CALM_S))
         silent = 0.0
         for _ in range(KILLS):
-            pid = _process_of(status, bad)
-            os.kill(pid, signal.SIGKILL)
+            pid = site.until(lambda: _killed(_process_of(status, bad)), 30, "a process to kill")
             deadline = time.monotonic() + 30
             while _process_of(status, bad) == pid:
                 assert time.monotonic() < deadline, "no successor"
@@ -91,6 +90,15 @@ def _silences(site: Site, status: WorkerStatus, bad: str, seconds: float) -> lis
 
     site.until(look, seconds + 5, "the end of a look")
     return found
+
+
+def _killed(pid: int) -> int:
+    """The process that was killed; 0 for one that had ended, of which the last report is shown."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return 0
+    return pid
 
 
 def _process_of(status: WorkerStatus, shard: str) -> int:

@@ -20,6 +20,8 @@ from tests.chaos.site import RunningWorker, Site
 VISIBLE_S: Final = 5.0
 LONGEST_STALL_MS: Final = 2_000
 """Longer than the same site stood still before."""
+DISPATCHES_MS: Final = 3_000
+"""A shard's consumer begins in three rounds of the KCL's dispatcher, one a second."""
 SERVICES: Final = ("kinesis", "dynamodb", "s3")
 
 
@@ -72,14 +74,20 @@ def _connections_end(site: Site, how: Close, services: Sequence[str] = SERVICES)
         status = worker.worker.status
         records = status.snapshot()["records"]
         site.until(lambda: status.snapshot()["records"] > records + 500, 60, "an ordinary load")
-        before = status.snapshot()
+        before, children = status.snapshot(), set(worker.children())
         site.proxy.close_connections(how, services)
         site.until(lambda: all(site.proxy.closed[one] >= 3 for one in services), 60, str(how))
     site.proxy.close_connections(None)
-    after = status.snapshot()
+    site.until(lambda: len(worker.children()) >= len(children), 30, "a child for each shard")
+    lost, after = len(set(worker.children()) - children), status.snapshot()
     assert after["restarts"] == before["restarts"], "the daemon was restarted"
     stall_ms, at_most_ms = after["longest_stall_ms"], before["longest_stall_ms"] + LONGEST_STALL_MS
-    assert stall_ms <= at_most_ms, f"a shard stood still for {stall_ms} ms, at most {at_most_ms}"
+    if lost:
+        assert how is Close.DURING, f"{lost} leases were lost"
+        at_most_ms += site.settings.failover_ms + DISPATCHES_MS
+    assert stall_ms <= at_most_ms, (
+        f"a shard stood still for {stall_ms} ms, at most {at_most_ms}; {lost} leases were lost"
+    )
 
 
 @on_own_site(attempt_timeout_s=1.0)
@@ -99,5 +107,6 @@ def connections_are_closed_between_requests(site: Site) -> None:
 @on_own_site()
 def connections_are_closed_in_mid_request(site: Site) -> None:
     """Every connection ends with its 20th request, which is done or not: no shard stands still for
-    more than 2 s."""
+    more than 2 s, except where a checkpoint is written and its answer is lost. The SDK sends it
+    again, DynamoDB refuses the repeat, and the KCL gives up the lease, which it finds again."""
     _connections_end(site, Close.DURING)
