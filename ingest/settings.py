@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     the SDK's 10 s and 30 s. It bounds the cost of a connection that ends without an answer and
     without being closed; but it must be longer than a busy service takes."""
     child_timeout_s: Annotated[int, Field(ge=10)] = 300
-    """A child that does not answer KCL for this long is ended with its daemon."""
+    """A child that makes no progress for half of this while the daemon waits is replaced."""
     heap_mb: Annotated[int, Field(ge=64)] | None = None
     """The KCL daemon's heap (MiB); none means what ``max_records`` and ``max_leases`` need."""
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20

@@ -16,6 +16,10 @@ from consumers.kcl.capacity import Capacity
 from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
+ACTION_TIMEOUTS: Final = 12
+"""How many ``child_timeout_s`` the daemon waits for an answer: an hour at the default. 10 MB of
+records, the most of one read, can touch windows of 500,000 write units, and a table that is new
+takes 1,000 a second in each partition."""
 LOGBACK: Final = Path(__file__).with_name("logback.xml")
 
 
@@ -45,7 +49,9 @@ def properties(
         "shardSyncIntervalMillis": str(max(5_000, 6 * settings.failover_ms)),
         "maxRecords": str(capacity.max_records),
         "callProcessRecordsEvenForEmptyRecordList": "true",
-        "timeoutInSeconds": str(settings.child_timeout_s),
+        # The fork server replaces a child that makes no progress. An action that makes some, such
+        # as a batch whose writes are throttled, may take longer.
+        "timeoutInSeconds": str(ACTION_TIMEOUTS * settings.child_timeout_s),
         "shutdownGraceMillis": str(settings.shutdown_grace_s * 1000),
         "metricsLevel": settings.cloudwatch_metrics,
         # Graceful handoff can leave a lease stuck in KCL 3.1.3; the conditional writes make a

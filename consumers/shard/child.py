@@ -150,6 +150,7 @@ def _opener(
             else None,
             traces=traces,
         )
+        activity.steps = lambda: processor.received + hot.items_written
         if config.flush_when_idle:
             pipe.on_idle = partial(processor.process, (), may_checkpoint=False)
         if replaced:
@@ -171,7 +172,7 @@ def _leave_with_daemon(activity: Activity, journal: Journal | None) -> None:
     while not watched.poll(BUSY_S * 1000):
         activity.tell(time.monotonic())
         if journal is not None:
-            journal.beat(time.monotonic())
+            journal.beat(time.monotonic(), activity.steps())
     os._exit(0)
 
 

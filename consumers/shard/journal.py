@@ -28,7 +28,7 @@ PAGE: Final = 4096
 """Where the lines begin; before them are the state and the ``initialize`` line."""
 MIB: Final = 1024 * 1024
 _STATE: Final = struct.Struct("<QQBBHI")
-_BEAT: Final = struct.Struct("<d")
+_BEAT: Final = struct.Struct("<dQ")
 _BEAT_AT: Final = 48
 _INITIALIZE_AT: Final = 64
 _POSITION: Final = struct.Struct("<QH")
@@ -83,10 +83,11 @@ def has_open_action(descriptor: int) -> bool:
     return os.fstat(descriptor).st_size > read_state(descriptor).done
 
 
-def last_beat(descriptor: int) -> float:
-    """When the owner of the journal last wrote that it runs (monotonic, s)."""
-    beat: float = _BEAT.unpack(os.pread(descriptor, _BEAT.size, _BEAT_AT))[0]
-    return beat
+def last_beat(descriptor: int) -> tuple[float, int]:
+    """When the owner of the journal last wrote that it runs (monotonic, s), and how many steps of
+    its work it had done by then."""
+    at, steps = _BEAT.unpack(os.pread(descriptor, _BEAT.size, _BEAT_AT))
+    return at, steps
 
 
 class Journal:
@@ -173,9 +174,10 @@ class Journal:
                 return os.pread(self._file, moved, self._size - moved)
         return os.read(self._pipe, _CHUNK)
 
-    def beat(self, now: float) -> None:
-        """This process runs; ``now`` is monotonic (s). From any thread."""
-        os.pwrite(self._file, _BEAT.pack(now), _BEAT_AT)
+    def beat(self, now: float, steps: int) -> None:
+        """This process runs, and has done so many steps; ``now`` is monotonic (s). From any
+        thread."""
+        os.pwrite(self._file, _BEAT.pack(now, steps), _BEAT_AT)
 
     # -- what is written down beside them ---------------------------------------------------------
 

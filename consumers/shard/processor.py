@@ -144,7 +144,7 @@ class ShardProcessor:
         self._checkpointed: Position | None = None
         self._may_checkpoint = True
         self._marks: deque[Mark] = deque()
-        self._received = self._bytes = 0
+        self.received = self._bytes = 0
         self._read_watched = read_watched
         self._watched_asked = self._watched_read = -float(WATCH_S)
         self._adopted_ahead = False
@@ -209,7 +209,7 @@ class ShardProcessor:
     def _is_far_ahead(self, mark: Mark) -> bool:
         """Whether too much was received since this mark, for which the checkpoint waits."""
         return (
-            self._received - mark.received > UNCHECKPOINTED_RECORDS
+            self.received - mark.received > UNCHECKPOINTED_RECORDS
             or self._bytes - mark.received_bytes > UNCHECKPOINTED_BYTES
         )
 
@@ -281,7 +281,7 @@ class ShardProcessor:
             Mark(
                 self._hot.end_epoch(),
                 reached,
-                self._received,
+                self.received,
                 self._bytes,
                 since,
                 self._checkpointer.place,
@@ -350,5 +350,5 @@ class ShardProcessor:
         self._fold_queue.add(opened, now)
         self._archive.append(opened, len(record.data), now)
         self._newest = record
-        self._received += 1
+        self.received += 1
         self._bytes += len(record.data)

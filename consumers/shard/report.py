@@ -282,6 +282,8 @@ class Activity:
         self._since: float | None = None
         self._before_s = 0.0
         self.shard = ""
+        self.steps: Callable[[], int] = lambda: 0
+        """Returns how many records were received and items written since the process began."""
 
     def began(self, now: float) -> None:
         """An action begins; ``now`` is monotonic (s)."""

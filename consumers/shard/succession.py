@@ -40,17 +40,21 @@ class Watch:
     def __init__(self, now: float = 0.0) -> None:
         self._began = now
         self._since = now
-        self._done: int | None = None
+        self._progress: tuple[int, int] | None = None
 
-    def is_stuck(self, done: int | None, beat: float, now: float, hung_s: float) -> bool:
+    def is_stuck(
+        self, done: int | None, beat: tuple[float, int], now: float, hung_s: float
+    ) -> bool:
         """Whether the process must be ended, so that it can have a successor.
 
         ``done`` is the journal position that is answered so far, ``None`` if the daemon waits for
-        nothing; ``beat`` is the time of the last heartbeat. Frozen: no heartbeat for ``FROZEN_S``
-        while the daemon waits. Hung: heartbeats, but one action takes longer than ``hung_s``.
+        nothing; ``beat`` is the last heartbeat: its time, and how many steps were done. Frozen: no
+        heartbeat for ``FROZEN_S`` while the daemon waits. Hung: heartbeats, but no step for
+        ``hung_s``. An action whose writes are throttled takes long, and is not hung.
         """
-        if done is None or done != self._done:
-            self._done, self._since = done, now
+        progress = None if done is None else (done, beat[1])
+        if progress is None or progress != self._progress:
+            self._progress, self._since = progress, now
             return False
-        frozen = now - max(beat, self._since, self._began) > FROZEN_S
+        frozen = now - max(beat[0], self._since, self._began) > FROZEN_S
         return frozen or now - self._since > hung_s

@@ -46,7 +46,7 @@ def test_only_polling_sets_the_idle_time_which_would_force_polling() -> None:
 def test_the_daemon_gets_the_properties_that_exactness_needs() -> None:
     values = daemon.properties(Settings(child_timeout_s=77), ROOM, "me", child_command(None))
     assert values["callProcessRecordsEvenForEmptyRecordList"] == "true"
-    assert values["timeoutInSeconds"] == "77"
+    assert values["timeoutInSeconds"] == str(12 * 77)
     assert values["isGracefulLeaseHandoffEnabled"] == "false"
     assert values["workerId"] == "me"
     assert values["executableName"].endswith("-m consumers.shard.child")

@@ -27,7 +27,7 @@ EVICTED_S = 6.0
 
 COLD = Profile(name="cold", table_writes=4_000, partition_writes=1_000)
 PARTITIONS = 4
-DEVICES, MINUTES, METRICS = 1_000, 6, 64
+DEVICES, MINUTES, METRICS = 1_000, 2, 64
 """Of the load on a cold table: an item with 64 metrics with long names takes 10 write units."""
 
 SLOW = Profile(name="slow", latency=5.0)
