@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -30,7 +30,9 @@ from infra.prove.run_state import KEY, Mode, Run, held, new_name, read_run
 from infra.runfile import HOME
 from infra.target import find_target
 
-AFTER = "`penstock prove --resume` goes on, `penstock prove --clean` removes everything"
+LOAD_S: Final[dict[Mode, float]] = {"strict": 60.0, "like-aws": 60.0, "aws": 120.0}
+"""On AWS a worker that was killed takes longer to heal, and a shard is split after that."""
+AFTER: Final = "`penstock prove --resume` goes on, `penstock prove --clean` removes everything"
 
 
 @click.command()
@@ -53,10 +55,9 @@ AFTER = "`penstock prove --resume` goes on, `penstock prove --clean` removes eve
 )
 @click.option(
     "--seconds",
-    default=60.0,
-    show_default=True,
     type=click.FloatRange(10, 600),
-    help="How long they send; how many messages each sends stays the same.",
+    help="How long they send; how many messages each sends stays the same.  "
+    "[default: 60, and 120 on AWS]",
 )
 @click.option("--seed", type=int, help="Makes signals, timing and faults the same again.")
 @click.option(
@@ -76,7 +77,7 @@ AFTER = "`penstock prove --resume` goes on, `penstock prove --clean` removes eve
 )
 @json_option
 def prove(
-    like_aws: bool, aws: bool, max_usd: float, yes: bool, devices: int, seconds: float,
+    like_aws: bool, aws: bool, max_usd: float, yes: bool, devices: int, seconds: float | None,
     seed: int | None, path: Path | None, resume: bool, clean: bool, check: Path | None,
     as_json: bool,
 ) -> int:  # fmt: skip
@@ -111,7 +112,7 @@ def prove(
             raise UserError(f"the run {run.stack} was interrupted in this folder: {AFTER}")
         else:
             mode: Mode = "aws" if aws else "like-aws" if like_aws else "strict"
-            run = _new_run(mode, devices, seconds, seed)
+            run = _new_run(mode, devices, seconds or LOAD_S[mode], seed)
             if aws:
                 _ask(run, max_usd, yes)
             run.save()

@@ -60,8 +60,11 @@ def open_shards(target: Target) -> list[Any]:
     return sorted(found, key=lambda shard: int(shard["HashKeyRange"]["StartingHashKey"]))
 
 
-def inflict(site: Site, fault: Fault, elapsed: Callable[[], float]) -> dict[str, Any]:
-    """Do what a fault does; how it went, for the report. ``elapsed`` is the load's time (s)."""
+def inflict(
+    site: Site, fault: Fault, elapsed: Callable[[], float], seconds: float
+) -> dict[str, Any]:
+    """Do what a fault does; how it went, for the report. ``elapsed`` is the load's time (s), which
+    is to last so many ``seconds``."""
     at, started = elapsed(), time.monotonic()
     actions = {"worker_killed": _kill_worker, "shard_split": _split_shard}
     try:
@@ -69,6 +72,8 @@ def inflict(site: Site, fault: Fault, elapsed: Callable[[], float]) -> dict[str,
         ok = _until(healed)
     except Exception as error:  # noqa: BLE001 - a fault that cannot be made is a result too
         detail, ok = f"{type(error).__name__}: {error}", False
+    if at > seconds:  # the fault before it took long to heal
+        detail += "; the load had ended by then"
     return {
         "name": fault.name,
         "what": fault.what,
@@ -160,4 +165,4 @@ class FaultThread:
             while (left := fault.at * self._seconds - self._elapsed()) > 0:
                 if self._stopping.wait(min(left, 1.0)):
                     return
-            self.found.append(inflict(self._site, fault, self._elapsed))
+            self.found.append(inflict(self._site, fault, self._elapsed, self._seconds))

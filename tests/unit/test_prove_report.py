@@ -21,6 +21,14 @@ from infra.prove.report.page import page_of
 from infra.prove.run_state import Run
 from ingest.settings import Settings
 
+WORKER: dict[str, Any] = {
+    "durable": 2400,
+    "latency_ms": {"p50": 2844.0, "p95": 19065.0, "p99": 29576.0},
+    "live_latency_ms": {"p50": 812.0, "p95": 9000.0, "p99": 10100.0},
+    "longest_stall_s": 11.1,
+    "restarts": {"killed": 1},
+    "conflicts": 3,
+}
 LOAD: dict[str, Any] = {
     "scenario": {"name": "prove"},
     "fleets": {},
@@ -36,6 +44,7 @@ LOAD: dict[str, Any] = {
          "healed_s": 11.0, "detail": "4 processes"},
     ],
     "checkpoints": {"compared": 8, "ahead": []},
+    "worker": WORKER,
 }  # fmt: skip
 FOUND: dict[str, Any] = {
     "verdict": "exact",
@@ -50,11 +59,7 @@ FOUND: dict[str, Any] = {
     "device_faults": {"storm": 32, "spoof": 21, "spoof_refused": 21, "duplicates": 158},
     "unread_records": 0,
     "checkpoints": {"compared": 2, "ahead": []},
-    "latency_ms": {"p50": 2844.0, "p95": 19065.0, "p99": 29576.0},
-    "live_latency_ms": {"p50": 812.0, "p95": 9000.0, "p99": 10100.0},
-    "longest_stall_s": 11.1,
-    "restarts": {"killed": 1},
-    "conflicts": 3,
+    "worker": {**WORKER, "durable": 2300, "conflicts": 0},
     "shards": 3,
 }  # fmt: skip
 COST: dict[str, Any] = {
@@ -141,6 +146,7 @@ def test_the_report_says_what_a_reader_asks() -> None:
     assert report["where"]["account"] == "********9012"
     assert report["times"]["started"] == "2026-11-23T08:00:39Z"
     assert report["versions"]["penstock"]
+    assert report["worker"]["conflicts"] == 3  # of the worker that saw more of the run
     assert any("embedded AWS" in line for line in report["not_exercised"])
     assert lines_of(report)[-1].startswith("proven: exact")
     assert lines_of(_report(("thing x",)))[-1].startswith("not proven")

@@ -31,13 +31,15 @@ def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
     load, found = run.results[Step.LOAD], run.results[Step.VERIFY]
     left = run.results[Step.INSPECT]["left"]
     rows = invariants(load, found, left)
+    # a run that was resumed between the two has another worker, which saw only the rest
+    worker = max(load["worker"], found["worker"], key=lambda figures: int(figures["durable"]))
     return {
         "format": FORMAT,
         "run": run.stack,
         "verdict": "exact" if exact(rows) and found["verdict"] == "exact" else "inexact",
         "where": {
             "profile": run.mode,
-            "description": PROFILES[run.mode],
+            "description": _where(run, settings),
             "region": run.region,
             "account": f"{'*' * 8}{run.account[-4:]}",
         },
@@ -56,11 +58,11 @@ def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
         "invariants": rows,
         "faults": {"pipeline": load["stack_faults"], "devices": found["device_faults"]},
         "latency": {
-            "all_ms": found["latency_ms"],
-            "live_ms": found["live_latency_ms"],
-            "longest_stall_s": found["longest_stall_s"],
+            "all_ms": worker["latency_ms"],
+            "live_ms": worker["live_latency_ms"],
+            "longest_stall_s": worker["longest_stall_s"],
         },
-        "worker": {"restarts": found["restarts"], "conflicts": found["conflicts"]},
+        "worker": {"restarts": worker["restarts"], "conflicts": worker["conflicts"]},
         "cost": run.results[Step.PRICE],
         "account": run.results[Step.INSPECT],
         "preflight": run.results[Step.PREFLIGHT],
@@ -74,6 +76,13 @@ def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
         "notices": load["notices"],
         "samples": load["samples"],
     }
+
+
+def _where(run: Run, settings: Settings) -> str:
+    """Where it ran, in words. An endpoint in place of AWS is said."""
+    if run.mode == "aws" and settings.endpoint_url is not None:
+        return f"{settings.endpoint_url} in the place of AWS"
+    return PROFILES[run.mode]
 
 
 def versions() -> dict[str, str]:
