@@ -26,6 +26,7 @@ EXTRAS: Final = {
     "audit": "worker",
     "replay": "worker",
     "rebuild": "worker",
+    "rejects": "worker",
 }
 """Commands that need another extra than ``aws``."""
 

@@ -1,6 +1,13 @@
-"""``penstock rejects``: messages that did not reach the windows."""
+"""``penstock rejects``: messages that did not reach the windows.
+
+The subcommands that read the archive are imported when they are called: they need the packages of a
+worker, which ``redrive-rule-errors`` does not.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import Final
 
 import rich_click as click
 from botocore.exceptions import ClientError
@@ -12,10 +19,33 @@ from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import Target
 from ingest.stream import PutError
 
+_OF_THE_ARCHIVE: Final = {
+    "list": ("infra.commands.rejects_found", "list_rejects"),
+    "show": ("infra.commands.rejects_found", "show_reject"),
+    "redrive": ("infra.commands.rejects_redrive", "redrive_rejects"),
+}
+"""Subcommand to its module and its name there."""
 
-@click.group()
+
+class RejectsGroup(click.RichGroup):
+    """A group with subcommands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, without importing anything."""
+        return [*_OF_THE_ARCHIVE, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the subcommand's module, if it is one of the archive."""
+        if cmd_name not in _OF_THE_ARCHIVE:
+            return super().get_command(ctx, cmd_name)
+        module, name = _OF_THE_ARCHIVE[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=RejectsGroup)
 def rejects() -> None:
-    """Handle messages that did not reach the windows."""
+    """Find, show and redrive what did not reach the windows."""
 
 
 @rejects.command("redrive-rule-errors")

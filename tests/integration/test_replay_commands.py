@@ -14,6 +14,7 @@ from infra.emulator.process import Emulator
 from infra.target import Target
 from tests.harness import command
 from tests.harness.replayed import Pipeline
+from tests.harness.stream import read_stream
 from tests.integration.conftest import STACK, commands_on, target_of
 
 pytestmark = STACK
@@ -119,7 +120,7 @@ def test_an_interrupted_rebuild_goes_on(archive: Target, folder: Path) -> None:
     hours = (1_795_417_200_000, 1_795_420_800_000)
     state.write_text(
         json.dumps({"start": hours[0], "end": 1_795_424_400_000, "devices": [],
-                    "tiers": ["10s", "1m", "1h"], "drop": False, "done": [hours[0]]})
+                    "tiers": ["1m", "1h"], "drop": False, "done": [hours[0]]})
     )  # fmt: skip
     made = command.run(folder, "rebuild")
     assert made.code == 0, made.err
@@ -163,3 +164,48 @@ def test_ctrl_c_stops_a_replay_in_order_and_the_same_command_goes_on(folder: Pat
     assert running.returncode == 130, out
     assert "the same command goes on" in out
     assert command.run(folder, "replay", *SPAN, "--into", "replayed-slow").code == 0
+
+
+def test_rejects_are_listed_shown_and_put_into_the_stream_corrected(
+    archive: Target, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = command.run(folder, "rejects", "list", *SPAN, "--reason", "clock_ahead", "--json")
+    assert listed.code == 0, listed.err
+    rejects = listed.json["rejects"]
+    assert rejects
+    assert {one["disposition"] for one in rejects} == {"clock_ahead"}
+    name = rejects[0]["name"]
+    shown = command.run(folder, "rejects", "show", name, *SPAN)
+    assert shown.code == 0, shown.err
+    assert "clock_ahead: the device's clock is ahead" in shown.out
+    assert '"boot":"boot-one"' in shown.out
+    table = command.run(folder, "rejects", "list", *SPAN, "--last", "3")
+    assert name.split("#")[0].split(":")[0] in table.out
+
+    fix = ("--reason", "clock_ahead", "--clock", "-600")
+    dry = command.run(folder, "rejects", "redrive", *SPAN, *fix, "--dry-run", "--json")
+    assert dry.json["would_redrive"] + dry.json["repeated"] == listed.json["found"]
+    none = command.run(folder, "rejects", "redrive", *SPAN, "--reason", "clock_ahead", "--json")
+    assert none.json["refused"] == {
+        "with this fix it would be clock_ahead again": listed.json["found"]
+    }
+
+    tiers = json.dumps([{"name": "1m", "flush_s": 0.1, "ttl_s": 604_800}])
+    for variable, value in (
+        ("PENSTOCK_SEGMENT_AGE_S", "0.1"), ("PENSTOCK_LATEST_FLUSH_S", "0.1"),
+        ("PENSTOCK_TIERS", tiers),
+    ):  # fmt: skip
+        monkeypatch.setitem(command.extra, variable, value)
+    sent = command.run(folder, "rejects", "redrive", *SPAN, *fix)  # no worker runs
+    assert sent.code == 1
+    assert "is a worker running?" in sent.err
+    shards = read_stream(archive.client("kinesis"), archive.settings.stream)
+    assert sum(map(len, shards.values())) == dry.json["would_redrive"]
+
+
+def test_a_reject_that_is_not_there_and_a_wrong_fix_are_one_sentence(folder: Path) -> None:
+    missing = command.run(folder, "rejects", "show", "shard-0:1.0", *SPAN)
+    assert missing.code == 1
+    assert "`penstock rejects list` has the names" in missing.err
+    for option in (("--rename", "x"), ("--scale", "x=y"), ("--reason", "odd")):
+        assert command.run(folder, "rejects", "redrive", *option).code == 2

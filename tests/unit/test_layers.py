@@ -58,7 +58,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "librarian": {"archive", "catalog"},
         "compaction": {"archive", "catalog"},
         "replay": {"archive"},
-        "rejects": {"archive"},
+        "rejects": {"archive", "replay"},
         "audit": {"archive", "replay"},
         "rebuild": {"archive", "replay", "audit"},
     },
