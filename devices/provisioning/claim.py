@@ -91,7 +91,7 @@ def provision(
     make_folder(pending)
     key = _key(pending)
     for attempt in (1, 2):
-        signed = _signed(registrar, pending, device_id, key)
+        signed = _signed(registrar, deployment, pending, device_id, key)
         try:
             registered = registrar.register(device_id, signed.token)
             break
@@ -121,12 +121,14 @@ def _key(pending: Path) -> bytes:
     return path.read_bytes()
 
 
-def _signed(registrar: Registrar, pending: Path, device_id: str, key: bytes) -> Signed:
+def _signed(
+    registrar: Registrar, deployment: Deployment, pending: Path, device_id: str, key: bytes
+) -> Signed:
     path = pending / CERTIFICATE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Signed)
     except FileNotFoundError:
-        signed = registrar.sign(request_for(key, device_id))
+        signed = registrar.sign(request_for(key, device_id, deployment.stack))
         write_file(path, msgspec.json.encode(signed), 0o600)
         return signed
 

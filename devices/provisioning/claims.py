@@ -13,7 +13,7 @@ from devices.provisioning.claim import Deployment
 from devices.provisioning.deletion import delete_certificate
 from devices.provisioning.keys import request_for
 from devices.provisioning.mqtt import save_claim
-from devices.provisioning.registry import Clients, data_endpoint, key_of
+from devices.provisioning.registry import Clients, activate, data_endpoint, key_of
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def create_claim(
     """
     key = key_of(folder)
     made = clients.iot.create_certificate_from_csr(
-        certificateSigningRequest=request_for(key, "claim"), setAsActive=True
+        certificateSigningRequest=request_for(key, "claim", settings.stack), setAsActive=False
     )
     claim = Claim(
         made["certificateId"], int(now_s), int(now_s + days * DAY_S), None, made["certificateArn"]
     )
     clients.dynamodb.put_item(TableName=settings.claims_table, Item=_item(claim))
-    clients.iot.attach_policy(policyName=settings.claim_policy, target=claim.arn)
+    activate(clients.iot, settings.claim_policy, claim.arn)
     deployment = Deployment(
         host=settings.iot_host or data_endpoint(clients.iot),
         port=settings.iot_port,

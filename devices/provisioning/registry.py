@@ -78,11 +78,11 @@ def create_device(
     key = token or key_of(folder)
     _create_thing(clients.iot, settings, device_id, group, kind)
     certificate = clients.iot.create_certificate_from_csr(
-        certificateSigningRequest=request or request_for(_file_key(key), device_id),
-        setAsActive=True,
+        certificateSigningRequest=request or request_for(_file_key(key), device_id, settings.stack),
+        setAsActive=False,
     )
     arn = certificate["certificateArn"]
-    clients.iot.attach_policy(policyName=settings.device_policy, target=arn)
+    activate(clients.iot, settings.device_policy, arn)
     clients.iot.attach_thing_principal(thingName=device_id, principal=arn)
     _enter_roster(clients.dynamodb, settings, device_id, group, kind)
     config = DeviceConfig(
@@ -100,6 +100,15 @@ def create_device(
     except StorageError:
         delete_certificate(clients.iot, arn, device_id)
         raise
+
+
+def activate(iot: IoTClient, policy: str, arn: str) -> None:
+    """Give a new certificate its policy, and then make it active. It may be repeated.
+
+    One that was never given a policy is inactive, and `penstock destroy` finds it by its subject.
+    """
+    iot.attach_policy(policyName=policy, target=arn)
+    iot.update_certificate(certificateId=arn.rpartition("/")[2], newStatus="ACTIVE")
 
 
 def _file_key(key: bytes | TokenKey) -> bytes:

@@ -21,6 +21,7 @@ from devices.errors import IdentityError
 from devices.files import make_folder, remove_files, write_file
 from devices.identity import Identity
 from devices.provisioning.keys import new_key, request_for
+from devices.provisioning.registry import activate
 from devices.provisioning.things import own_thing_exists
 from ingest.settings import Settings
 
@@ -59,7 +60,7 @@ def rotate(iot: IoTClient, settings: Settings, device: Identity, prove: Prove) -
     key_path = folder / identity.PRIVATE_KEY
     if not key_path.exists() or _is_left_over(device, folder):
         write_file(key_path, new_key(), 0o600)
-    state = _certified(iot, device, folder, key_path.read_bytes())
+    state = _certified(iot, settings, device, folder, key_path.read_bytes())
     iot.attach_policy(policyName=settings.device_policy, target=state.arn)
     iot.attach_thing_principal(thingName=device.device_id, principal=state.arn)
     config = replace(device.config, certificate_id=state.new_id)
@@ -109,17 +110,21 @@ def _arn_of(iot: IoTClient, device_id: str, certificate_id: str) -> str | None:
     return next((arn for arn in principals if arn.endswith(f"/{certificate_id}")), None)
 
 
-def _certified(iot: IoTClient, device: Identity, folder: Path, key: bytes) -> _State:
+def _certified(
+    iot: IoTClient, settings: Settings, device: Identity, folder: Path, key: bytes
+) -> _State:
     """The new certificate, which is asked for once: what a crash left unwritten was never used,
-    and is active without a policy."""
+    and is inactive, or has the policy. It is made active once: a revoked one stays revoked."""
     path = folder / _STATE
     try:
         return msgspec.json.decode(path.read_bytes(), type=_State)
     except FileNotFoundError:
         made = iot.create_certificate_from_csr(
-            certificateSigningRequest=request_for(key, device.device_id), setAsActive=True
+            certificateSigningRequest=request_for(key, device.device_id, settings.stack),
+            setAsActive=False,
         )
         write_file(folder / identity.CERTIFICATE, made["certificatePem"].encode(), 0o644)
+        activate(iot, settings.device_policy, made["certificateArn"])
         state = _State(device.config.certificate_id, made["certificateId"], made["certificateArn"])
         write_file(path, msgspec.json.encode(state), 0o600)
         return state

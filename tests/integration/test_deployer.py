@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from devices.provisioning.keys import new_key, request_for
 from infra.aws.removal.holdings import holdings
 from infra.emulator.process import Emulator
 from infra.emulator.profile import Profile
@@ -96,6 +97,9 @@ def populate(target: Target, folder: Path, mine: dict[str, str]) -> None:
     shared = iot.create_keys_and_certificate(setAsActive=True)["certificateArn"]
     for policy in (settings.device_policy, "of-another"):
         iot.attach_policy(policyName=policy, target=shared)
+    for stack in (STACK, "plant-77"):  # as a creation leaves them that stops before its next step
+        request = request_for(new_key(), "pump-2", stack)
+        iot.create_certificate_from_csr(certificateSigningRequest=request)
     kinesis, s3 = target.client("kinesis"), target.client("s3")
     stream = kinesis.describe_stream_summary(StreamName=settings.stream)
     arn = stream["StreamDescriptionSummary"]["StreamARN"]
@@ -128,6 +132,10 @@ def test_a_deployer_with_its_policies_alone_deploys_updates_and_destroys(
 
     left = {one for one in holdings(target) if one[1].startswith(STACK)}
     assert left == {("iam policy", name) for name in documents}
+    certificates = target.client("iot").list_certificates()["certificates"]
+    assert sorted(one["status"] for one in certificates) == ["ACTIVE", "INACTIVE"], (
+        "the certificate that has another policy, and the unused one of another stack"
+    )
     decisions = account.emulator.decisions()
     assert {one for one in decisions if not one.allowed} == set()
     called = {one.action for one in decisions if one.role == "deployer"}

@@ -76,7 +76,11 @@ def device(pipeline: Target, token: TokenKey, tmp_path_factory: pytest.TempPathF
     path.unlink()
     clients, settings = _clients(pipeline), pipeline.settings
     return create_device(
-        clients, settings, "in-a-token", request=request_for(key, "in-a-token"), token=token
+        clients,
+        settings,
+        "in-a-token",
+        request=request_for(key, "in-a-token", settings.stack),
+        token=token,
     )
 
 

@@ -131,7 +131,7 @@ def write_certificate(path: Path, *, days: float) -> None:
 
 def _certificate(path: Path, end: datetime) -> None:
     key: Any = serialization.load_pem_private_key(new_key(), None)
-    request = x509.load_pem_x509_csr(request_for(new_key(), "d").encode())
+    request = x509.load_pem_x509_csr(request_for(new_key(), "d", "plant-7").encode())
     made = (
         x509.CertificateBuilder()
         .subject_name(request.subject)

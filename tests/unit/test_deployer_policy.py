@@ -19,6 +19,7 @@ from cfnlint.decode import decode
 from infra.aws.deployer.policy import LONGEST, Place, deployer_policies, length
 from infra.aws.deployer.rights import OPERATIONS, PIPELINE, SERVICE, Grant
 from infra.aws.stacks.template import TEMPLATE
+from infra.aws.stacks.templates import PARTS as TEMPLATE_PARTS
 from tests.harness.authorization import fits, row
 from tests.harness.deployer import NEWER, NOT_CALLED, OF_FUNCTIONS, OWN_CALLS
 
@@ -98,6 +99,10 @@ def _of_stacks() -> list[str]:
     return [a.partition(":")[2] for a in OWN_CALLS if a.startswith("cloudformation:")]
 
 
+def test_every_part_of_a_deployment_has_rights_of_its_own() -> None:
+    assert {"pipeline", *(part.name for part in TEMPLATE_PARTS)} == set(PARTS)
+
+
 def test_no_reason_is_given_in_vain() -> None:
     called = {action for part in PARTS for _, action in needed(part)}
     pipeline = granted("pipeline")
@@ -148,19 +153,19 @@ def test_each_document_is_short_enough_for_a_managed_policy(stack: str) -> None:
     assert len(documents) <= 10, "more than can be attached to one role"
 
 
-def test_no_right_reaches_another_stack_unless_aws_names_the_resource() -> None:
-    """A stack called ``plant`` beside one called ``plant-7``: what names both would match."""
+def test_no_right_but_that_on_alarms_reaches_a_stack_whose_name_begins_alike() -> None:
+    """``plant`` beside ``plant-7``. To name each alarm would take a policy more."""
     others = Place("plant-7", "eu-west-1", "123456789012")
     short = Place("plant", "eu-west-1", "123456789012")
-    theirs = {r.resource for r in rights(others, None) if others.stack in r.resource}
+    theirs = {r.resource.replace("*", "x") for r in rights(others, None) if "plant-7" in r.resource}
     reached = {
         (right.action, right.resource, other)
         for right in rights(short, None)
         if short.stack in right.resource
         for other in theirs
-        if "*" not in other and fnmatchcase(other, right.resource)
+        if fnmatchcase(other, right.resource)
     }
-    allowed = ("alarm:plant-*",)  # alarms have names that a stack of another name could have
+    allowed = ("alarm:plant-*",)
     assert {r for r in reached if not r[1].endswith(allowed)} == set()
 
 

@@ -77,7 +77,7 @@ class FakeIot:
         return {"thingTypeName": SETTINGS.thing_type}
 
     def create_certificate_from_csr(self, **request: Any) -> dict[str, str]:
-        number = self.new_certificate(request["certificateSigningRequest"], "ACTIVE")
+        number = self.new_certificate(request["certificateSigningRequest"], "INACTIVE")
         arn = f"arn:aws:iot:::cert/{number}"
         return {
             "certificateId": number,

@@ -144,11 +144,12 @@ PIPELINE: Final = (
           ("provisioningtemplate/{stack}-device",)),
     # A device's name is its owner's choice: the commands check that a thing is of this stack.
     Grant("DestroyThings", "iot", "DeleteThing DeleteThingShadow", ("thing/*",)),
-    Grant("DestroyCertificates", "iot", "DeleteCertificate DetachPolicy UpdateCertificate",
+    Grant("DestroyCertificates", "iot",
+          "DeleteCertificate DescribeCertificate DetachPolicy UpdateCertificate",
           ("cert/*",)),
     Grant("DestroyDevices", "iot",
-          "DetachThingPrincipal ListAttachedPolicies ListPrincipalThings ListThingPrincipals "
-          "ListThings"),
+          "DetachThingPrincipal ListAttachedPolicies ListCertificates ListPrincipalThings "
+          "ListThingPrincipals ListThings"),
     Grant("Hook", "lambda",
           "AddPermission CreateFunction DeleteFunction DeleteFunctionConcurrency GetFunction "
           "GetFunctionCodeSigningConfig GetFunctionRecursionConfig GetFunctionScalingConfig "
@@ -164,7 +165,8 @@ PIPELINE: Final = (
     Grant("InstanceProfiles", "iam",
           "AddRoleToInstanceProfile CreateInstanceProfile DeleteInstanceProfile GetInstanceProfile "
           "RemoveRoleFromInstanceProfile",
-          ("arn:{partition}:iam::{account}:instance-profile/{stack}-*InstanceProfile-*",)),
+          ("arn:{partition}:iam::{account}:instance-profile/{stack}-WorkerInstanceProfile-*",
+           "arn:{partition}:iam::{account}:instance-profile/{stack}-DashboardInstanceProfile-*")),
     Grant("ScaleWrites", "application-autoscaling", _SCALING, ("scalable-target/*",),
           _BY_CLOUDFORMATION),
     Grant("ScalingsThereAre", "application-autoscaling", _SCALING_READS),

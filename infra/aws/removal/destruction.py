@@ -12,6 +12,7 @@ from infra.aws.removal import erase, thing_type
 from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
 from infra.aws.removal.draining import await_archived, await_stopped
 from infra.aws.removal.fleet import Fleet, cut_off, delete_fleet
+from infra.aws.removal.orphans import delete_orphans
 from infra.aws.stacks import cloudformation as stacks
 from infra.aws.stacks import templates
 from infra.aws.stacks.following import OnEvent, stack_status
@@ -105,6 +106,8 @@ def _delete_fleet(target: Target, fleet: Fleet) -> None:
     iot, shadows = target.client("iot"), target.client("iot-data")
     with _counted("devices are deleted", len(fleet.things)) as count:
         delete_fleet(iot, shadows, target.settings, fleet, count)
+    if orphans := delete_orphans(iot, target.settings):
+        say(f"  {orphans} certificates that were never used are deleted")
     kept = [name for name in fleet.things if identity.forget(target.settings.devices_dir / name)]
     if kept:
         say(
