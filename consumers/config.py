@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 VARIABLE: Final = "PENSTOCK_CHILD"
+WORKER_VARIABLE: Final = "PENSTOCK_WORKER_ID"
+"""Environment variable with the KCL's id of the worker that a child belongs to."""
 
 
 class ChildConfig(Struct, frozen=True):
@@ -40,6 +42,8 @@ class ChildConfig(Struct, frozen=True):
     child_timeout_s: float = 300.0
     status_table: str = ""
     traces_endpoint: str | None = None
+    alerts_table: str = ""
+    lease_table: str = ""
 
 
 def child_config(settings: Settings, account: str) -> ChildConfig:
@@ -62,6 +66,8 @@ def child_config(settings: Settings, account: str) -> ChildConfig:
         child_timeout_s=settings.child_timeout_s,
         status_table=settings.status_table,
         traces_endpoint=settings.traces.endpoint,
+        lease_table=settings.application,
+        alerts_table=settings.alerts_table if settings.alerts else "",
     )
 
 

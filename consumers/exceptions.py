@@ -35,3 +35,7 @@ class ProtocolError(ConsumerError):
 class NotFinalError(ConsumerError):
     """A record reached the archive before it was folded. Its rows would be archived with
     dispositions that are not decided yet."""
+
+
+class LeaseLostError(ConsumerError):
+    """Another worker has the shard: nothing more of it is this process's to do."""

@@ -23,6 +23,8 @@ VARIABLE: Final = "PENSTOCK_FAILPOINTS"
 Point = Literal[
     "decoded",
     "between_batches",
+    "windows_durable",
+    "alerts_recorded",
     "before_put",
     "after_put",
     "hot_flushed",
@@ -32,7 +34,8 @@ Point = Literal[
     "shutdown_requested",
 ]
 """In the order in which a batch passes them: after its line is decoded; between two batches of
-window writes; before and after the segment's put; after everything is written at the end of a
+window writes; before durable windows are evaluated by alert rules, and after their transitions are
+recorded; before and after the segment's put; after everything is written at the end of a
 process's work; before and after the checkpoint; at the end of the shard; at a request to shut
 down."""
 

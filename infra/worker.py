@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
-from consumers.kcl.leases import read_leader, release
+from consumers.alerts.delivery import Outboxes
+from consumers.kcl.leases import Lease, read_leader, release
 from consumers.worker.lag import AwsStream, LagMonitor, monitored
 from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
+from infra.alerting import FirstLease, delivering, destinations_of
 from infra.aws.credentials import serve_credentials
 from infra.console import UserError
 from infra.redriving import redriving
@@ -67,6 +69,15 @@ def worker_of(
             raise UserError(str(error)) from None
         stack.enter_context(worker)
         stack.enter_context(reporting(dynamodb, settings.status_table, worker.status, report_s))
+        is_first = FirstLease(lambda: worker.worker_id)
+
+        def saw_leases(leases: Sequence[Lease]) -> None:
+            worker.saw_leases(leases)
+            is_first.saw(leases)
+
+        if settings.alerts:
+            outboxes = Outboxes(dynamodb, settings.alerts_table)
+            stack.enter_context(delivering(outboxes, destinations_of(target, ROLE), is_first))
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)
         monitor = LagMonitor(
@@ -74,7 +85,7 @@ def worker_of(
             aws,
             lambda: worker.worker_id,
             expiry_s=3 * settings.failover_ms / 1000,
-            on_leases=worker.saw_leases,
+            on_leases=saw_leases,
         )
         stack.enter_context(monitored(monitor))
         if settings.redrive_s:

@@ -95,6 +95,15 @@ class Settings(BaseSettings):
     """Whether workers tell devices which readings are durable, in the hot store and the archive:
     one message a device and commit. Deploy with it too: the worker's role must allow it."""
 
+    alerts: bool = False
+    """Whether alert rules are evaluated. Deploy with it too: it adds the table, bus and topic."""
+    alert_webhook: Annotated[
+        str, Field(pattern=r"^(https://.+|http://(127\.0\.0\.1|localhost)[:/].*)?$")
+    ] = ""
+    """An https URL that gets every transition of an alarm, signed with ``alert_webhook_secret``."""
+    alert_webhook_secret: str = ""
+    """The secret that both ends of the webhook know; better in the environment than in a file."""
+
     retrieval: Literal["polling", "fanout"] = "polling"
     initial_position: Literal["TRIM_HORIZON", "LATEST"] = "TRIM_HORIZON"
     failover_ms: Annotated[int, Field(ge=1000)] = 10_000
@@ -143,6 +152,12 @@ class Settings(BaseSettings):
                 object.__setattr__(self, name, value)
         return self
 
+    @model_validator(mode="after")
+    def _signed(self) -> Settings:
+        if self.alert_webhook and not self.alert_webhook_secret:
+            raise ValueError("alert_webhook needs alert_webhook_secret, which signs each request")
+        return self
+
     @field_validator("tiers")
     @classmethod
     def _distinct(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
@@ -169,6 +184,16 @@ class Settings(BaseSettings):
     def status_table(self) -> str:
         """The table of the workers' reports, which dashboards read."""
         return f"{self.stack}-status"
+
+    @property
+    def alerts_table(self) -> str:
+        """The table of alert rules and of the alarms' states."""
+        return f"{self.stack}-alerts"
+
+    @property
+    def alerts_bus(self) -> str:
+        """The event bus that gets every transition of an alarm."""
+        return f"{self.stack}-alerts"
 
     @property
     def application(self) -> str:

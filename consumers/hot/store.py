@@ -7,9 +7,10 @@ the next write, until a conflict says that another worker wrote too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from consumers import failpoints
 from consumers.aws.backoff import Backoff
 from consumers.aws.in_flight import Calls, OneAtATime
 from consumers.hot.device_state import DeviceState
@@ -113,6 +114,9 @@ def readings_of(windows: Iterable[Window]) -> int:
 Where = tuple[TierWindows, Window]
 """A window and its tier."""
 
+Evaluate = Callable[[Mapping[Window, Tier]], None]
+"""Is given durable windows; returns when what follows from them is recorded."""
+
 Placed = tuple[TierWindows, Window, Run]
 """A run and a window that takes it."""
 
@@ -143,6 +147,8 @@ class HotStore:
         self._generation = self._epoch = 0
         self._watched: frozenset[str] = frozenset()
         self.now = 0.0
+        self.evaluate: Evaluate | None = None
+        self._repeated: dict[Window, TierWindows] = {}
         self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
         self._device_queue: FlushQueue[DeviceState] = FlushQueue(latest_flush_s)
@@ -166,8 +172,7 @@ class HotStore:
 
     def place(self, device: str, run: Run, tiers: Sequence[int]) -> list[Placed]:
         """The windows of these tiers that the run belongs to."""
-        every, ts = self.tiers, run.oldest
-        return [(every[index], every[index].window(device, ts), run) for index in tiers]
+        return [(tier, window, run) for tier, window in self.windows(device, run.oldest, tiers)]
 
     def windows(self, device: str, ts: int, tiers: Sequence[int]) -> list[Where]:
         """The windows of these tiers that an event time (ms) of the device belongs to."""
@@ -201,7 +206,10 @@ class HotStore:
             for tier, window, run in placed:
                 taken.append(run)
                 folded.append((tier, window, run))
-                for part in window.fold(run):
+                parts = window.fold(run)
+                if not parts and self.evaluate is not None and window.slot == NEVER:
+                    self._repeated[window] = tier
+                for part in parts:
                     kept = part.kept()
                     window.pending.append(kept)
                     folded.append((tier, window, kept))
@@ -254,9 +262,8 @@ class HotStore:
 
     def is_due(self, now: float, *, timers: bool = True) -> bool:
         """Whether :meth:`flush_due` would write; ``now`` is monotonic (s)."""
-        return any(tier.is_full for tier in self.tiers) or (
-            timers and any(queue.is_due(now) for queue in self._queues())
-        )
+        now_due = timers and any(queue.is_due(now) for queue in self._queues())
+        return now_due or bool(self._repeated) or any(tier.is_full for tier in self.tiers)
 
     def flush_due(self, now: float, *, timers: bool = True) -> None:
         """Write the items whose time has come, and of a tier that holds too much the next ones.
@@ -276,7 +283,9 @@ class HotStore:
         self._write(windows, self._device_queue.take_until(epoch))
 
     def end_epoch(self) -> int:
-        """Begin an epoch; returns the one that ends, see :attr:`oldest_epoch`."""
+        """Begin an epoch; returns the one that ends, see :attr:`oldest_epoch`. Windows to which it
+        brought only duplicates are evaluated: a process may have died before it could do that."""
+        self._evaluate(())
         self._epoch += 1
         return self._epoch - 1
 
@@ -347,11 +356,22 @@ class HotStore:
         if self._device_writer is not None:
             work.append((self._device_writer, [state for state in states if state.dirty]))
         write_all(work, self._calls, self._backoff)
+        self._evaluate((tier, window) for tier, taken in windows for window in taken)
         for (tier, taken), count in zip(windows, readings, strict=True):
             if taken:
                 tier.written(count)
         if len(self._devices) - self._device_queue.count > OPEN_WINDOWS:
             self._devices = {name: s for name, s in self._devices.items() if s.slot != NEVER}
+
+    def _evaluate(self, durable: Iterable[Where]) -> None:
+        """Let the alert rules decide windows that are durable."""
+        if self.evaluate is not None:
+            once = {w: tier.tier for w, tier in self._repeated.items() if not w.pending}
+            once |= {window: tier.tier for tier, window in durable}
+            self._repeated = {}
+            if once:
+                failpoints.hit("windows_durable")
+                self.evaluate(once)
 
     def _first_settled(self, window: Window) -> None:
         self._durable(window.device, window.pending)

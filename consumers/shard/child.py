@@ -25,9 +25,9 @@ from consumers import failpoints
 from consumers.archive.commit import Archive, Limits
 from consumers.archive.parquet import SegmentFile
 from consumers.archive.s3 import S3Store
-from consumers.aws.clients import open_clients
+from consumers.aws.clients import Clients, open_clients
 from consumers.aws.in_flight import InFlight
-from consumers.config import ChildConfig, from_environment
+from consumers.config import WORKER_VARIABLE, ChildConfig, from_environment
 from consumers.exceptions import ConsumerError, ProtocolError
 from consumers.hot.dynamodb import DynamoStore, WatchedReader
 from consumers.hot.figures import figures
@@ -111,8 +111,9 @@ def _opener(
 
             traces = open_traces(config, shard)
             durable = traces.beside(stats.durable)
+        store = DynamoStore(clients.dynamodb)
         hot = HotStore(
-            DynamoStore(clients.dynamodb),
+            store,
             windows_table=config.windows_table,
             devices_table=config.devices_table,
             tiers=config.tiers,
@@ -149,6 +150,9 @@ def _opener(
             if config.status_table
             else None,
             traces=traces,
+            refresh_rules=_rules_at_work(config, clients, store, shard)
+            if config.alerts_table
+            else None,
         )
         activity.steps = lambda: processor.received + hot.items_written
         if config.flush_when_idle:
@@ -158,6 +162,17 @@ def _opener(
         return processor, stats
 
     return open_shard
+
+
+def _rules_at_work(
+    config: ChildConfig, clients: Clients, store: DynamoStore, shard: str
+) -> Callable[[HotStore], None]:
+    """What gives a hot store the alert rules. Nothing of them is imported where they are off."""
+    from consumers.alerts.store import RulesAtWork
+
+    calls = InFlight(CALLS_IN_FLIGHT)
+    worker_id = os.environ.get(WORKER_VARIABLE, "")
+    return RulesAtWork(config, clients.dynamodb, shard, worker_id, store, time.monotonic, calls)
 
 
 def _now_ms() -> int:

@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, Protocol
 
 from consumers import failpoints
 from consumers.archive.commit import Archive
+from consumers.exceptions import LeaseLostError
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
@@ -128,8 +129,12 @@ class ShardProcessor:
         acknowledger: Acknowledger | None = None,
         read_watched: Callable[[], frozenset[str] | None] | None = None,
         traces: Traces | None = None,
+        refresh_rules: Callable[[HotStore], None] | None = None,
     ) -> None:
-        """``read_watched`` returns the devices that are watched, ``None`` when it cannot tell."""
+        """``read_watched`` returns the devices that are watched, ``None`` when it cannot tell.
+        ``refresh_rules`` gives the store the alert rules, and sees to it that they are known before
+        the first record is folded."""
+        self._refresh_rules = refresh_rules
         self._acknowledger = acknowledger
         self._hot = hot
         self._archive = archive
@@ -161,8 +166,16 @@ class ShardProcessor:
         :raises StoreError, GaveUpError: when a store refuses for good; the process must end.
         """
         self._may_checkpoint = may_checkpoint
+        try:
+            self._process(records)
+        except LeaseLostError:
+            self.lease_lost = True
+
+    def _process(self, records: Sequence[StreamRecord]) -> None:
         for start in range(0, max(len(records), 1), SLICE):
             now = self._clock()
+            if self._refresh_rules is not None:
+                self._refresh_rules(self._hot)
             for record in records[start : start + SLICE]:
                 self._receive(record, now)
             if self.lease_lost:
@@ -245,8 +258,12 @@ class ShardProcessor:
         if self.lease_lost:
             return
         flush_all = partial(self._flush, self._hot.flush_all)
-        self._archive_all(flush_all)
-        flush_all()
+        try:
+            self._archive_all(flush_all)
+            flush_all()
+        except LeaseLostError:
+            self.lease_lost = True
+            return
         failpoints.hit("hot_flushed")
         self._checkpoint_durable()
 

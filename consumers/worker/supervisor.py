@@ -20,7 +20,7 @@ from typing import IO, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.config import child_config, to_environment
+from consumers.config import WORKER_VARIABLE, child_config, to_environment
 from consumers.kcl import daemon
 from consumers.kcl.capacity import capacity
 from consumers.kcl.leases import Lease
@@ -98,6 +98,7 @@ class Worker:
     def start(self) -> None:
         """Start the daemon, under a worker id of its own."""
         self.worker_id = f"{socket.gethostname()}-{uuid.uuid4()}"
+        self._environment[WORKER_VARIABLE] = self.worker_id
         fork_server = self._start_fork_server()
         file = self._directory / "kcl.properties"
         values = daemon.properties(

@@ -1,4 +1,4 @@
-"""Service and operations, as ``penstock deploy`` adds them to the stack."""
+"""Alerts, service and operations, as ``penstock deploy`` adds them to the stack."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def asked(target: Target, image: str | None, operations: bool, given: Sequence[s
     """
     cfn = target.client("cloudformation")
     wanted = set(templates.deployed(cfn, target.settings.stack))
+    wanted |= {"alerts"} if target.settings.alerts else set()
     wanted |= ({"service"} if image else set()) | ({"operations"} if operations else set())
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, _ in pairs if not equals]:

@@ -162,6 +162,7 @@ def _target(emulator: Emulator, options: LocalOptions) -> Target:
         iot_port=emulator.mqtt_port,
         iot_ca=emulator.ca_path,
         devices_dir=options.directory / "devices",
+        **({} if "alerts" in load().model_fields_set else {"alerts": True}),
     )
     target = Target(settings, account="", local=True)
     target.account = target.client("sts").get_caller_identity()["Account"]

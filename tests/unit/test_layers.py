@@ -45,9 +45,10 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "aws": set(),
         "kcl": {"aws"},
         "hot": {"aws"},
+        "alerts": {"aws", "hot"},
         "archive": {"aws", "kcl"},
         "traces": {"hot"},
-        "shard": {"aws", "kcl", "hot", "archive", "traces"},
+        "shard": {"aws", "kcl", "hot", "archive", "alerts", "traces"},
         "worker": {"aws", "kcl", "shard"},
     },
     "lake": {

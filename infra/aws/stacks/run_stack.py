@@ -8,6 +8,7 @@ from typing import Final
 from consumers.kcl.first_leases import prepare_leases
 from consumers.kcl.leases import release
 from infra.aws.stacks.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.templates import PARTS, deploy_part
 from infra.target import Target
 
 ROLES: Final = ("worker", "dashboard", "reader", "operator", "simulator", "redrive")
@@ -16,7 +17,8 @@ ROLES: Final = ("worker", "dashboard", "reader", "operator", "simulator", "redri
 def deploy_for_run(
     target: Target, shards: int, *, interval: float = 2.0, **parameters: str
 ) -> dict[str, str]:
-    """Deploy the pipeline so that it can be removed at once; its outputs. ``parameters`` of the
+    """Deploy the pipeline, and alerts if they are on, so that it can be removed at once; the
+    pipeline's outputs. ``parameters`` of the
     template win over those of a run.
 
     :raises DeployError: as :func:`infra.aws.stacks.cloudformation.deploy`.
@@ -35,6 +37,12 @@ def deploy_for_run(
         on_event=lambda _: None,
         interval=interval,
     )
+    if settings.alerts:
+        alerts = next(part for part in PARTS if part.name == "alerts")
+        deploy_part(
+            target.client("cloudformation"), alerts, settings.stack, outputs, {},
+            on_event=lambda _: None, interval=interval,
+        )  # fmt: skip
     dynamodb = target.client("dynamodb")
     for table in (settings.windows_table, settings.status_table):
         ensure_ttl(dynamodb, table)

@@ -39,6 +39,7 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
+    Part("alerts", {}),
     Part("service", {"WorkerRoleArn": "WorkerRoleArn"}),
     Part("operations", {"RuleName": "RuleName"}),
 )

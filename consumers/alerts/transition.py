@@ -1,0 +1,209 @@
+"""Transitions: what an alarm's state becomes when windows are finished or change. Pure.
+
+:func:`decide` is a function of the rule, of the transitions that were recorded, and of the verdicts
+on a run of windows. It never asks for the time. So the same windows, once or twice, now or in a
+replay, give the same transitions under the same ids, and a window that late data changed is simply
+decided again: what should have been recorded and was not is added as late, what was and should not
+have been is withdrawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
+
+from consumers.alerts.condition import BREACH, CLEAR
+from consumers.alerts.rules import Rule
+from ingest.tables.hot import window_name
+
+Kind = Literal["raised", "cleared", "withdrawn", "acknowledged", "muted", "unmuted"]
+
+LOG: Final = 24
+"""Transitions of a rule and device that are remembered. Late data is judged against them."""
+
+
+class Entry(Struct, array_like=True):
+    """One transition that was recorded: at the window that begins at ``window`` (ms), for the
+    ``nth`` time when late data turned it over and back. ``stands`` until it is withdrawn."""
+
+    window: int
+    kind: Kind
+    nth: int = 0
+    stands: bool = True
+
+
+class RuleState(Struct, omit_defaults=True):
+    """What is stored of a rule and a device. ``acknowledged`` is by whom; ``muted_until`` (ms) is
+    compared with the end of a window."""
+
+    log: list[Entry]
+    acknowledged: str = ""
+    muted_until: int = 0
+    severity: str = ""
+    text: str = ""
+
+    @property
+    def newest(self) -> Entry | None:
+        """The newest transition that stands."""
+        return max((one for one in self.log if one.stands), key=_order, default=None)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether the alarm is open."""
+        newest = self.newest
+        return newest is not None and newest.kind == "raised"
+
+
+def _order(entry: Entry) -> int:
+    return entry.window
+
+
+class Transition(Struct, omit_defaults=False):
+    """A transition as it is delivered. Everything in it follows from rule, device and windows; what
+    a person did carries ``by``. ``window`` is its start (ms) and ``key`` its name. With ``notify``
+    false nobody is to be woken: the rule is quiet then, or muted. ``withdraws`` is the id of the
+    transition that late data proved wrong."""
+
+    id: str
+    kind: Kind
+    rule: str
+    device: str
+    severity: str
+    window: int
+    key: str
+    value: float | None
+    text: str
+    late: bool = False
+    notify: bool = True
+    by: str = ""
+    withdraws: str = ""
+
+
+class Change(NamedTuple):
+    """What :func:`decide` found to be recorded: an entry to add, or one to withdraw."""
+
+    entry: Entry
+    withdrawn: bool
+    late: bool
+
+
+def transition_id(rule: str, device: str, key: str, kind: str, nth: int = 0) -> str:
+    """The id of a transition: a function of rule, device and window (and of the how-manieth time,
+    when late data turned it over and back).
+
+    >>> transition_id("hot", "pump-1", "1m#2026-11-25T08:00:00Z", "raised")
+    'fe3efe0bf85898028d627c6caee79f6b'
+    """
+    text = "\n".join([rule, device, key, kind, *([str(nth)] if nth else [])])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def decide(
+    rule: Rule, state: RuleState | None, verdicts: Mapping[int, int], since: int, size_ms: int
+) -> list[Change]:
+    """What has to be recorded so that the log is right from window ``since`` (ms) on.
+
+    ``verdicts`` holds, by start, those of all windows from ``since`` on that have readings, and of
+    those before it that the rule looks back on. The newest window may be unfinished: it is there
+    only when more readings cannot change what it says.
+    """
+    log = [one for one in state.log if one.stands] if state else []
+    raised = _raised_before(log, since)
+    wanted: list[tuple[int, Kind]] = []
+    for window in sorted(start for start in verdicts if start >= since):
+        if not raised and _raises(rule, verdicts, window, size_ms):
+            raised = True
+            wanted.append((window, "raised"))
+        elif raised and _clears(rule, verdicts, window, size_ms):
+            raised = False
+            wanted.append((window, "cleared"))
+    changes = [
+        Change(one, withdrawn=True, late=True)
+        for one in log
+        if one.window >= since and one.window in verdicts and (one.window, one.kind) not in wanted
+    ]
+    known = {(one.window, one.kind) for one in log}
+    newest = max((one.window for one in log), default=-1)
+    gone = [(one.window, one.kind) for one in state.log if not one.stands] if state else []
+    changes += [
+        Change(Entry(*one, nth=gone.count(one)), withdrawn=False, late=one[0] < newest)
+        for one in wanted
+        if one not in known
+    ]
+    return changes
+
+
+def _raised_before(log: list[Entry], since: int) -> bool:
+    """Whether the alarm was open before a window. Raised and cleared alternate, so the first that
+    is remembered tells what was before it."""
+    ordered = sorted(log, key=_order)
+    before = [one for one in ordered if one.window < since]
+    if before:
+        return before[-1].kind == "raised"
+    return bool(ordered) and ordered[0].kind == "cleared"
+
+
+def _raises(rule: Rule, verdicts: Mapping[int, int], window: int, size_ms: int) -> bool:
+    if verdicts[window] != BREACH:
+        return False
+    last = (verdicts.get(window - back * size_ms) for back in range(rule.of))
+    return sum(one == BREACH for one in last) >= rule.windows
+
+
+def _clears(rule: Rule, verdicts: Mapping[int, int], window: int, size_ms: int) -> bool:
+    last = (verdicts.get(window - back * size_ms) for back in range(rule.clear_windows))
+    return all(one == CLEAR for one in last)
+
+
+def record(state: RuleState, changes: list[Change]) -> None:
+    """Take the changes into the log, and forget the oldest beyond :data:`LOG`."""
+    was_raised = state.is_raised
+    for change in changes:
+        if change.withdrawn:
+            for one in state.log:
+                if one == change.entry:
+                    one.stands = False
+        else:
+            state.log.append(change.entry)
+    state.log.sort(key=_order)
+    del state.log[:-LOG]
+    if not was_raised or not state.is_raised:
+        state.acknowledged = ""
+
+
+def transition_of(
+    rule: Rule, device: str, change: Change, value: float | None, end_ms: int, muted_until: int
+) -> Transition:
+    """A change as it is delivered."""
+    entry = change.entry
+    kind: Kind = "withdrawn" if change.withdrawn else entry.kind
+    key = window_name(rule.tier, entry.window) if not rule.silence_s else f"silence#{entry.window}"
+    told = transition_id(rule.name, device, key, entry.kind, entry.nth)
+    named = f"{entry.kind} {kind}" if change.withdrawn else kind
+    quiet = rule.quiet is not None and rule.quiet.covers(end_ms)
+    return Transition(
+        id=transition_id(rule.name, device, key, named, entry.nth) if change.withdrawn else told,
+        kind=kind,
+        rule=rule.name,
+        device=device,
+        severity=rule.severity,
+        window=entry.window,
+        key=key,
+        value=value,
+        text=_text(rule, device, value, key, kind),
+        late=change.late,
+        withdraws=told if change.withdrawn else "",
+        notify=not quiet and end_ms > muted_until,
+    )
+
+
+def _text(rule: Rule, device: str, value: float | None, key: str, kind: Kind) -> str:
+    shown = "no value" if value is None else f"{value:.6g}"
+    text = rule.summary or "{rule} on {device}: {value}"
+    filled = text.format(
+        rule=rule.name, device=device, value=shown, window=key, severity=rule.severity
+    )
+    return filled if kind == "raised" else f"{kind}: {filled}"

@@ -1,0 +1,152 @@
+"""``penstock alert list``, ``show`` and ``follow``: alarms as they are now, and as they change."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import rich_click as click
+from orjson import dumps
+from rich.table import Table
+
+from consumers.alerts.alarms import Alarms
+from consumers.alerts.transition import Entry, RuleState
+from infra.alarms import alarms_of, listed_alarms
+from infra.commands.options import aws_option, json_option
+from infra.console import STDOUT, UserError, print_json, say
+from infra.target import Target, find_target
+from ingest.times import show_time
+
+FOLLOW_S: Final = 0.5
+MOST: Final = 200
+
+
+@click.command()
+@click.option("--all", "every", is_flag=True, help="Also devices whose alarms are cleared.")
+@json_option
+@aws_option
+def list_(every: bool, as_json: bool, aws: bool) -> None:
+    """List the open alarms, those that changed last first."""
+    target = find_target(aws=aws)
+    found = [
+        row
+        for is_open in ([True, False] if every else [True])
+        for alarms in itertools.islice(listed_alarms(target, is_open=is_open), MOST)
+        for row in _rows(alarms)
+        if every or row["open"]
+    ]
+    if as_json:
+        print_json(found)
+    elif found:
+        STDOUT.print(_table(found))
+    else:
+        say("no alarm is open")
+
+
+@click.command()
+@click.argument("device")
+@json_option
+@aws_option
+def show_(device: str, as_json: bool, aws: bool) -> None:
+    """Show the alarms of a DEVICE, with what happened to each."""
+    alarms = alarms_of(find_target(aws=aws), device)
+    rows = _rows(alarms)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        raise UserError(f"{device} has never had an alarm; `penstock alert list` shows who has")
+    for row in rows:
+        STDOUT.print(_line(row), markup=False)
+        for entry in row["history"]:
+            stands = "" if entry["stands"] else "  (withdrawn: late data changed the window)"
+            STDOUT.print(f"  {show_time(entry['window'])}  {entry['kind']}{stands}", markup=False)
+
+
+@click.command()
+@json_option
+@aws_option
+def follow_(as_json: bool, aws: bool) -> None:
+    """Print alarms as they are raised, cleared and withdrawn, until Ctrl-C.
+
+    With --json each is one line.
+    """
+    target = find_target(aws=aws)
+    seen = {key for key, _ in _entries(target)}
+    say("following alarms; stop with Ctrl-C")
+    while True:
+        for key, row in _entries(target):
+            if key not in seen:
+                seen.add(key)
+                text = dumps(row).decode() if as_json else _event_line(row)
+                sys.stdout.write(f"{text}\n")
+                sys.stdout.flush()
+        time.sleep(FOLLOW_S)
+
+
+def _entries(target: Target) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Each remembered transition of the devices that changed last, oldest first."""
+    found = []
+    for is_open in (True, False):
+        for alarms in itertools.islice(listed_alarms(target, is_open=is_open), MOST):
+            for name, state in alarms.states.items():
+                for entry in state.log:
+                    kind = entry.kind if entry.stands else "withdrawn"
+                    key = (alarms.device, name, entry.window, entry.kind, entry.nth, entry.stands)
+                    row = {
+                        "device": alarms.device, "rule": name, "kind": kind,
+                        "window": entry.window, "severity": state.severity, "text": state.text,
+                    }  # fmt: skip
+                    found.append((key, row))
+    return iter(sorted(found, key=lambda one: one[0][2]))
+
+
+def _event_line(row: dict[str, Any]) -> str:
+    return f"{show_time(row['window'])}  {row['severity']:8}  {row['kind']:9}  {row['text']}"
+
+
+def _rows(alarms: Alarms) -> list[dict[str, Any]]:
+    """A device's alarms as plain values."""
+    return [_row(alarms.device, name, state) for name, state in sorted(alarms.states.items())]
+
+
+def _row(device: str, rule: str, state: RuleState) -> dict[str, Any]:
+    newest = state.newest
+    return {
+        "device": device,
+        "rule": rule,
+        "open": state.is_raised,
+        "severity": state.severity,
+        "since": newest.window if newest else None,
+        "text": state.text,
+        "acknowledged": state.acknowledged,
+        "muted_until": state.muted_until or None,
+        "history": [_entry(entry) for entry in state.log],
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {"window": entry.window, "kind": entry.kind, "stands": entry.stands}
+
+
+def _line(row: dict[str, Any]) -> str:
+    state = "open" if row["open"] else "cleared"
+    who = f", acknowledged by {row['acknowledged']}" if row["acknowledged"] else ""
+    mute = f", muted until {show_time(row['muted_until'])}" if row["muted_until"] else ""
+    return f"{row['rule']}: {state}{who}{mute}: {row['text']}"
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("severity", "rule", "device", "window (UTC)", "state", "text",
+                  box=None, pad_edge=False)  # fmt: skip
+    for row in rows:
+        state = "open" if row["open"] else "cleared"
+        table.add_row(
+            row["severity"], row["rule"], row["device"],
+            show_time(row["since"]) if row["since"] else "",
+            f"{state}, {row['acknowledged']}" if row["acknowledged"] else state, row["text"],
+        )  # fmt: skip
+    return table
