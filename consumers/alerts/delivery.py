@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
@@ -19,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from consumers.alerts.alarms import Alarms, Waiting, load_alarms
+from consumers.alerts.alarms import Alarms, load_alarms
 from consumers.alerts.transition import Transition
 from consumers.aws.errors import code_of
 
@@ -123,21 +124,21 @@ def send_in_order(
     waiting = [
         [one for one in item.outbox if destination.name not in one.taken_by] for item in items
     ]
-    queues = [queue for queue in waiting if queue]
+    queues = [deque(queue) for queue in waiting if queue]
     complete = True
     while queues and not stopping():
-        batch = [(queue, one) for queue in queues for one in queue][:_ENTRIES]
-        refused: list[list[Waiting]] = []
-        taken = destination.send([one.transition for _, one in batch])
-        for (queue, one), is_taken in zip(batch, taken, strict=True):
-            if is_taken and queue not in refused:
-                one.taken_by.append(destination.name)
-                queue.remove(one)
-            elif not is_taken:
-                refused.append(queue)
-        if refused:
-            complete = False
-        queues = [queue for queue in queues if queue and queue not in refused]
+        batch = queues[:_ENTRIES]  # the oldest of each device: those behind it wait for the answer
+        queues = queues[_ENTRIES:]
+        taken = destination.send([queue[0].transition for queue in batch])
+        for queue, is_taken in zip(batch, taken, strict=True):
+            if not is_taken:
+                complete = False
+                continue
+            queue.popleft().taken_by.append(destination.name)
+            if queue:
+                queues.append(queue)
+        if not any(taken):
+            return False  # it takes nothing now
     return complete and not queues
 
 

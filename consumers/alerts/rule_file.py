@@ -21,7 +21,7 @@ from consumers.alerts.rules import (
 )
 
 KEYS: Final = (
-    "name", "when", "for", "clear", "clear_for", "silence", "tier", "devices", "group", "type",
+    "name", "when", "for", "clear", "clear_for", "tier", "devices", "group", "type",
     "severity", "summary", "quiet",
 )  # fmt: skip
 FIELDS: Final = frozenset({"rule", "device", "value", "window", "severity"})

@@ -170,5 +170,5 @@ def opposite(condition: Condition) -> Condition:
             Comparison(one.statistic, one.metric, turned[one.operator], one.threshold)
             for one in condition.comparisons
         ),
-        not condition.all_of,
+        not condition.all_of or len(condition.comparisons) == 1,
     )

@@ -18,7 +18,7 @@ from consumers.hot.flush_queue import NEVER, FlushQueue, share_of, wait
 from consumers.hot.items import DeviceCodec, WindowCodec
 from consumers.hot.optimistic import OptimisticWriter, Store, Work, read_all, write_all
 from consumers.hot.runs import Kept, Run, Span
-from consumers.hot.windows import MAX_WEIGHT, Window, has_room
+from consumers.hot.windows import Window
 from ingest.tables.hot import window_name
 from ingest.tiers import Tier
 
@@ -379,25 +379,6 @@ class HotStore:
 
 def _ignored(window: Window) -> None:
     """For the coarser tiers: the finest one reports their readings."""
-
-
-def are_loaded(placed: Iterable[Placed]) -> bool:
-    """Whether the stored items of all these windows have been read."""
-    return all(window.loaded for _, window, _ in placed)
-
-
-def has_room_for_all(placed: Sequence[Placed]) -> bool:
-    """Whether the windows, which are loaded, take all of the runs, in whatever order. When not,
-    some reading of them may still find room."""
-    growth = 0
-    for _, _, run in placed:
-        growth += run.growth()
-    return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
-
-
-def has_room_for_one(windows: Sequence[Where], boot: str, seq: int) -> bool:
-    """Whether each of the windows, which are loaded, takes a reading."""
-    return all(has_room(window, boot, seq) for _, window in windows)
 
 
 def _take_back(folded: Sequence[tuple[TierWindows, Window, Kept]]) -> None:

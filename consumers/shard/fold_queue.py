@@ -31,11 +31,8 @@ from consumers.hot.store import (
     HotStore,
     Placed,
     Where,
-    are_loaded,
-    has_room_for_all,
-    has_room_for_one,
 )
-from consumers.hot.windows import MAX_MAGNITUDE, Window
+from consumers.hot.windows import MAX_MAGNITUDE, MAX_WEIGHT, Window, has_room
 from consumers.record import ShardRecord
 from ingest.message import Message, Reading, Rejection, decode_raw
 
@@ -157,7 +154,7 @@ class FoldQueue:
             if placed is None:
                 unread += self._windows_of(device, records, messages)
                 later.append((device, records, None))
-            elif not are_loaded(placed):
+            elif not _are_loaded(placed):
                 unread += [(tier, window) for tier, window, _ in placed]
                 later.append((device, records, placed))
             elif placed and not self._folded_as_runs(device, records, placed):
@@ -224,7 +221,7 @@ class FoldQueue:
     ) -> bool:
         """Fold a device's runs, whose windows are loaded, if all fit in; else change nothing."""
         try:
-            if not has_room_for_all(placed):
+            if not _has_room_for_all(placed):
                 self._crowded.add(device)
                 return False
             self._hot.fold(device, placed, max([record.received_at for record in records]))
@@ -273,7 +270,7 @@ class FoldQueue:
                     judged[index] if judged else self._judged(device, received_at, reading)
                 )
                 seq = message.seq + index
-                if disposition == OK and not has_room_for_one(windows, message.boot, seq):
+                if disposition == OK and not _has_room_for_one(windows, message.boot, seq):
                     windows, disposition = (), "overflow"
                 dispositions.append(disposition)
                 if windows:
@@ -332,3 +329,22 @@ def _is_in_range(run: Run) -> bool:
         if metric.min < -MAX_MAGNITUDE or metric.max > MAX_MAGNITUDE:
             return False
     return True
+
+
+def _are_loaded(placed: Iterable[Placed]) -> bool:
+    """Whether the stored items of all these windows have been read."""
+    return all(window.loaded for _, window, _ in placed)
+
+
+def _has_room_for_all(placed: Sequence[Placed]) -> bool:
+    """Whether the windows, which are loaded, take all of the runs, in whatever order. When not,
+    some reading of them may still find room."""
+    growth = 0
+    for _, _, run in placed:
+        growth += run.growth()
+    return all(window.weight() + growth < MAX_WEIGHT for _, window, _ in placed)
+
+
+def _has_room_for_one(windows: Sequence[Where], boot: str, seq: int) -> bool:
+    """Whether each of the windows, which are loaded, takes a reading."""
+    return all(has_room(window, boot, seq) for _, window in windows)

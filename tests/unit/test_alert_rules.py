@@ -1,0 +1,86 @@
+"""Rules are read as written, and a wrong one is refused with its line and the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consumers.alerts.rule_file import RuleError, parse_rules, read_rules
+from consumers.alerts.rules import Quiet, Rule, parse_condition
+
+GOOD = """
+[[rule]]
+name = "too-hot"
+devices = ["pump-*", "press-1"]
+group = "hall-2"
+tier = "10s"
+when = "mean(temperature) > 80 and n() >= 3"
+for = "2 of 3"
+clear = "mean(temperature) < 75"
+clear_for = 2
+severity = "critical"
+summary = "{device}: {value}"
+quiet = "22:00-06:00"
+
+[[rule]]
+name = "holes"
+when = "completeness() < 0.9"
+"""
+
+
+def test_a_rule_says_what_its_file_says() -> None:
+    hot, holes = (rule for _, _, rule in parse_rules(GOOD))
+    assert (hot.windows, hot.of, hot.clear_windows, hot.lookback) == (2, 3, 2, 2)
+    assert hot.quiet == Quiet(22 * 60, 6 * 60)
+    assert hot.clear_when == parse_condition("mean(temperature) < 75")
+    assert holes.clear_when == parse_condition("completeness() >= 0.9")  # the opposite
+
+
+def test_a_rule_selects_by_pattern_group_and_type() -> None:
+    rule = Rule("x", devices=("pump-*",), group="hall-2")
+    assert rule.selects("pump-7", "hall-2", "any")
+    assert not rule.selects("pump-7", "hall-3", "any")
+    assert not rule.selects("press-7", "hall-2", "any")
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "reason"),
+    [
+        (7, 'when = "mean(temperature) ~ 80"', "is no comparison"),
+        (7, 'when = "median(temperature) > 80"', "there is no statistic 'median'"),
+        (7, 'when = "mean() > 80"', "needs a metric"),
+        (7, 'when = "n() > 1 and n() < 3 or n() > 5"', "mixes `and` with `or`"),
+        (8, 'for = "3 of 2"', "for is a number of windows"),
+        (8, "for = 0", "for is a number of windows"),
+        (10, "clear_for = 61", "clear_for is a number of windows"),
+        (11, 'severity = "bad"', "severity is one of"),
+        (12, 'summary = "{who}"', "summary names 'who'"),
+        (13, 'quiet = "night"', "quiet is a span of the day"),
+        (6, 'tier = "1 minute"', "is no tier"),
+        (3, 'name = "Too Hot"', "is no name"),
+        (5, 'gruop = "x"', "there is no key 'gruop'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(line: int, key: str, reason: str) -> None:
+    lines = GOOD.splitlines()
+    lines[line - 1] = key
+    with pytest.raises(RuleError, match=rf"^rules:{line}: .*{reason}"):
+        parse_rules("\n".join(lines))
+
+
+def test_what_is_wrong_in_the_second_rule_is_not_named_in_the_first() -> None:
+    with pytest.raises(RuleError, match=r"^rules:17: "):
+        parse_rules(GOOD.replace("completeness() < 0.9", "completeness() <"))
+
+
+def test_a_file_that_is_not_toml_is_refused_with_its_line() -> None:
+    with pytest.raises(RuleError, match=r"^rules:2: not TOML"):
+        parse_rules("[[rule]]\nname = \n")
+
+
+def test_two_rules_of_one_name_are_refused_in_whatever_files_they_are(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.toml").write_text('[[rule]]\nname = "one"\nwhen = "n() > 1"\n')
+    with pytest.raises(RuleError, match=r"b\.toml:2: there are two rules 'one'"):
+        read_rules(tmp_path)
