@@ -18,8 +18,7 @@ def deploy_for_run(
     target: Target, shards: int, *, interval: float = 2.0, **parameters: str
 ) -> dict[str, str]:
     """Deploy the pipeline, and alerts if they are on, so that it can be removed at once; the
-    pipeline's outputs. ``parameters`` of the
-    template win over those of a run.
+    pipeline's outputs. ``parameters`` of its template win over those of a run.
 
     :raises DeployError: as :func:`infra.aws.stacks.cloudformation.deploy`.
     """
