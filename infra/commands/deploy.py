@@ -130,7 +130,7 @@ COMPUTE: Final = {
     "given",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the service's or the operations' template. Repeat it for more.",
+    help="A parameter of the template of alerts, service or operations. Repeat it for more.",
 )
 @click.option("--policy", is_flag=True, help="Print the IAM policies that a deployer needs.")
 @click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
@@ -164,12 +164,13 @@ def deploy(
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
-    `penstock destroy` kept is taken over. Service and operations are stacks of their own, which
-    every later deployment updates too. Before anything is replaced or removed it asks.
+    `penstock destroy` kept is taken over. Alerts (setting `alerts`), service and operations are
+    stacks of their own, which every later deployment updates too. Before anything is replaced or removed it asks.
     """
     target = find_target(aws=True)
     if policy:
         wanted_parts = [*(["service"] if image else []), *(["operations"] if operations else [])]
+        wanted_parts += ["alerts"] if target.settings.alerts else []
         print_json(policies_of(target, wanted_parts, kms_key))
         return
     settings = target.settings

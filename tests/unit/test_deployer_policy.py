@@ -17,7 +17,7 @@ import pytest
 from cfnlint.decode import decode
 
 from infra.aws.deployer.policy import LONGEST, Place, deployer_policies, length
-from infra.aws.deployer.rights import OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, OPERATIONS, PIPELINE, SERVICE, Grant
 from infra.aws.stacks.template import TEMPLATE
 from infra.aws.stacks.templates import PARTS as TEMPLATE_PARTS
 from tests.harness.authorization import fits, row
@@ -27,6 +27,7 @@ PLACE: Final = Place("plant-7", "eu-west-1", "123456789012")
 KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd"
 PARTS: Final[Mapping[str, tuple[Grant, ...]]] = {
     "pipeline": PIPELINE,
+    "alerts": ALERTS,
     "service": SERVICE,
     "operations": OPERATIONS,
 }
@@ -43,7 +44,7 @@ class Right(NamedTuple):
 
 
 def rights(place: Place = PLACE, key: str | None = KEY) -> Iterator[Right]:
-    for document in deployer_policies(place, ("service", "operations"), key).values():
+    for document in deployer_policies(place, ("alerts", "service", "operations"), key).values():
         for statement in document["Statement"]:
             keys = tuple(key for tests in statement.get("Condition", {}).values() for key in tests)
             for action in statement["Action"]:
@@ -147,7 +148,7 @@ def _is_free(right: Right) -> bool:
 @pytest.mark.parametrize("stack", ["plant-7", "a" * 27])
 def test_each_document_is_short_enough_for_a_managed_policy(stack: str) -> None:
     documents = deployer_policies(
-        Place(stack, "ap-southeast-1", "123456789012"), ("service", "operations"), KEY
+        Place(stack, "ap-southeast-1", "123456789012"), ("alerts", "service", "operations"), KEY
     )
     assert all(length(one) <= LONGEST for one in documents.values())
     assert len(documents) <= 10, "more than can be attached to one role"
@@ -186,7 +187,7 @@ def test_only_the_parts_that_are_asked_for_are_granted() -> None:
 
 def test_another_partition_has_its_own_arns() -> None:
     place = Place("plant-7", "cn-north-1", "123456789012", "aws-cn")
-    text = json.dumps(deployer_policies(place, ("service", "operations")))
+    text = json.dumps(deployer_policies(place, ("alerts", "service", "operations")))
     assert "arn:aws:" not in text
     assert "{" not in "".join(_resources(json.loads(text)))
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from infra.aws.deployer.rights import KEY, OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, KEY, OPERATIONS, PIPELINE, SERVICE, Grant
 
 Document = dict[str, Any]
 Statement = dict[str, Any]
@@ -16,7 +16,7 @@ LONGEST: Final = 6_144
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). Ten of them can be
 attached to a user or role."""
 
-_PARTS: Final = {"service": SERVICE, "operations": OPERATIONS}
+_PARTS: Final = {"alerts": ALERTS, "service": SERVICE, "operations": OPERATIONS}
 
 
 class Place(NamedTuple):
@@ -44,7 +44,7 @@ def deployer_policies(
 ) -> dict[str, Document]:
     """The documents of managed policies, by name; as few as the limit allows.
 
-    ``parts`` are ``service`` and ``operations``, ``key`` is the ARN of a KMS key of the
+    ``parts`` are ``alerts``, ``service`` and ``operations``, ``key`` is the ARN of a KMS key of the
     customer's. Rights of :data:`infra.aws.deployer.rights.PIPELINE` are always granted.
 
     >>> list(deployer_policies(Place("plant-7", "eu-west-1", "123456789012")))

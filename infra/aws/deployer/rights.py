@@ -62,6 +62,24 @@ _SCALING_READS: Final = "DescribeScalableTargets DescribeScalingPolicies Describ
 _ALARM_ACTIONS: Final = (
     "DeleteAlarms DescribeAlarms ListTagsForResource PutMetricAlarm TagResource UntagResource"
 )
+_TABLE_ACTIONS: Final = (
+    "CreateTable DeleteTable DescribeContinuousBackups DescribeContributorInsights "
+    "DescribeKinesisStreamingDestination DescribeTable DescribeTimeToLive GetResourcePolicy "
+    "ListTagsOfResource TagResource UntagResource UpdateContinuousBackups UpdateTable "
+    "UpdateTimeToLive"
+)
+_TOPIC_ACTIONS: Final = (
+    "CreateTopic DeleteTopic GetDataProtectionPolicy GetTopicAttributes ListSubscriptionsByTopic "
+    "ListTagsForResource SetTopicAttributes Subscribe TagResource UntagResource"
+)
+_BUS_ACTIONS: Final = (
+    "CreateEventBus DeleteEventBus DescribeEventBus ListTagsForResource TagResource UntagResource "
+    "UpdateEventBus"
+)
+_EVENT_RULE_ACTIONS: Final = (
+    "DeleteRule DescribeRule ListTagsForResource ListTargetsByRule PutRule PutTargets "
+    "RemoveTargets TagResource UntagResource"
+)
 _BY_CLOUDFORMATION: Final = {
     "ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}
 }
@@ -86,7 +104,7 @@ PIPELINE: Final = (
     Grant("Stack", "cloudformation", f"{_STACK_ACTIONS} UpdateTerminationProtection",
           ("stack/{stack}/*",)),
     Grant("LookForOtherParts", "cloudformation", "DescribeStacks",
-          ("stack/{stack}-service/*", "stack/{stack}-operations/*")),
+          ("stack/{stack}-alerts/*", "stack/{stack}-service/*", "stack/{stack}-operations/*")),
     Grant("ReadATemplate", "cloudformation", "GetTemplateSummary"),
     Grant("Stream", "kinesis",
           "AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteStream "
@@ -98,12 +116,7 @@ PIPELINE: Final = (
           ("stream/{stack}-telemetry/consumer/*",)),
     Grant("StreamSize", "kinesis", "UpdateShardCount UpdateStreamMode", ("*",),
           _BY_CLOUDFORMATION),
-    Grant("Tables", "dynamodb",
-          "CreateTable DeleteTable DescribeContinuousBackups DescribeContributorInsights "
-          "DescribeKinesisStreamingDestination DescribeTable DescribeTimeToLive GetResourcePolicy "
-          "ListTagsOfResource TagResource UntagResource UpdateContinuousBackups UpdateTable "
-          "UpdateTimeToLive",
-          _TABLES),
+    Grant("Tables", "dynamodb", _TABLE_ACTIONS, _TABLES),
     Grant("LeasesAndWorkers", "dynamodb", "Scan",
           ("table/{stack}-worker", "table/{stack}-status")),
     Grant("Archive", "s3",
@@ -226,23 +239,25 @@ SERVICE: Final = (
           ("*",), _BY_CLOUDFORMATION),
 )  # fmt: skip
 
+ALERTS: Final = (
+    Grant("AlertsStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-alerts/*",)),
+    Grant("AlertsTable", "dynamodb", _TABLE_ACTIONS, ("table/{stack}-alerts",)),
+    Grant("AlertsTopic", "sns", _TOPIC_ACTIONS, ("{stack}-alerts",)),
+    Grant("AlertsSubscriptions", "sns",
+          "GetSubscriptionAttributes SetSubscriptionAttributes Unsubscribe",
+          ("*",), _BY_CLOUDFORMATION),
+    Grant("AlertsBus", "events", _BUS_ACTIONS, ("event-bus/{stack}-alerts",)),
+    Grant("AlertNotices", "events", _EVENT_RULE_ACTIONS,
+          ("rule/{stack}-alerts/{stack}-alert-notices",)),
+)  # fmt: skip
+
 OPERATIONS: Final = (
     Grant("OperationsStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-operations/*",)),
-    Grant("Topic", "sns",
-          "CreateTopic DeleteTopic GetDataProtectionPolicy GetTopicAttributes "
-          "ListSubscriptionsByTopic ListTagsForResource SetTopicAttributes Subscribe TagResource "
-          "UntagResource",
-          ("{stack}-alarms",)),
+    Grant("Topic", "sns", _TOPIC_ACTIONS, ("{stack}-alarms",)),
     Grant("Subscriptions", "sns", "GetSubscriptionAttributes SetSubscriptionAttributes Unsubscribe",
           ("*",), _BY_CLOUDFORMATION),
-    Grant("EventBus", "events",
-          "CreateEventBus DeleteEventBus DescribeEventBus ListTagsForResource TagResource "
-          "UntagResource UpdateEventBus",
-          ("event-bus/{stack}-operations",)),
-    Grant("AlarmEvents", "events",
-          "DeleteRule DescribeRule ListTagsForResource ListTargetsByRule PutRule PutTargets "
-          "RemoveTargets TagResource UntagResource",
-          ("rule/{stack}-alarm-events",)),
+    Grant("EventBus", "events", _BUS_ACTIONS, ("event-bus/{stack}-operations",)),
+    Grant("AlarmEvents", "events", _EVENT_RULE_ACTIONS, ("rule/{stack}-alarm-events",)),
     Grant("OperationsRoles", "iam", f"{_ROLE_ACTIONS} AttachRolePolicy DetachRolePolicy",
           ("arn:{partition}:iam::{account}:role/{stack}-operations-*",)),
     Grant("PassOperationsRoles", "iam", "PassRole",

@@ -1,4 +1,4 @@
-# The same three CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
+# The same four CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
 # does beside the templates (deletion protection after the creation, taking over what was kept) is not done.
 
 terraform {
@@ -24,6 +24,16 @@ resource "aws_cloudformation_stack" "pipeline" {
   capabilities  = ["CAPABILITY_NAMED_IAM"]
   parameters    = merge({ DeletionProtection = "true" }, var.pipeline_parameters)
   tags          = local.tags
+}
+
+resource "aws_cloudformation_stack" "alerts" {
+  count         = var.alerts ? 1 : 0
+  name          = "${var.stack}-alerts"
+  template_body = file("${local.templates}/alerts.yaml")
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters    = merge(var.alerts_parameters, { Pipeline = var.stack })
+  tags          = local.tags
+  depends_on    = [aws_cloudformation_stack.pipeline]
 }
 
 resource "aws_cloudformation_stack" "service" {

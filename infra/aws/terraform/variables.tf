@@ -10,6 +10,12 @@ variable "image" {
   default     = ""
 }
 
+variable "alerts" {
+  description = "Whether alert rules can be evaluated; the workers' setting alerts must say so too."
+  type        = bool
+  default     = false
+}
+
 variable "operations" {
   description = "Whether there are alarms, a topic and a dashboard."
   type        = bool
@@ -24,6 +30,12 @@ variable "pipeline_parameters" {
 
 variable "service_parameters" {
   description = "More parameters of service.yaml."
+  type        = map(string)
+  default     = {}
+}
+
+variable "alerts_parameters" {
+  description = "More parameters of alerts.yaml."
   type        = map(string)
   default     = {}
 }
