@@ -165,7 +165,8 @@ def deploy(
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
     `penstock destroy` kept is taken over. Alerts (setting `alerts`), service and operations are
-    stacks of their own, which every later deployment updates too. Before anything is replaced or removed it asks.
+    stacks of their own, which every later deployment updates too. Before anything is replaced or
+    removed it asks.
     """
     target = find_target(aws=True)
     if policy:
