@@ -24,5 +24,6 @@ MEASURES: Final = {
     "P14": "benchmarks.path.p14_cost",
     "P15": "benchmarks.path.p15_steady",
     "P16": "benchmarks.worker.p16_hostile",
+    "L4": "benchmarks.lake.l4_replay",
 }
 """Name to module, in the order in which they run."""

@@ -46,6 +46,7 @@ def on_own_site(**site: Any) -> Callable[[Callable[[Site], None]], Callable[[Sit
 def load_all() -> dict[str, Fault]:
     """Every fault there is."""
     from tests.chaos.faults import (
+        archive,
         backlog,
         daemon,
         deployments,
@@ -58,5 +59,17 @@ def load_all() -> dict[str, Fault]:
         stream,
     )
 
-    _ = (backlog, daemon, deployments, devices, identity, limits, processes, stalls, stores, stream)
+    _ = (
+        archive,
+        backlog,
+        daemon,
+        deployments,
+        devices,
+        identity,
+        limits,
+        processes,
+        stalls,
+        stores,
+        stream,
+    )
     return FAULTS
