@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from consumers.config import child_config
 from consumers.shard.processor import ShardProcessor
 from consumers.traces.shard_traces import WAITING, ShardTraces
 from devices.mqtt.traces import PublishTraces, TraceOptions
 from ingest.message import MAX_PAYLOAD_BYTES, VERSION, Content, Message, Reading, decode, encode
+from ingest.settings import Settings, SettingsError, load
 from ingest.traces.context import MARK, TraceContext, context_of, parse, with_trace
-from ingest.traces.otlp import Spans
+from ingest.traces.otlp import Spans, TracesError
 from tests.harness.otlp import collecting
 from tests.harness.shard import NOW, TIERS, Shard, open_worker, payload
 from tests.harness.stores import MemoryDynamo, MemoryS3
@@ -196,3 +198,27 @@ def test_a_device_traces_the_share_that_it_is_told() -> None:
 
 def test_without_traces_a_device_publishes_none() -> None:
     assert PublishTraces(TraceOptions(), "d-1").begin("boot-0001", 0, 1) is None
+
+
+def test_spans_without_opentelemetry_are_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(TracesError, match=r"pip install 'penstock\[traces\]'"):
+        PublishTraces(TraceOptions(0.5, "http://127.0.0.1:4318"), "d-1")
+    assert PublishTraces(TraceOptions(0.5), "d-1", chance=lambda: 0.0).begin("b", 0, 1)
+
+
+def test_traces_are_a_setting_that_is_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = Settings().traces
+    assert (off.sample, off.endpoint) == (0.0, None)
+    assert child_config(Settings(), "1").traces_endpoint is None
+    monkeypatch.setenv("PENSTOCK_TRACES", '{"sample": 0.5, "endpoint": "http://127.0.0.1:4318"}')
+    on = load()
+    assert (on.traces.sample, child_config(on, "1").traces_endpoint) == (
+        0.5,
+        "http://127.0.0.1:4318",
+    )
+    monkeypatch.setenv("PENSTOCK_TRACES", '{"sample": 2}')
+    with pytest.raises(SettingsError, match="traces"):
+        load()
