@@ -17,7 +17,7 @@ from infra.aws.removal.backlog import living_workers
 from infra.aws.removal.destruction import delete_data_of, destroy_deployment
 from infra.aws.removal.draining import await_stopped
 from infra.aws.removal.fleet import find_fleet
-from infra.aws.removal.holdings import KINDS, holdings
+from infra.aws.removal.holdings import KINDS, search
 from infra.aws.stacks.following import stack_status
 from infra.aws.stacks.names import refuse_names
 from infra.aws.stacks.run_stack import deploy_for_run, roles_in
@@ -156,13 +156,15 @@ class Steps:
         certificates = set(self._run.results.get(Step.FLEET, {}).get("certificates", ()))
         deadline = time.monotonic() + LEFT_S
         while True:
+            seen = search(self._target)
             left = sorted(
                 f"{kind} {name}"
-                for kind, name in holdings(self._target)
+                for kind, name in seen.found
                 if self._run.stack in name or name in certificates
             )
             if not left or time.monotonic() > deadline:
-                return {"kinds": list(KINDS), "left": left}
+                searched = [kind for kind in KINDS if kind not in seen.denied]
+                return {"kinds": searched, "denied": list(seen.denied), "left": left}
             time.sleep(1.0)
 
 

@@ -68,6 +68,10 @@ COST: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _account(*left: str, denied: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"kinds": ["thing", "stream"], "denied": list(denied), "left": list(left)}
+
+
 def _rows(left: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
     load, found = copy.deepcopy(LOAD), copy.deepcopy(FOUND)
     for path, value in changes.items():
@@ -76,7 +80,7 @@ def _rows(left: tuple[str, ...] = (), **changes: Any) -> dict[str, Any]:
         for key in keys[:-1]:
             place = place[key]
         place[keys[-1]] = value
-    return {row["id"]: row for row in invariants(load, found, left)}
+    return {row["id"]: row for row in invariants(load, found, _account(*left))}
 
 
 def test_a_run_in_which_all_is_well_is_exact() -> None:
@@ -123,6 +127,12 @@ def test_what_is_left_in_the_account_breaks_a_promise_and_is_named() -> None:
     assert "prove-1-windows" in rows["R"]["detail"]
 
 
+def test_kinds_that_the_caller_may_not_list_are_named() -> None:
+    rows = {r["id"]: r for r in invariants(LOAD, FOUND, _account(denied=("role", "alarm")))}
+    assert rows["R"]["held"]
+    assert "you may not list role, alarm" in rows["R"]["detail"]
+
+
 def test_no_attempt_to_spoof_is_no_proof_of_identity() -> None:
     assert _rows(found__device_faults={})["I"]["held"] is None
 
@@ -132,7 +142,7 @@ def _report(left: tuple[str, ...] = ()) -> dict[str, Any]:
               started_at=1_795_420_839.0, region="us-east-1", account="123456789012")  # fmt: skip
     results = {
         Step.PREFLIGHT: {"at_most_usd": 0.1}, Step.LOAD: LOAD, Step.VERIFY: FOUND, Step.PRICE: COST,
-        Step.INSPECT: {"kinds": ["thing"], "left": list(left)},
+        Step.INSPECT: _account(*left),
     }  # fmt: skip
     for step in ORDER[:-1]:
         run.seconds[step] = 1.0

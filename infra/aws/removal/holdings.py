@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from botocore.exceptions import ClientError
+
+from consumers.aws.errors import code_of
 from infra.target import Target
 
 Holding = tuple[str, str]
@@ -48,16 +51,39 @@ _LISTINGS: Final = (
              "StackName"),
 )  # fmt: skip
 
+_DENIALS: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 KINDS: Final = tuple(listing.kind for listing in _LISTINGS)
 
 
 def holdings(target: Target) -> set[Holding]:
     """What the account of ``target`` holds in its Region; roles and buckets of all Regions."""
-    return {
-        (listing.kind, name.rpartition("/")[2] if listing.kind == "queue" else name)
-        for listing in _LISTINGS
-        for name in _names(target.client(listing.service), listing)
-    }
+    return {holding for listing in _LISTINGS for holding in _listed(target, listing)}
+
+
+class Search(NamedTuple):
+    """What an account holds, and the kinds that the caller may not list."""
+
+    found: set[Holding]
+    denied: tuple[str, ...]
+
+
+def search(target: Target) -> Search:
+    """As :func:`holdings`, with whatever rights the caller has."""
+    found: set[Holding] = set()
+    denied: list[str] = []
+    for listing in _LISTINGS:
+        try:
+            found |= set(_listed(target, listing))
+        except ClientError as error:
+            if code_of(error) not in _DENIALS:
+                raise
+            denied.append(listing.kind)
+    return Search(found, tuple(denied))
+
+
+def _listed(target: Target, listing: _Listing) -> Iterator[Holding]:
+    for name in _names(target.client(listing.service), listing):
+        yield listing.kind, name.rpartition("/")[2] if listing.kind == "queue" else name
 
 
 def _names(client: Any, listing: _Listing) -> Iterator[str]:

@@ -29,8 +29,7 @@ PROFILES: Final = {
 def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
     """The report of a run whose steps are done, but for the report itself."""
     load, found = run.results[Step.LOAD], run.results[Step.VERIFY]
-    left = run.results[Step.INSPECT]["left"]
-    rows = invariants(load, found, left)
+    rows = invariants(load, found, run.results[Step.INSPECT])
     # a run that was resumed between the two has another worker, which saw only the rest
     worker = max(load["worker"], found["worker"], key=lambda figures: int(figures["durable"]))
     return {

@@ -24,11 +24,13 @@ NOT_AWS: Final = (
 )
 
 
-def invariants(load: Mapping[str, Any], found: Mapping[str, Any], left: Sequence[Any]) -> list[Row]:
+def invariants(
+    load: Mapping[str, Any], found: Mapping[str, Any], account: Mapping[str, Any]
+) -> list[Row]:
     """Each invariant with its figures; ``held`` is ``None`` for one that was not exercised.
 
-    ``load`` and ``found`` are the results of the steps of these names, ``left`` is what the
-    account still holds.
+    ``load``, ``found`` and ``account`` are the results of the steps that load, compare, and search
+    the account.
     """
     return [
         *_of_readings(load, found),
@@ -37,9 +39,7 @@ def invariants(load: Mapping[str, Any], found: Mapping[str, Any], left: Sequence
         _identity(found),
         _row("T", "Each alert transition takes effect once, under one id", None, {},
              "not exercised: the run has no alert rules"),
-        _row("R", "Nothing of the run is left in the account", not left, {"left": len(left)},
-             f"{', '.join(map(str, left[:5]))} is left" if left
-             else "every service that a deployment uses was searched for the stack's name"),
+        _removal(account),
     ]  # fmt: skip
 
 
@@ -121,4 +121,15 @@ def _identity(found: Mapping[str, Any]) -> Row:
         {"attempts": tried, "refused": refused, "arrived": extra},
         f"{tried:,} attempts to publish as another device, {refused:,} refused by the broker, "
         f"{extra:,} arrived" if tried else "no attempt was made",
+    )  # fmt: skip
+
+
+def _removal(account: Mapping[str, Any]) -> Row:
+    left, denied = account["left"], account["denied"]
+    searched = f"{len(account['kinds'])} kinds of resources were searched for the run's name"
+    unseen = f"; you may not list {', '.join(denied)}" if denied else ""
+    return _row(
+        "R", "Nothing of the run is left in the account", not left,
+        {"left": len(left), "kinds": len(account["kinds"])},
+        f"{', '.join(map(str, left[:5]))} is left" if left else searched + unseen,
     )  # fmt: skip
