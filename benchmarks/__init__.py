@@ -25,5 +25,6 @@ MEASURES: Final = {
     "P15": "benchmarks.path.p15_steady",
     "P16": "benchmarks.worker.p16_hostile",
     "L4": "benchmarks.lake.l4_replay",
+    "A3": "benchmarks.worker.a3_alerts",
 }
 """Name to module, in the order in which they run."""

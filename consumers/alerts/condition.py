@@ -97,8 +97,6 @@ def _holds(condition: Condition) -> Callable[[Window, Window | None], bool | Non
 
 def verdict_of(rule: Rule) -> Verdict:
     """The function that gives a rule's verdict on a finished window."""
-    assert rule.raise_when is not None, "a rule of silence has no verdict on windows"
-    assert rule.clear_when is not None, "every rule of windows has a condition to clear"
     raises, clears = _holds(rule.raise_when), _holds(rule.clear_when)
 
     def verdict(window: Window, previous: Window | None) -> int:

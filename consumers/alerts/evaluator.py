@@ -74,7 +74,7 @@ class Evaluator:
         holds_lease: Callable[[], bool],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        self._rules = [rule for rule in rules if rule.raise_when is not None]
+        self._rules = list(rules)
         self._by_attributes = any(rule.group or rule.type for rule in self._rules)
         self._tiers = {tier.name: tier for tier in tiers}
         self.tiers = frozenset(rule.tier for rule in self._rules) & self._tiers.keys()
@@ -235,8 +235,10 @@ class Evaluator:
     def _finish(self, device: Device, track: Track, window: Window) -> None:
         """A window is finished: decide every rule on it."""
         plan, start = track.plan, track.start
-        codes = plan.codes(window, track.previous)
         raised, undecided = device.raised, bool(device.alarms.evaluations)
+        if not raised and not undecided and not plan.may_breach(window):
+            return
+        codes = plan.codes(window, track.previous)
         for index, code in enumerate(codes):
             if code == BREACH or (code == CLEAR and (raised or undecided)):
                 open_now = plan.rules[index].name in raised
@@ -247,6 +249,8 @@ class Evaluator:
     def _decide_early(self, device: Device, track: Track, window: Window) -> None:
         """Decide on an unfinished window what more readings cannot change."""
         plan = track.plan
+        if not plan.may_breach_early(window):
+            return
         for index in plan.early:
             rule = plan.rules[index]
             undecided = bool(device.alarms.evaluations)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from consumers.alerts.alarms import Alarms
-from consumers.alerts.condition import NOTHING, Verdict, value_of, verdict_of
-from consumers.alerts.rules import Rule
+from consumers.alerts.condition import NOTHING, Value, Verdict, value_of, verdict_of
+from consumers.alerts.rules import Comparison, Rule
 from consumers.hot.windows import Window
 from ingest.tiers import Tier
 
@@ -19,22 +19,30 @@ class Plan:
         self.rules = rules
         self.verdicts: list[Verdict] = [verdict_of(rule) for rule in rules]
         self.early = [
-            index
-            for index, rule in enumerate(rules)
-            if rule.raise_when is not None and rule.raise_when.is_final_once_true
+            index for index, rule in enumerate(rules) if rule.raise_when.is_final_once_true
         ]
         self.lookback = max((rule.lookback for rule in rules), default=0)
         self.compares = any(
             one.statistic == "change"
             for rule in rules
             for condition in (rule.raise_when, rule.clear_when)
-            if condition is not None
             for one in condition.comparisons
         )
-        self.readers = [
-            value_of(rule.raise_when.comparisons[0]) for rule in rules if rule.raise_when
-        ]
+        self.readers = [value_of(rule.raise_when.comparisons[0]) for rule in rules]
         self.newest_since = max((rule.since for rule in rules), default=0)
+        gated = [rule for rule in rules if _has_gate(rule)]
+        self.gates = _gates(gated) if len(gated) == len(rules) else None
+        early = [rules[index] for index in self.early]
+        self.early_gates = _gates(early) if all(map(_has_gate, early)) else None
+
+    def may_breach(self, window: Window) -> bool:
+        """Whether any rule can be met by a finished window. Most windows are far from every
+        threshold: one look at each statistic tells, however many rules there are."""
+        return self.gates is None or _is_open(self.gates, window)
+
+    def may_breach_early(self, window: Window) -> bool:
+        """The same for what is decided on an unfinished window."""
+        return self.early_gates is None or _is_open(self.early_gates, window)
 
     def codes(self, window: Window, previous: Window | None) -> bytes:
         """The verdict of each rule on a finished window; nothing from a rule that was applied after
@@ -45,6 +53,35 @@ class Plan:
                 if window.end <= rule.since:
                     codes[index] = NOTHING
         return bytes(codes)
+
+
+Gate = tuple[Value, bool, float]
+"""A statistic, whether rules ask for greater values, and the threshold that is met first."""
+
+
+def _has_gate(rule: Rule) -> bool:
+    """Whether one statistic of one window tells that a rule is not met."""
+    first, *others = rule.raise_when.comparisons
+    return not others and not rule.lookback and first.statistic != "change"
+
+
+def _gates(rules: Sequence[Rule]) -> list[Gate]:
+    bounds: dict[tuple[str, str, bool], tuple[Comparison, float]] = {}
+    for rule in rules:
+        one = rule.raise_when.comparisons[0]
+        greater = one.operator in (">", ">=")
+        key = (one.statistic, one.metric, greater)
+        _, bound = bounds.get(key, (one, one.threshold))
+        bounds[key] = one, (min if greater else max)(bound, one.threshold)
+    return [(value_of(one), key[2], bound) for key, (one, bound) in bounds.items()]
+
+
+def _is_open(gates: Sequence[Gate], window: Window) -> bool:
+    for read, greater, bound in gates:
+        value = read(window, None)
+        if value is not None and (value >= bound if greater else value <= bound):
+            return True
+    return False
 
 
 class Track:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from consumers.alerts.rules import (
-    LEAST_SILENCE_S,
     MOST_RULES,
     MOST_WINDOWS,
     Quiet,
@@ -29,10 +28,8 @@ FIELDS: Final = frozenset({"rule", "device", "value", "window", "severity"})
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _TIER: Final = re.compile(r"[1-9][0-9]{0,3}[smhd]")
-_SPAN: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _OF: Final = re.compile(r"([1-9][0-9]?) of ([1-9][0-9]?)")
 _QUIET: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class RuleError(ValueError):
@@ -118,10 +115,8 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     if not _NAME.fullmatch(name):
         raise _KeyError("name", f"{name!r} is no name: lower-case letters, digits and hyphens")
     values = {"name": name, **_selector(entry), **_notice(entry)}
-    if "silence" in entry:
-        return Rule(**values, **_silence(entry))
     if "when" not in entry:
-        raise _KeyError("name", f"rule {name!r} has neither `when` nor `silence`")
+        raise _KeyError("name", f"rule {name!r} has no `when`")
     return Rule(**values, **_windows(entry))
 
 
@@ -161,16 +156,6 @@ def _quiet(entry: Mapping[str, Any]) -> Quiet | None:
         raise _KeyError("quiet", 'quiet is a span of the day in UTC, as "22:00-06:00"')
     h1, m1, h2, m2 = (int(part) for part in match.groups())
     return Quiet(h1 * 60 + m1, h2 * 60 + m2)
-
-
-def _silence(entry: Mapping[str, Any]) -> dict[str, Any]:
-    if extra := [key for key in ("when", "for", "clear", "clear_for", "tier") if key in entry]:
-        raise _KeyError(extra[0], f"a rule with `silence` has no `{extra[0]}`: make it two rules")
-    match = _SPAN.fullmatch(_text(entry, "silence", ""))
-    seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-    if seconds < LEAST_SILENCE_S:
-        raise _KeyError("silence", f'silence is a time of {LEAST_SILENCE_S} s or more, as "10m"')
-    return {"silence_s": seconds}
 
 
 def _windows(entry: Mapping[str, Any]) -> dict[str, Any]:

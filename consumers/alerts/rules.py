@@ -34,7 +34,6 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
 MOST_RULES: Final = 200
 MOST_WINDOWS: Final = 60
 """The most windows that a rule looks back on."""
-LEAST_SILENCE_S: Final = 120
 
 _COMPARISON: Final = re.compile(
     r"(?P<statistic>[a-z_]+)\((?P<metric>[a-z][a-z0-9_]{0,63})?\)\s*(?P<operator>[<>]=?)\s*"
@@ -90,8 +89,7 @@ class Quiet(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """One rule. Either ``raise_when`` decides on windows of ``tier``, or ``silence_s`` on the time
-    since a device's newest reading.
+    """One rule, on the windows of ``tier``.
 
     The alarm is raised at a window that meets ``raise_when`` when ``windows`` of the last ``of``
     windows do, and cleared when the last ``clear_windows`` all meet ``clear_when``. A window
@@ -100,13 +98,12 @@ class Rule(Struct, frozen=True):
     """
 
     name: str
+    raise_when: Condition
+    clear_when: Condition
     tier: str = "1m"
-    raise_when: Condition | None = None
-    clear_when: Condition | None = None
     windows: int = 1
     of: int = 1
     clear_windows: int = 1
-    silence_s: int = 0
     devices: tuple[str, ...] = ("*",)
     group: str = ""
     type: str = ""

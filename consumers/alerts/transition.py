@@ -180,7 +180,7 @@ def transition_of(
     """A change as it is delivered."""
     entry = change.entry
     kind: Kind = "withdrawn" if change.withdrawn else entry.kind
-    key = window_name(rule.tier, entry.window) if not rule.silence_s else f"silence#{entry.window}"
+    key = window_name(rule.tier, entry.window)
     told = transition_id(rule.name, device, key, entry.kind, entry.nth)
     named = f"{entry.kind} {kind}" if change.withdrawn else kind
     quiet = rule.quiet is not None and rule.quiet.covers(end_ms)

@@ -55,7 +55,7 @@ def apply_(folder: Path, as_json: bool, aws: bool) -> None:
     rules = _read(folder)
     target = find_write_target("apply alert rules", aws=aws)
     tiers = {tier.name for tier in target.settings.tiers}
-    if wrong := [rule for rule in rules if rule.raise_when and rule.tier not in tiers]:
+    if wrong := [rule for rule in rules if rule.tier not in tiers]:
         raise UserError(
             f"rule {wrong[0].name}: there is no tier {wrong[0].tier} here, only "
             f"{', '.join(tier.name for tier in target.settings.tiers)}"
@@ -101,8 +101,8 @@ def _table(rules: Sequence[Rule]) -> Table:
     for rule in rules:
         table.add_row(
             rule.name,
-            _text(rule.raise_when) or f"silent for {rule.silence_s} s",
-            f"{rule.windows} of {rule.of} {rule.tier}" if rule.raise_when else "",
+            _text(rule.raise_when),
+            f"{rule.windows} of {rule.of} {rule.tier}",
             _text(rule.clear_when),
             rule.severity,
             " ".join([*rule.devices, *filter(None, (rule.group, rule.type))]),
@@ -110,9 +110,7 @@ def _table(rules: Sequence[Rule]) -> Table:
     return table
 
 
-def _text(condition: Condition | None) -> str:
-    if condition is None:
-        return ""
+def _text(condition: Condition) -> str:
     return (" and " if condition.all_of else " or ").join(
         f"{one.statistic}({one.metric}) {one.operator} {one.threshold:g}"
         for one in condition.comparisons

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from consumers.alerts.condition import BREACH
+from consumers.alerts.plan import Plan
 from consumers.alerts.rule_file import RuleError, parse_rules, read_rules
 from consumers.alerts.rules import Quiet, Rule, parse_condition
+from consumers.hot.runs import run_of_one
+from consumers.hot.windows import Window
+from ingest.tiers import DEFAULT_TIERS
 
 GOOD = """
 [[rule]]
@@ -38,7 +47,8 @@ def test_a_rule_says_what_its_file_says() -> None:
 
 
 def test_a_rule_selects_by_pattern_group_and_type() -> None:
-    rule = Rule("x", devices=("pump-*",), group="hall-2")
+    when = parse_condition("n() > 1")
+    rule = Rule("x", when, when, devices=("pump-*",), group="hall-2")
     assert rule.selects("pump-7", "hall-2", "any")
     assert not rule.selects("pump-7", "hall-3", "any")
     assert not rule.selects("press-7", "hall-2", "any")
@@ -84,3 +94,44 @@ def test_two_rules_of_one_name_are_refused_in_whatever_files_they_are(tmp_path: 
         (tmp_path / f"{name}.toml").write_text('[[rule]]\nname = "one"\nwhen = "n() > 1"\n')
     with pytest.raises(RuleError, match=r"b\.toml:2: there are two rules 'one'"):
         read_rules(tmp_path)
+
+
+THRESHOLDS = st.floats(-20, 20).map(lambda value: round(value, 2))
+
+
+@given(
+    st.lists(st.lists(st.floats(-20, 20), min_size=1, max_size=4), min_size=1, max_size=3),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["max", "min", "mean", "last", "n", "stddev"]),
+            st.sampled_from([">", ">=", "<", "<="]),
+            THRESHOLDS,
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+)
+def test_the_look_that_skips_a_window_never_skips_one_that_meets_a_rule(
+    windows: list[list[float]], comparisons: list[tuple[str, str, float]]
+) -> None:
+    text = "".join(
+        f'[[rule]]\nname = "r{number}"\nwhen = "{statistic}(t) {operator} {threshold}"\n'
+        for number, (statistic, operator, threshold) in enumerate(comparisons)
+    )
+    plan = Plan(DEFAULT_TIERS[0], [rule for _, _, rule in parse_rules(text)])
+    for values in windows:
+        window = Window("pump-1", "1m#x", 60_000)
+        for seq, value in enumerate(values):
+            window.fold(run_of_one("boot", seq, seq, {"t": value}))
+        codes = plan.codes(window, None)
+        assert plan.may_breach(window) or BREACH not in codes
+        assert plan.may_breach_early(window) or all(codes[i] != BREACH for i in plan.early)
+
+
+def test_a_shard_s_process_without_rules_imports_nothing_that_evaluates_them() -> None:
+    code = (
+        "import sys; import consumers.shard.child; a = 'consumers.alerts' in sys.modules; "
+        "import consumers.alerts.store; b = 'consumers.alerts.evaluator' in sys.modules; "
+        "sys.exit(a or b)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

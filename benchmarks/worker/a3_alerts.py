@@ -1,0 +1,127 @@
+"""A3: what 100 rules cost a shard of 10,000 devices, in its fold and in its writes.
+
+The whole processor as in P1, in virtual time at freshness ``live``: each device sends every 10 s,
+for two minutes and a half, so that two windows of each are finished. Every rule watches every
+device, and none is met. Stores cost nothing, so that the rules' share is at its greatest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.measure import Progress, Result, Samples, check, interleaved, limit, result
+from benchmarks.workloads import ours, traffic
+from benchmarks.workloads.ours import OpenTables
+from consumers.alerts.evaluator import Evaluator
+from consumers.alerts.rule_file import parse_rules
+from consumers.alerts.rules import Rule
+from consumers.aws.in_flight import OneAtATime
+from consumers.hot.optimistic import Outcome, Statement
+from consumers.hot.windows import Window
+from consumers.kcl.protocol import parse
+from ingest.tiers import DEFAULT_TIERS, Tier
+
+DEVICES = 10_000
+MESSAGES = 15
+RULES = 100
+STATISTICS = ("max", "mean", "last", "min", "stddev")
+METRICS = ("temperature", "humidity")
+RECORDS_A_SECOND = 1_000
+
+
+class CountedTables(OpenTables):
+    """Tables that take everything and count the statements."""
+
+    def __init__(self) -> None:
+        self.statements = 0
+
+    def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
+        self.statements += len(statements)
+        return super().execute(statements)
+
+
+class NoHistory:
+    """A fleet of which nothing is stored."""
+
+    def newest(self, device: str, tier: Tier, count: int) -> list[Window]:
+        return []
+
+    def before(self, device: str, tier: Tier, start_ms: int, count: int) -> list[Window]:
+        return []
+
+    def between(self, device: str, tier: Tier, start_ms: int, end_ms: int) -> list[Window]:
+        return []
+
+    def attributes(self, table: str, devices: Sequence[str]) -> dict[str, tuple[str, str]]:
+        return {}
+
+
+def rules() -> list[Rule]:
+    """A hundred rules that no reading of the load meets."""
+    text = "".join(
+        f'[[rule]]\nname = "rule-{number}"\n'
+        f'when = "{STATISTICS[number % 5]}({METRICS[number // 5 % 2]}) > {1000 + number}"\n'
+        for number in range(RULES)
+    )
+    return [rule for _, _, rule in parse_rules(text)]
+
+
+def process(lines: Sequence[bytes], watched: Sequence[Rule], tables: CountedTables) -> None:
+    """Process the load with these rules at work."""
+    now = 0.0
+    hot = ours.hot_store(tables)
+    if watched:
+        hot.evaluate = Evaluator(
+            watched,
+            store=tables,
+            history=NoHistory(),
+            alerts_table="alerts",
+            devices_table="devices",
+            tiers=DEFAULT_TIERS,
+            calls=OneAtATime(),
+            holds_lease=lambda: True,
+        ).evaluate
+    shard = ours.processor(lambda: now, hot=hot)
+    for one in lines:
+        records = parse(one).records
+        shard.process(records)
+        now += len(records) / RECORDS_A_SECOND
+    shard.commit()
+
+
+def run(progress: Progress) -> Result:
+    """Measure without rules, with one, and with a hundred."""
+    lines = list(traffic.lines(DEVICES, MESSAGES, 1))
+    every = rules()
+    counts: dict[str, int] = {}
+
+    def contender(name: str, watched: Sequence[Rule]) -> None:
+        tables = CountedTables()
+        process(lines, watched, tables)
+        counts[name] = tables.statements
+
+    times = interleaved(
+        {
+            "none": lambda: contender("none", ()),
+            "one": lambda: contender("one", every[:1]),
+            "hundred": lambda: contender("hundred", every),
+        },
+        progress,
+    )
+    records = DEVICES * MESSAGES
+    extra = Samples([float(counts["hundred"] - counts["none"])])
+    return result(
+        "CPU a record with 100 alert rules",
+        [
+            check(
+                f"CPU a record with {count} rules, against none",
+                times[name],
+                times["none"],
+                unit="µs",
+                at_most=at_most,
+                scale=lambda s: s / records * 1e6,
+            )
+            for name, count, at_most in (("hundred", RULES, 1.1), ("one", 1, None))
+        ]
+        + [limit("statements more, when nothing is met", extra, unit="", at_most=0)],
+    )
