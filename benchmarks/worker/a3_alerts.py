@@ -107,6 +107,7 @@ def run(progress: Progress) -> Result:
             "hundred": lambda: contender("hundred", every),
         },
         progress,
+        runs=5,
     )
     records = DEVICES * MESSAGES
     extra = Samples([float(counts["hundred"] - counts["none"])])

@@ -74,10 +74,11 @@ class Evaluator:
         holds_lease: Callable[[], bool],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
-        self._rules = list(rules)
-        self._by_attributes = any(rule.group or rule.type for rule in self._rules)
+        self._general = [rule for rule in rules if rule.selects_all]
+        self._choosy = [rule for rule in rules if not rule.selects_all]
+        self._by_attributes = any(rule.group or rule.type for rule in rules)
         self._tiers = {tier.name: tier for tier in tiers}
-        self.tiers = frozenset(rule.tier for rule in self._rules) & self._tiers.keys()
+        self.tiers = frozenset(rule.tier for rule in rules) & self._tiers.keys()
         self._writer = OptimisticWriter(store, AlarmsCodec(alerts_table))
         self._history = history
         self._devices_table = devices_table
@@ -85,7 +86,7 @@ class Evaluator:
         self._holds_lease = holds_lease
         self._backoff = backoff
         self._devices: dict[str, Device] = {}
-        self._plans: dict[tuple[str, tuple[str, ...]], Plan] = {}
+        self._plans: dict[tuple[str, ...], list[Plan]] = {}
         self.evaluated = self.recorded = self.too_late = 0
 
     def evaluate(self, durable: Mapping[Window, Tier]) -> None:
@@ -161,16 +162,16 @@ class Evaluator:
         return frozenset(self._look_back(watched, taken))
 
     def _tracks(self, device: str, group: str, kind: str) -> dict[str, Track]:
-        mine = [rule for rule in self._rules if rule.selects(device, group, kind)]
-        tracks = {}
-        for name in {rule.tier for rule in mine} & self.tiers:
-            rules = [rule for rule in mine if rule.tier == name]
-            key = (name, tuple(rule.name for rule in rules))
-            plan = self._plans.get(key)
-            if plan is None:
-                plan = self._plans[key] = Plan(self._tiers[name], rules)
-            tracks[name] = Track(plan)
-        return tracks
+        mine = [rule for rule in self._choosy if rule.selects(device, group, kind)]
+        key = tuple(rule.name for rule in mine)
+        plans = self._plans.get(key)
+        if plans is None:
+            every = [*self._general, *mine]
+            plans = self._plans[key] = [
+                Plan(self._tiers[name], [rule for rule in every if rule.tier == name])
+                for name in {rule.tier for rule in every} & self.tiers
+            ]
+        return {plan.tier.name: Track(plan) for plan in plans}
 
     def _look_back(self, devices: Sequence[Device], taken: Taken) -> Iterator[tuple[str, str]]:
         """Read the newest windows of devices met first. The newest but one was finished by readings
@@ -307,12 +308,19 @@ class Evaluator:
             first = min(one.end - size for one in touched)
             since = max((one for one in starts if one < first), default=first)
         newest = starts[-1]
+        last = windows[newest]
+        track.newest, track.start = last, newest
+        track.previous = windows.get(newest - size) if plan.compares else None
+        track.codes = {}
+        decided = [windows[start] for start in starts if since <= start < newest]
+        fresh = not (plan.lookback or device.alarms.states or device.alarms.evaluations)
+        if fresh and not any(map(plan.may_breach, decided)) and not plan.may_breach_early(last):
+            return  # nothing is met, and nothing has to be remembered
         every = {
             start: plan.codes(windows[start], windows.get(start - size))
             for start in starts
             if start < newest
         }
-        last = windows[newest]
         for index, rule in enumerate(plan.rules):
             verdicts = {s: codes[index] for s, codes in every.items() if codes[index] != NOTHING}
             early = index in plan.early and last.end > rule.since
@@ -325,9 +333,6 @@ class Evaluator:
                         before = windows.get(at - size)
                         evaluation.values[at] = plan.readers[index](windows[at], before)
                 device.alarms.evaluations.append(evaluation)
-        track.newest, track.start = last, newest
-        track.previous = windows.get(newest - size) if plan.compares else None
-        track.codes = {}
         for start in starts[:-1]:
             track.remember(start, every[start])
 

@@ -119,6 +119,11 @@ class Rule(Struct, frozen=True):
         return any(fnmatchcase(device, pattern) for pattern in self.devices)
 
     @property
+    def selects_all(self) -> bool:
+        """Whether every device is one of the rule's."""
+        return "*" in self.devices and not self.group and not self.type
+
+    @property
     def lookback(self) -> int:
         """How many windows before a window have a say in what is decided at it."""
         return max(self.of, self.clear_windows) - 1
