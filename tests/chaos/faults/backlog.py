@@ -16,7 +16,7 @@ SHARDS = 4
 SMALL, LARGE = 2_400, 100_000
 """Bytes of a record in the stream."""
 DEVICES = 64
-MANY, FEW = 48_000, 560
+MANY, FEW = 24_000, 280
 """Records of each size: of both, a shard has more than two of the largest answers."""
 DEFAULTS = {name: Settings.model_fields[name].default for name in ("max_records", "heap_mb")}
 
