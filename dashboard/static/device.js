@@ -23,7 +23,7 @@ export function deviceView(main, live, id) {
   const tierButtons = h("div", { class: "group", role: "group", "aria-label": "Window size" });
   const spanButtons = h("div", { class: "group", role: "group", "aria-label": "Span" });
   const shown = new Map();
-  let device = null, tier = null, nothingYet = true, span = 600e3, windows = new Map(), asked = 0, timer = 0;
+  let device = null, tier = null, nothingYet = true, span = 600e3, windows = new Map(), asked = 0, timer = 0, zoom = null;
 
   main.append(h("p", {}, h("a", { href: "#/" }, "← Fleet")), title, lead,
     h("div", { class: "controls" }, tierButtons, spanButtons), charts,
@@ -39,7 +39,7 @@ export function deviceView(main, live, id) {
   }
   function redrawButtons() {
     buttons(tierButtons, device.tiers.map((name) => [name, name]), () => tier, (name) => { tier = name; fit(); });
-    buttons(spanButtons, SPANS, () => span, (ms) => { span = ms; fit(true); });
+    buttons(spanButtons, SPANS, () => span, (ms) => { span = ms; zoom = null; fit(true); });
   }
   function fit(keepSpan = false) {
     // No more windows than can be told apart: the other of the two gives way.
@@ -162,7 +162,7 @@ export function deviceView(main, live, id) {
     const table = h("div", { class: "tall" });
     const details = h("details", { ontoggle: () => rowsOf(name) }, h("summary", {}, "The same as a table"), table);
     const label = unit(name) ? `${name} (${unit(name)})` : name;
-    const card = h("section", { class: "card", "data-metric": name }, h("h2", {}, label), h("p", { class: "note" }, "Mean, and the range from minimum to maximum; times are UTC"), box, details);
+    const card = h("section", { class: "card", "data-metric": name }, h("h2", {}, label), h("p", { class: "note" }, "Mean, and the range from minimum to maximum; times are UTC. Drag to zoom in, double-click to see the whole span"), box, details);
     return { card, box, table, details, label, plot: null };
   }
 
@@ -185,12 +185,23 @@ export function deviceView(main, live, id) {
     return {
       width: Math.max(240, chart.box.clientWidth || main.clientWidth - 64), height: 220,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
-      scales: { x: { time: true }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 } },
+      // The axis is the span that was chosen, or the part of it that was dragged over: on every chart.
+      scales: { x: { time: true, range: () => zoom ?? [(Date.now() - span) / 1e3, Date.now() / 1e3] }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 }, drag: { setScale: false }, bind: { dblclick: () => () => zoomTo(null) } },
+      hooks: { setScale: [(plot, key) => { if (key === "x") chart.box.dataset.seconds = Math.round(plot.scales.x.max - plot.scales.x.min); }],
+        setSelect: [(plot) => { if (plot.select.width) zoomTo([plot.select.left, plot.select.left + plot.select.width].map((x) => plot.posToVal(x, "x"))); }] },
       axes: [{ ...axis }, { ...axis, size: 62 }],
       series: [{}, { label: "max", stroke: `${shade}00`, points: { show: false } }, { label: "min", stroke: `${shade}00`, points: { show: false } },
         { label: "mean", stroke: shade, width: 2, points: { size: 4 } }],
       bands: [{ series: [1, 2], fill: `${shade}33` }],
     };
+  }
+
+  function zoomTo(part) {
+    zoom = part;
+    for (const { plot } of shown.values()) {
+      plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+      plot.setData(plot.data);
+    }
   }
 
   function rowsOf(name) {

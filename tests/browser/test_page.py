@@ -87,6 +87,28 @@ def test_a_device_s_page_draws_and_grows(page: Page) -> None:
     )
 
 
+def test_a_chart_covers_the_chosen_span_and_zooms_into_a_part_of_it(page: Page) -> None:
+    page.locator("tbody a").first.click()
+    charts = page.locator("section[data-metric] .chart")
+    expect(charts).to_have_count(3, timeout=15_000)
+    for chart in charts.all():
+        expect(chart).to_have_attribute("data-seconds", "600")
+    plot = charts.first.locator(".u-over")
+    box = plot.bounding_box()
+    assert box is not None
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 4, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, y, steps=5)
+    page.mouse.up()
+    for chart in charts.all():
+        expect(chart).to_have_attribute("data-seconds", re.compile(r"^1[3-6]\d$"))
+    plot.dblclick()
+    expect(charts.last).to_have_attribute("data-seconds", "600")
+    page.get_by_role("button", name="1 h", exact=True).click()
+    expect(charts.last).to_have_attribute("data-seconds", "3600", timeout=15_000)
+
+
 def test_the_stream_s_page_shows_shards_and_rejects(page: Page) -> None:
     page.get_by_role("link", name="Stream").click()
     expect(page.locator("td", has_text=re.compile(r"^shardId-\d+$"))).to_have_count(
