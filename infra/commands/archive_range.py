@@ -16,13 +16,10 @@ from ingest.times import show_time
 from ingest.topic import check_device_id
 from lake.audit.audit import Range, aligned
 from lake.audit.stored import roster
-from lake.replay.source import ArchiveSource, S3Segments
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DAY_MS: Final = 86_400_000
-MARGIN_S: Final = 5.0
-"""What is added to the longest that a reading may wait, for the calls themselves."""
 
 
 def range_options(command: F) -> F:
@@ -89,24 +86,6 @@ def chosen_tiers(target: Target, names: Sequence[str]) -> tuple[Tier, ...]:
                 "settings of workers and of this command first"
             )
     return tuple(tier for tier in tiers.values() if not names or tier.name in names)
-
-
-def source_of(
-    target: Target, arrived_until: int | None, role: str = "reader"
-) -> tuple[ArchiveSource, S3Segments]:
-    """The deployment's archive."""
-    segments = S3Segments(target.client("s3", role), target.settings.bucket(target.account))
-    source = ArchiveSource(
-        segments, clock_ahead_s=target.settings.clock_ahead_s, arrived_until=arrived_until
-    )
-    return source, segments
-
-
-def quiet_s(target: Target) -> float:
-    """For how long a reading may be on its way from the stream to both stores (s)."""
-    settings = target.settings
-    longest = max(settings.latest_flush_s, *(tier.flush_s for tier in settings.tiers))
-    return max(settings.segment_age_s, longest) + MARGIN_S
 
 
 def span_text(wanted: Range) -> str:

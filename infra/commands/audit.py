@@ -10,14 +10,15 @@ from typing import Any, Final
 import msgspec
 import rich_click as click
 
-from infra.commands.archive_range import quiet_s, range_of, range_options, source_of, span_text
+from infra.auditing import auditor_of
+from infra.commands.archive_range import range_of, range_options, span_text
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.cost.prices import read_prices
 from infra.target import Target, find_target
-from lake.audit.audit import Audit, Auditor, Range
+from lake.audit.audit import Audit, Range
 from lake.audit.differences import Difference
-from lake.audit.stored import StoredWindows, estimated_units
+from lake.audit.stored import estimated_units
 
 LARGE_UNITS: Final = 1_000_000
 """Read units from which on the command asks first."""
@@ -68,32 +69,20 @@ def run_audit(
 ) -> tuple[Audit, dict[str, Any]]:
     """Compare, with progress on a terminal; the result, and what was read. ``table`` is another
     windows table than the stack's own."""
-    if table is None:
-        stored = StoredWindows(target.client("dynamodb", "reader"), target.settings.windows_table)
-    else:
-        stored = StoredWindows(target.client("dynamodb"), table)
-    source, segments = source_of(target, arrived_until)
     doing = "the archive is listed"
 
     def progress(what: str) -> None:
         nonlocal doing
         doing = what
 
-    auditor = Auditor(
-        source,
-        stored,
-        now_ms=lambda: time.time_ns() // 1_000_000,
-        quiet_ms=round(quiet_s(target) * 1000),
-        sleep=time.sleep,
-        progress=progress,
-    )
+    audited = auditor_of(target, arrived_until=arrived_until, table=table, progress=progress)
     started = time.monotonic()
     with live(lambda: f"  … {doing}"):
-        result = auditor.run(wanted)
+        result = audited.auditor.run(wanted)
     facts = {
         "seconds": round(time.monotonic() - started, 1),
-        "segments_fetched": segments.fetched,
-        "read_units": stored.units,
+        "segments_fetched": audited.segments.fetched,
+        "read_units": audited.stored.units,
     }
     return result, facts
 

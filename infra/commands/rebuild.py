@@ -16,8 +16,9 @@ from msgspec import Struct
 from consumers.aws.in_flight import InFlight
 from consumers.exceptions import ConsumerError
 from consumers.hot.dynamodb import DynamoStore
+from infra.auditing import quiet_s, source_of
 from infra.aws.archived_since import SKEW_MS, archived_since, await_archived_since
-from infra.commands.archive_range import quiet_s, range_of, range_options, source_of, span_text
+from infra.commands.archive_range import range_of, range_options, span_text
 from infra.commands.options import aws_option, json_option
 from infra.commands.replay import lines as replay_lines
 from infra.commands.replay import run_replay

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import rich_click as click
 
-from consumers.hot.lateness import LatenessPolicy
-from infra.commands.archive_range import quiet_s
 from infra.commands.options import aws_option, json_option
-from infra.commands.rejects_found import archive_of, reject_options, wanted_of
+from infra.commands.rejects_found import reject_options, wanted_of
 from infra.commands.write_target import find_write_target, is_local
-from infra.console import STDOUT, UserError, live, print_json
-from infra.target import Target
-from ingest.stream import PutError, put_all
+from infra.console import STDOUT, UserError, print_json
+from infra.redriving_rejects import plan_redrive, redrive
 from lake.rejects.fix import Fix, Scale
-from lake.rejects.found import Wanted, find_redriven, find_rejects
-from lake.rejects.redrive import Plan, accepted_ids, plan
-from lake.replay.source import ArchiveSource
-
-LOOK_S: Final = 2.0
+from lake.rejects.redrive import Plan
 
 
 class Renaming(click.ParamType[tuple[str, str]]):
@@ -122,44 +113,6 @@ def redrive_rejects(
             f"{len(chosen.send) - sum(states.values())} redriven readings are in the stream and not"
             " in the archive yet: is a worker running? `penstock rejects list` shows them later"
         )
-
-
-def plan_redrive(target: Target, wanted: Wanted, fix: Fix) -> Plan:
-    """Decide for each reject of the deployment's archive."""
-    settings, archive = target.settings, archive_of(target)
-    source = ArchiveSource(archive, clock_ahead_s=settings.clock_ahead_s)
-    judge = LatenessPolicy(settings.tiers, settings.clock_ahead_s).disposition
-    with live(lambda: f"  … the archive is read ({archive.fetched} segments)"):
-        return plan(
-            find_rejects(archive, wanted),
-            fix,
-            judge,
-            find_redriven(archive, wanted.start),
-            partial(accepted_ids, source),
-        )
-
-
-def redrive(target: Target, chosen: Plan, since_ms: int) -> dict[str, int]:
-    """Put what was chosen, and wait for the archive; how many readings have which disposition
-    there.
-
-    :raises UserError: when the stream does not take a record.
-    """
-    try:
-        put_all(target.client("kinesis", "redrive"), target.settings.stream, chosen.records())
-    except PutError as error:
-        raise UserError(f"{error}; the same command goes on, and nothing counts twice") from None
-    deadline = time.monotonic() + 2 * quiet_s(target)
-    states: dict[str, int] = {}
-    with live(lambda: f"  … {sum(states.values())} of {len(chosen.send)} archived"):
-        while True:
-            found = find_redriven(archive_of(target), since_ms)
-            states = {}
-            for key in chosen.send.keys() & found.keys():
-                states[found[key]] = states.get(found[key], 0) + 1
-            if sum(states.values()) == len(chosen.send) or time.monotonic() > deadline:
-                return states
-            time.sleep(LOOK_S)
 
 
 def _ask(chosen: Plan) -> None:

@@ -15,9 +15,11 @@ import msgspec
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.cost.run import RunCost
+from infra.simulation.audit import audit_of
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
 from infra.simulation.provision_fleet import provision_fleet, removed_from_aws, simulated
+from infra.simulation.redrive import redrive_early
 from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
@@ -44,11 +46,21 @@ class Played:
     notices: list[str]
     cost: RunCost | None = None
     """Where the run was metered."""
+    audit: Mapping[str, Any] | None = None
+    """What an audit of the fleets' windows said, see ``penstock audit``."""
+    rejects: Mapping[str, Any] | None = None
+    """What became of readings that were too early and were redriven, on a stack of its own."""
 
     @property
     def exact(self) -> bool:
-        """Whether nothing is missing, from the sensor to the archive."""
-        return self.report.exact and not (self.spool["lost"] or self.spool["waiting"])
+        """Whether nothing is missing, from the sensor to the archive, the windows are what the
+        archive says, and what was redriven counts once."""
+        return (
+            self.report.exact
+            and not (self.spool["lost"] or self.spool["waiting"])
+            and (self.audit is None or self.audit["verdict"] == "clean")
+            and (self.rejects is None or self.rejects["verdict"] == "exact")
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the keys of a demo's report, and the simulator's own."""
@@ -64,6 +76,8 @@ class Played:
             "fleets": self.fleets,
             "samples": self.samples,
             "notices": self.notices,
+            **({"audit": self.audit} if self.audit is not None else {}),
+            **({"rejects": self.rejects} if self.rejects is not None else {}),
         }
 
 
@@ -101,6 +115,9 @@ def play(
         director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
         await_archived(target, ledger_path, before)
         report = verify_settled(target, ledger_path, exclusive=exclusive)
+        devices = [name for name, _ in kinds]
+        audit = audit_of(target, ledger_path, devices)
+        rejects = redrive_early(target, ledger_path, devices) if exclusive else None
     return Played(
         scenario=scenario,
         seed=seed,
@@ -110,6 +127,8 @@ def play(
         fleets={name: fleet_facts(run) for name, run in director.fleets.items()},
         samples=samples_of(director),
         notices=notices_of(director),
+        audit=audit,
+        rejects=rejects,
     )
 
 

@@ -30,6 +30,18 @@ def lines(played: Played) -> list[str]:
             f"and {facts['cpu_ms_per_device']:.0f} ms of CPU a device"
             + (f", acknowledged within {p99:.0f} ms (p99)" if p99 else "")
         )
+    if played.audit is not None:
+        audit = played.audit
+        found.append(
+            f"audit     {audit['windows']} windows against the archive: {audit['verdict']}"
+            + (f", {len(audit['differences'])} differ" if audit["differences"] else "")
+        )
+    if played.rejects is not None:
+        rejects = played.rejects
+        found.append(
+            f"rejects   {rejects['redriven']} readings that were too early are redriven: "
+            f"{rejects['verdict']}"
+        )
     found += [f"notice    {notice}" for notice in played.notices]
     return found + (played.cost.lines() if played.cost else [])
 

@@ -39,6 +39,11 @@ def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     assert found["faults"]["spoof"] >= found["faults"]["spoof_refused"] > 0
     assert found["faults"]["power_cut"] == 6
     assert found["dispositions"]["malformed"] > 0
+    assert found["audit"]["verdict"] == "clean"
+    assert found["audit"]["windows"] == found["windows"]["checked"]
+    assert found["rejects"]["verdict"] == "exact"
+    assert found["rejects"]["archived"] == {"ok": found["rejects"]["redriven"]}
+    assert found["rejects"]["redriven"] > 0
     page = (tmp_path / "day.html").read_text()
     assert page.count("<svg") >= 6
     assert json.loads((tmp_path / "day.json").read_text())["verdict"] == "exact"
