@@ -18,7 +18,7 @@ from infra.extras import advice, extra_of
 
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
-    "verify", "windows", "devices", "dashboard", "env", "rejects", "schema", "doctor", "cost",
+    "verify", "windows", "devices", "lake", "dashboard", "env", "rejects", "schema", "doctor", "cost",
     "prove", "sql", "audit", "replay", "rebuild", "alert",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""
@@ -36,6 +36,7 @@ click.rich_click.COMMAND_GROUPS = {
                 "windows",
                 "devices",
                 "sql",
+                "lake",
                 "env",
                 "rejects",
                 "schema",

@@ -22,6 +22,7 @@ EXTRAS: Final = {
     "simulate": "simulator",
     "verify": "simulator",
     "sql": "lake",
+    "lake": "lake",
     "dashboard": "dashboard",
     "audit": "worker",
     "replay": "worker",

@@ -132,6 +132,10 @@ class Settings(BaseSettings):
     cloudwatch_metrics: Literal["NONE", "SUMMARY", "DETAILED"] = "NONE"
     kinesis_cbor: bool = True
     """Whether the KCL speaks CBOR to Kinesis; the embedded AWS needs it off."""
+    lake_catalog: Literal["glue", "sqlite", "rest"] = "glue"
+    """The Iceberg catalog in which `penstock lake` keeps the archive's tables."""
+    lake_catalog_uri: str | None = None
+    """A file for `sqlite` (none means `lake.sqlite` beside ``devices_dir``), a URL for `rest`."""
     units: dict[str, str] = {}
     """What dashboards show behind a metric's values: its name to a unit, as ``{"power": "W"}``."""
     status_host: str = "127.0.0.1"

@@ -14,6 +14,7 @@ import rich_click as click
 from infra.commands.options import Time, aws_option, json_option
 from infra.commands.sql_output import TABLE_ROWS, table_lines, write_csv, write_json, write_parquet
 from infra.console import UserError, live, say
+from infra.lake import compacted_readings
 from infra.target import Target, find_target, refusals_as
 from lake.sql.session import QueryError, Session
 
@@ -77,7 +78,13 @@ def sql(
 def _session(target: Target, memory: str | None) -> Session:
     bucket = target.settings.bucket(target.account)
     ahead = target.settings.clock_ahead_s
-    return Session(target.client("s3", "reader"), bucket, clock_ahead_s=ahead, memory=memory)
+    return Session(
+        target.client("s3", "reader"),
+        bucket,
+        clock_ahead_s=ahead,
+        memory=memory,
+        compacted=lambda: compacted_readings(target),
+    )
 
 
 def _interruptible(lake: Session, work: Callable[[], int]) -> int:

@@ -36,6 +36,7 @@ LOCAL_DEFAULTS: Final[dict[str, Any]] = {
     "idle_ms": 200,
     "redrive_s": 5.0,
     "units": dict(UNITS),
+    "lake_catalog": "sqlite",
 }
 """Defaults of a local run where they differ from those on AWS: windows, segments and leases are
 short-lived, so that a person who watches sees them. A setting that the user made wins."""

@@ -21,6 +21,10 @@ from consumers.disposition import OK
 IDENTITY: Final = ("device_id", "boot", "seq")
 """The columns that identify a reading."""
 
+READING_COLUMNS: Final = (*IDENTITY, "ts", "metrics", "received_at", "arrived_at")
+"""What a reading is for whoever asks: what the device said and when it arrived, and not where in
+the stream it was."""
+
 _DAY: Final = "day"
 _ROW: Final = "row"
 _ARRIVAL: Final = (

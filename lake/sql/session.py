@@ -10,12 +10,14 @@ import duckdb
 import orjson
 
 from consumers.archive.segment_key import HOUR_MS
+from lake.archive.distinct import READING_COLUMNS
 from lake.archive.rows import ROW_SCHEMA
 from lake.archive.segments import Segment, list_segments
-from lake.sql.bounds import ANY_TIME, EVERYTHING, TABLES, Bounds, Span, bounds_of
+from lake.catalog.index import Compacted, CompactedFile
+from lake.sql.bounds import EVERYTHING, TABLES, Bounds, Span, bounds_of
+from lake.sql.object_files import ObjectFiles
 from lake.sql.segment_files import SegmentFiles
 from lake.sql.views import (
-    READING_COLUMNS,
     RECORD_COLUMNS,
     Sources,
     readings_view,
@@ -59,6 +61,8 @@ class Session:
 
     :param s3: a client that may list the bucket and read its objects.
     :param clock_ahead_s: the deployment's setting: no reading arrived before its ``ts`` by more.
+    :param compacted: gives the newest snapshot of compacted readings, if there is one; without it,
+        each query reads the archive itself.
     :param memory: DuckDB's limit, as ``"2GB"``; beyond it, it uses the disk. Its default is 80% of
         the machine's.
     """
@@ -70,16 +74,20 @@ class Session:
         *,
         clock_ahead_s: int = CLOCK_AHEAD_S,
         memory: str | None = None,
+        compacted: Callable[[], Compacted | None] = lambda: None,
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._clock_ahead_ms = clock_ahead_s * 1000
+        self._compacted = compacted
         self._files = SegmentFiles(s3, bucket)
+        self._objects = ObjectFiles(s3, bucket)
         config = {**_CONFIG, "temp_directory": str(self._files.folder / "spill")}
         self._duckdb = duckdb.connect(
             config={**config, **({"memory_limit": memory} if memory else {})}
         )
         self._duckdb.execute("SET TimeZone = 'UTC'")
+        self._duckdb.register_filesystem(self._objects)
         self._duckdb.register("no_rows", ROW_SCHEMA.empty_table())
 
     def __enter__(self) -> Session:
@@ -102,7 +110,9 @@ class Session:
     @property
     def reads(self) -> Reads:
         """What was read so far."""
-        return Reads(self._files.objects, self._files.bytes)
+        return Reads(
+            self._files.objects + self._objects.opened, self._files.bytes + self._objects.bytes
+        )
 
     def query(
         self,
@@ -123,15 +133,26 @@ class Session:
         """
         span = Span(start_ms, end_ms)
         needed = self._plan(sql)
-        segments = self._segments(needed, span)
+        # First the snapshot, then the listing: what is not in the one is in the other.
+        compacted = self._compacted() if "readings" in needed else None
+        segments = self._segments(needed, span, compacted)
         for table, bounds in needed.items():
             paths = self._files.fetch(segments[table], progress)
             if table == "records":
                 view = records_view(Sources(paths), span)
             else:
-                view = readings_view(Sources(paths), bounds, span)
+                files = self._compacted_files(compacted, bounds, span)
+                view = readings_view(Sources(paths, files), bounds, span)
             self._duckdb.execute(view)
         return self._answer(sql)
+
+    def _compacted_files(
+        self, compacted: Compacted | None, bounds: Bounds, span: Span
+    ) -> list[str]:
+        """The paths of the files that can have what a query needs."""
+        files = compacted.files if compacted else ()
+        needed = bounds._replace(ts=bounds.ts.and_(span))
+        return [self._objects.add(one.key, one.size) for one in files if _has(one, needed)]
 
     def _answer(self, sql: str) -> duckdb.DuckDBPyRelation:
         """:raises QueryError: when it names what is not there, before anything is computed."""
@@ -169,30 +190,48 @@ class Session:
                 f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {columns} FROM no_{table}"
             )
 
-    def _segments(self, needed: dict[str, Bounds], span: Span) -> dict[str, Sequence[Segment]]:
+    def _segments(
+        self, needed: dict[str, Bounds], span: Span, compacted: Compacted | None
+    ) -> dict[str, Sequence[Segment]]:
         """The segments for each table, from one listing, so that the tables agree."""
-        spans = {table: self._arrivals(table, needed[table], span) for table in needed}
+        spans = {
+            table: self._arrivals(table, bounds, span, compacted)
+            for table, bounds in needed.items()
+        }
         if not spans:
             return {}
         whole = next(iter(spans.values()))
         for one in spans.values():
             whole = whole.or_(one)
         listed = list_segments(self._s3, self._bucket, start_ms=whole.start_ms, end_ms=whole.end_ms)
-        return {
+        found: dict[str, Sequence[Segment]] = {
             table: [one for one in listed if _overlaps(one, arrived)]
             for table, arrived in spans.items()
         }
+        if compacted is not None:
+            fresh = [one for one in found["readings"] if not compacted.reached.has(one)]
+            found["readings"] = fresh
+        return found
 
-    def _arrivals(self, table: str, bounds: Bounds, span: Span) -> Span:
-        """When the rows that a table needs arrived. A reading can arrive any time after its ``ts``,
-        but not before it by more than its clock may be ahead; an hour more allows for the stream's
-        clock."""
+    def _arrivals(
+        self, table: str, bounds: Bounds, span: Span, compacted: Compacted | None
+    ) -> Span:
+        """When the rows arrived that a table needs segments for. A reading can arrive any time
+        after its ``ts``, but not before it by more than its clock may be ahead; an hour more allows
+        for the stream's clock."""
         if table == "records":
             return bounds.arrived_at.and_(span)
         earliest = bounds.ts.and_(span).start_ms
-        if earliest is None:
-            return ANY_TIME
-        return Span(earliest - self._clock_ahead_ms - HOUR_MS, None)
+        by_ts = None if earliest is None else earliest - self._clock_ahead_ms - HOUR_MS
+        return Span(by_ts).and_(Span(compacted.reached.start_ms if compacted else None))
+
+
+def _has(file: CompactedFile, bounds: Bounds) -> bool:
+    """Whether a compacted file can have rows that a query needs."""
+    start, end = bounds.ts
+    if (start is not None and file.last_ts < start) or (end is not None and file.first_ts >= end):
+        return False
+    return bounds.device is None or file.first_device <= bounds.device <= file.last_device
 
 
 def _overlaps(segment: Segment, span: Span) -> bool:

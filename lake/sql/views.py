@@ -11,14 +11,11 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from consumers.disposition import OK
-from lake.archive.distinct import IDENTITY
+from lake.archive.distinct import IDENTITY, READING_COLUMNS
 from lake.archive.rows import ROW_SCHEMA
 from lake.sql.bounds import ANY_TIME, EVERYTHING, Bounds, Span
 
 RECORD_COLUMNS: Final[tuple[str, ...]] = tuple(ROW_SCHEMA.names)
-READING_COLUMNS: Final = (*IDENTITY, "ts", "metrics", "received_at", "arrived_at")
-"""``readings`` has what a device said and when it arrived, and not where in the stream it was."""
-
 DAY_MS: Final = 86_400_000
 
 _IDENTITY: Final = ", ".join(IDENTITY)
@@ -48,18 +45,40 @@ def records_view(sources: Sources, span: Span = ANY_TIME) -> str:
 
 def readings_view(sources: Sources, bounds: Bounds = EVERYTHING, span: Span = ANY_TIME) -> str:
     """``CREATE VIEW readings``: the readings whose ``ts`` is in the span, and at least those that
-    the bounds need. Where files were compacted, a row of a segment counts if its identity is not
-    in them."""
+    the bounds need."""
     needed = bounds._replace(ts=bounds.ts.and_(span))
-    fresh = distinct(sources.segments, needed)
-    if not sources.compacted:
-        query = fresh
-    elif not sources.segments:
-        query = f"SELECT {_COLUMNS} FROM {_files(sources.compacted, READING_COLUMNS)}"
-    else:
-        query = _both(fresh, sources.compacted, needed)
     outer = _where(_in_span("ts", span))
-    return f"CREATE OR REPLACE TEMP VIEW readings AS SELECT {_COLUMNS} FROM ({query}){outer}"
+    return (
+        f"CREATE OR REPLACE TEMP VIEW readings AS SELECT {_COLUMNS} "
+        f"FROM ({readings_of(sources, needed)}){outer}"
+    )
+
+
+def readings_of(sources: Sources, bounds: Bounds = EVERYTHING) -> str:
+    """A query of the readings in files. Where files were compacted, a row of a segment counts if
+    its identity is not in them."""
+    compacted = f"SELECT {_COLUMNS} FROM {_files(sources.compacted, READING_COLUMNS)}"
+    if not sources.compacted:
+        return distinct(sources.segments, bounds)
+    if not sources.segments:
+        return compacted
+    return (
+        f"WITH fresh AS MATERIALIZED ({distinct(sources.segments, bounds)}) {compacted} "
+        f"UNION ALL ({fresh_only('fresh', sources.compacted, bounds)})"
+    )
+
+
+def fresh_only(fresh: str, compacted: Sequence[str], bounds: Bounds = EVERYTHING) -> str:
+    """A query of the readings in the table ``fresh`` that are not in compacted files. Of those,
+    only identities are read."""
+    days = [f"epoch_us({side}.ts) // 86400000000" for side in ("l", "r")]
+    same = f"{_SAME} AND {days[0]} = {days[1]}"
+    files = f"(SELECT {_IDENTITY}, ts FROM {_files(compacted, READING_COLUMNS)}"
+    return (
+        f"WITH known AS MATERIALIZED (SELECT {_IDENTITY}, ts "
+        f"FROM {files}{_where(_conditions(bounds))}) l SEMI JOIN {fresh} r ON {same}) "
+        f"SELECT {_COLUMNS} FROM {fresh} l ANTI JOIN known r ON {same}"
+    )
 
 
 def distinct(segments: Sequence[str], bounds: Bounds = EVERYTHING) -> str:
@@ -73,21 +92,6 @@ def distinct(segments: Sequence[str], bounds: Bounds = EVERYTHING) -> str:
         f"SELECT {_COLUMNS} FROM accepted l ANTI JOIN repeated r ON {_SAME} UNION ALL "
         f"(SELECT {_COLUMNS} FROM accepted l SEMI JOIN repeated r ON {_SAME} QUALIFY row_number() "
         f"OVER (PARTITION BY {_IDENTITY}, epoch_us(ts) // 86400000000 ORDER BY {_FIRST}) = 1)"
-    )
-
-
-def _both(fresh: str, compacted: Sequence[str], bounds: Bounds) -> str:
-    """Compacted readings, and those of ``fresh`` that are not among them. Of the compacted files,
-    only the identities of fresh ones are read for that."""
-    files = _files(compacted, READING_COLUMNS)
-    day = "epoch_us({}.ts) // 86400000000"
-    same = f"{_SAME} AND {day.format('l')} = {day.format('r')}"
-    known = _where(_conditions(bounds))
-    return (
-        f"WITH fresh AS MATERIALIZED ({fresh}), known AS MATERIALIZED (SELECT {_IDENTITY}, ts "
-        f"FROM (SELECT {_IDENTITY}, ts FROM {files}{known}) l SEMI JOIN fresh r ON {same}) "
-        f"SELECT {_COLUMNS} FROM {files} UNION ALL "
-        f"SELECT {_COLUMNS} FROM fresh l ANTI JOIN known r ON {same}"
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from consumers.archive.parquet import SegmentFile
 from consumers.archive.segment_key import HOUR_MS, last_metadata, object_key
 from consumers.disposition import Disposition
 from consumers.record import ShardRecord
 from ingest.message import Message, decode_raw
+from lake.catalog.config import CatalogConfig
 from tests.harness.shard import NOW, payload
 
 BUCKET = "archive"
@@ -27,13 +32,27 @@ class MemoryBucket:
         self._page = page
 
     def put_object(
-        self, *, Key: str, Body: bytes, Metadata: dict[str, str] | None = None, **_: Any
-    ) -> None:
-        self.objects[Key] = (Body, dict(Metadata or {}))
+        self, *, Key: str, Body: Any, Metadata: dict[str, str] | None = None,
+        IfNoneMatch: str | None = None, IfMatch: str | None = None, **_: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        if (IfNoneMatch and Key in self.objects) or (IfMatch and IfMatch != self.etag(Key)):
+            raise _failed("PutObject", 412)
+        body = Body if isinstance(Body, bytes) else Body.read()
+        self.objects[Key] = (body, dict(Metadata or {}))
+        return {"ETag": self.etag(Key)}
 
-    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
+    def etag(self, key: str) -> str | None:
+        return hashlib.md5(self.objects[key][0]).hexdigest() if key in self.objects else None
+
+    def get_object(self, *, Bucket: str, Key: str, Range: str | None = None) -> dict[str, Any]:
         assert Bucket == BUCKET
-        return {"Body": io.BytesIO(self.objects[Key][0])}
+        if Key not in self.objects:
+            raise _failed("GetObject", 404)
+        body = self.objects[Key][0]
+        if Range is not None:
+            start, end = map(int, Range.removeprefix("bytes=").split("-"))
+            body = body[start : end + 1]
+        return {"Body": io.BytesIO(body), "ETag": self.etag(Key)}
 
     def head_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         assert Bucket == BUCKET
@@ -54,6 +73,42 @@ class MemoryBucket:
             if self.after_page is not None:
                 self.after_page(page)
             StartAfter = page[-1]
+
+
+class FolderBucket(MemoryBucket):
+    """A bucket whose objects are files of a folder, where PyIceberg finds them too."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.objects = _Folder(folder)
+        self.last_number = 90
+        self.config = CatalogConfig("sqlite", "test_lake", f"file://{folder}",
+                                    str(folder.parent / "catalog.sqlite"))  # fmt: skip
+
+
+class _Folder(dict[str, tuple[bytes, dict[str, str]]]):
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def __setitem__(self, key: str, value: tuple[bytes, dict[str, str]]) -> None:
+        super().__setitem__(key, value)
+        file = self._folder / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(value[0])
+
+    def __getitem__(self, key: str) -> tuple[bytes, dict[str, str]]:
+        if super().__contains__(key):
+            return super().__getitem__(key)
+        return (self._folder / key).read_bytes(), {}
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (self._folder / str(key)).is_file()
+
+
+def _failed(operation: str, status: int) -> ClientError:
+    answer: Any = {"Error": {"Code": str(status)}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, operation)
 
 
 def record(

@@ -232,3 +232,5 @@ def read(target: Target) -> None:
         )
     (found, *_) = s3.list_objects_v2(Bucket=bucket, Prefix="telemetry/")["Contents"]
     s3.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+    target.client("s3").put_object(Bucket=bucket, Key="lake/readings/file.parquet", Body=b"x")
+    s3.get_object(Bucket=bucket, Key="lake/readings/file.parquet")["Body"].read()

@@ -54,10 +54,10 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
     "lake": {
         TOP: set(),
         "archive": set(),
-        "sql": {"archive"},
+        "sql": {"archive", "catalog"},
         "catalog": {"archive"},
         "librarian": {"archive", "catalog"},
-        "compaction": {"archive", "catalog"},
+        "compaction": {"archive", "catalog", "librarian", "sql"},
         "replay": {"archive"},
         "rejects": {"archive", "replay"},
         "audit": {"archive", "replay"},

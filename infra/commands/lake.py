@@ -1,0 +1,170 @@
+"""``penstock lake``: the archive as Iceberg tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rich_click as click
+
+from infra.commands.options import aws_option, json_option
+from infra.commands.write_target import find_write_target
+from infra.console import STDOUT, UserError, live, print_json, say
+from infra.lake import open_catalog_of, retention_hours
+from infra.target import Target, find_target, refusals_as
+from ingest.times import show_time
+from lake.catalog.lock import HeldError, held
+
+
+@click.group()
+def lake() -> None:
+    """Keep the archive as Iceberg tables, for Athena, Spark and `penstock sql`."""
+
+
+@lake.command("sync")
+@json_option
+@aws_option
+def sync_command(as_json: bool, aws: bool) -> None:
+    """Register new segments of the archive in the table `records`, unchanged.
+
+    Segments are where they were; the table's snapshots say which are in it. Can be stopped and
+    repeated at any time.
+    """
+    target = find_write_target("register the archive's segments in the catalog", aws=aws)
+    with _writing(target):
+        synced = _sync(target)
+    _print(as_json, synced._asdict(), f"{synced.segments} segments registered")
+
+
+@lake.command("compact")
+@click.option(
+    "--memory",
+    default="600MB",
+    show_default=True,
+    metavar="SIZE",
+    help="The most memory for sorting; what does not fit waits on the disk.",
+)
+@json_option
+@aws_option  # fmt: skip
+def compact_command(memory: str, as_json: bool, aws: bool) -> None:
+    """Bring new readings into the table `readings`: each once, sorted by device and time.
+
+    Run it every hour. Days that are over, and have got late readings, become few files again.
+    Can be stopped and repeated at any time: readers see all of a commit or nothing.
+    """
+    target = find_write_target("compact the archive's readings", aws=aws)
+    with _writing(target):
+        done = _compact(target, memory)
+    sentence = f"{done.readings} readings added, {done.merged_days} days merged"
+    _print(as_json, done._asdict(), sentence)
+
+
+@lake.command("status")
+@json_option
+@aws_option
+def status_command(as_json: bool, aws: bool) -> None:
+    """Show both tables, and how far they are behind the archive."""
+    from lake.librarian.status import status
+
+    target = find_target(aws=aws)
+    catalog, config = open_catalog_of(target)
+    with refusals_as("AWS refuses to show the lake"):
+        tables = status(catalog, config, target.client("s3"), _bucket(target))
+    if as_json:
+        print_json([one._asdict() for one in tables])
+        return
+    for one in tables:
+        since = (
+            "" if one.oldest_missing_ms is None else f" since {show_time(one.oldest_missing_ms)}"
+        )
+        STDOUT.print(
+            f"{one.table}: {one.rows} rows in {one.files} files, {one.snapshots} snapshots; "
+            f"{one.missing_segments} segments not in it{since}",
+            markup=False,
+        )
+
+
+@lake.command("rebuild")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@aws_option
+def rebuild_command(yes: bool, as_json: bool, aws: bool) -> None:
+    """Make both tables again from the archive, after a catalog was lost or cannot be read.
+
+    The archive is not touched. Files of the former tables stay in the bucket, under lake/.
+    """
+    target = find_write_target("make the lake's tables again", aws=aws)
+    if not yes and not click.confirm("Forget the lake's tables and make them again?", err=True):
+        raise UserError("nothing was changed")
+    with _writing(target):
+        catalog, config = open_catalog_of(target)
+        for name in ("records", "readings"):
+            if catalog.table_exists(config.table(name)):
+                catalog.drop_table(config.table(name))
+        synced, done = _sync(target), _compact(target)
+    document = {"registered": synced._asdict(), "compacted": done._asdict()}
+    _print(as_json, document, f"{synced.segments} segments, {done.readings} readings")
+
+
+@contextmanager
+def _writing(target: Target) -> Iterator[None]:
+    """One writer at a time.
+
+    :raises UserError: when there is another one, or AWS refuses.
+    """
+    from lake.librarian.sync import BusyError
+
+    try:
+        with (
+            refusals_as("AWS refuses to write the lake"),
+            held(target.client("s3"), _bucket(target), "lake"),
+        ):
+            yield
+    except (HeldError, BusyError) as error:
+        raise UserError(str(error)) from None
+
+
+def _sync(target: Target) -> Any:
+    from lake.librarian.sync import sync
+
+    catalog, config = open_catalog_of(target)
+    with live(lambda: "  … registering segments"):
+        return sync(
+            catalog, config, target.client("s3"), _bucket(target),
+            now_ms=_now_ms(), retention_hours=retention_hours(target),
+        )  # fmt: skip
+
+
+def _compact(target: Target, memory: str = "600MB") -> Any:
+    from lake.compaction.compact import Compactor, Done, Limits
+
+    catalog, config = open_catalog_of(target)
+    so_far = Done()
+
+    def progress(done: Done) -> None:
+        nonlocal so_far
+        so_far = done
+
+    compactor = Compactor(
+        catalog, config, target.client("s3"), _bucket(target),
+        retention_hours=retention_hours(target), limits=Limits(memory), progress=progress,
+    )  # fmt: skip
+    with live(lambda: f"  … {so_far.readings} readings added"):
+        return compactor.run(_now_ms())
+
+
+def _print(as_json: bool, document: dict[str, Any], sentence: str) -> None:
+    if as_json:
+        print_json(document)
+    else:
+        say(sentence)
+
+
+def _bucket(target: Target) -> str:
+    return target.settings.bucket(target.account)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
