@@ -18,7 +18,8 @@ from infra.extras import advice, extra_of
 
 COMMANDS: Final = (
     "demo", "up", "down", "status", "deploy", "destroy", "consume", "device", "simulate",
-    "verify", "windows", "devices", "lake", "dashboard", "env", "rejects", "schema", "doctor", "cost",
+    "verify", "windows", "devices", "lake", "dashboard", "env", "rejects", "schema", "doctor",
+    "cost",
     "prove", "sql", "audit", "replay", "rebuild", "alert",
 )  # fmt: skip
 """Each is a function of its name in the module of its name in ``infra.commands``."""

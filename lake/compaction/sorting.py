@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lake.archive.distinct import READING_COLUMNS
 from lake.archive.rows import ROW_SCHEMA
@@ -16,11 +19,27 @@ from lake.compaction.plan import DAY_MS
 from lake.sql.object_files import ObjectFiles
 from lake.sql.views import Sources, distinct, fresh_only, readings_of
 
+_SCHEMA: Final = pa.schema([ROW_SCHEMA.field(name) for name in READING_COLUMNS])
 _DAY_US: Final = DAY_MS * 1000
-_FORMAT: Final = (
-    "FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, COMPRESSION_LEVEL 3, "
-    "ROW_GROUP_SIZE 100000, RETURN_STATS"
-)
+_BATCH: Final = 100_000
+"""Rows of a row group: a reader of one device skips most of a file."""
+
+_FORMAT: Final[dict[str, Any]] = {
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": [
+        "device_id",
+        "boot",
+        "metrics.key_value.key",
+        "metrics.key_value.value",
+    ],
+    "column_encoding": dict.fromkeys(
+        ("ts", "seq", "received_at", "arrived_at"), "DELTA_BINARY_PACKED"
+    ),
+}
+"""As the archive's segments. PyArrow writes it as quickly as DuckDB, and a third smaller: DuckDB
+would write times in microseconds."""
+
 _SORTED: Final = "ORDER BY device_id, ts, boot, seq"
 
 
@@ -93,19 +112,56 @@ class Sorter:
         return [int(day) for (day,) in rows]
 
     def _write(self, query: str, day: int, file_bytes: int) -> Iterator[SortedFile]:
-        folder = self._folder / f"sorted-{uuid.uuid4().hex}"
+        """Files of at least ``file_bytes``, but for the last one."""
         columns = ", ".join(READING_COLUMNS)
-        written = self._duckdb.execute(
-            f"COPY (SELECT {columns} FROM ({query}) {_SORTED}) TO '{folder}' "
-            f"({_FORMAT}, FILE_SIZE_BYTES {file_bytes})"
-        ).fetchall()
-        for path, rows, size, *_ in written:
-            if rows:
-                yield self._described(Path(path), int(size), int(rows), day)
+        reader = self._duckdb.sql(f"SELECT {columns} FROM ({query}) {_SORTED}").to_arrow_reader(
+            _BATCH
+        )
+        file: _File | None = None
+        for batch in reader:
+            if not batch.num_rows:
+                continue
+            file = file or _File(self._folder / f"{uuid.uuid4().hex}.parquet", day)
+            file.write(batch.cast(_SCHEMA))
+            if file.size >= file_bytes:
+                yield file.close()
+                file = None
+        if file is not None:
+            yield file.close()
 
-    def _described(self, path: Path, size: int, rows: int, day: int) -> SortedFile:
-        found: Any = self._duckdb.execute(
-            "SELECT min(device_id), max(device_id), epoch_ms(min(ts)), epoch_ms(max(ts)) "
-            f"FROM read_parquet('{path}')"
-        ).fetchone()
-        return SortedFile(path, size, rows, day, *found)
+
+class _File:
+    """A file that is being written, in sorted batches."""
+
+    def __init__(self, path: Path, day: int) -> None:
+        self._path = path
+        self._day = day
+        self._sink = path.open("wb")
+        self._writer = pq.ParquetWriter(self._sink, _SCHEMA, **_FORMAT)
+        self._rows = 0
+        self._first = self._last = ""
+        self._times: list[int] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._sink.tell()
+
+    def write(self, batch: Any) -> None:
+        """Add rows, as one row group."""
+        self._writer.write_batch(batch, row_group_size=_BATCH)
+        devices = batch.column("device_id")
+        self._first = self._first if self._rows else devices[0].as_py()
+        self._last = devices[-1].as_py()
+        found = pc.min_max(batch.column("ts").cast(pa.int64())).as_py()
+        self._times += [found["min"], found["max"]]
+        self._rows += batch.num_rows
+
+    def close(self) -> SortedFile:
+        """End it; what is in it."""
+        self._writer.close()
+        self._sink.close()
+        return SortedFile(
+            self._path, self._path.stat().st_size, self._rows, self._day, self._first, self._last,
+            min(self._times), max(self._times),
+        )  # fmt: skip
