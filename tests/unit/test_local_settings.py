@@ -42,6 +42,7 @@ def test_every_local_default_gives_way_to_the_environment(
 ) -> None:
     values: dict[str, tuple[str, Any]] = {
         "tiers": ('[{"name": "5s", "flush_s": 1, "ttl_s": 60}]', None),
+        "lake_catalog": ("glue", "glue"),
         "units": ('{"power": "kW"}', {"power": "kW"}),
     }
     text, wanted = values.get(name, ("3456", 3456))
