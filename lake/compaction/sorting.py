@@ -37,8 +37,7 @@ _FORMAT: Final[dict[str, Any]] = {
         ("ts", "seq", "received_at", "arrived_at"), "DELTA_BINARY_PACKED"
     ),
 }
-"""As the archive's segments. PyArrow writes it as quickly as DuckDB, and a third smaller: DuckDB
-would write times in microseconds."""
+"""As the archive's segments, with times in milliseconds. DuckDB would write microseconds."""
 
 _SORTED: Final = "ORDER BY device_id, ts, boot, seq"
 
