@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import rich_click as click
 
-from infra.auditing import auditor_of
+from infra.archive.auditing import auditor_of
 from infra.commands.archive_range import range_of, range_options, span_text
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, live, print_json, say

@@ -17,9 +17,9 @@ from infra.interrupts import stop_on_signals
 from infra.local.dashboard import serve_beside
 from infra.local.run_folder import keep_evidence, run_folder
 from infra.local.stack import LocalOptions, LocalStack
+from infra.scenario.demo import play_locally
 from infra.simulation.demo import run_demo
 from infra.simulation.report import demo_document, demo_lines
-from infra.simulation.scenario_demo import play_locally
 from simulator.scenario import Fleet
 
 

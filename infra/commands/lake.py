@@ -9,10 +9,10 @@ from typing import Any
 
 import rich_click as click
 
+from infra.archive.tables import open_catalog_of, retention_hours
 from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
-from infra.lake import open_catalog_of, retention_hours
 from infra.target import Target, find_target, refusals_as
 from ingest.times import show_time
 from lake.catalog.lock import HeldError, held

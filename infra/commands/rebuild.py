@@ -16,7 +16,7 @@ from msgspec import Struct
 from consumers.aws.in_flight import InFlight
 from consumers.exceptions import ConsumerError
 from consumers.hot.dynamodb import DynamoStore
-from infra.auditing import quiet_s, source_of
+from infra.archive.auditing import quiet_s, source_of
 from infra.aws.archived_since import SKEW_MS, archived_since, await_archived_since
 from infra.commands.archive_range import range_of, range_options, span_text
 from infra.commands.options import aws_option, json_option

@@ -8,11 +8,11 @@ from typing import Any
 
 import rich_click as click
 
+from infra.archive.redriving_rejects import plan_redrive, redrive
 from infra.commands.options import aws_option, json_option
 from infra.commands.rejects_found import reject_options, wanted_of
 from infra.commands.write_target import find_write_target, is_local
 from infra.console import STDOUT, UserError, print_json
-from infra.redriving_rejects import plan_redrive, redrive
 from lake.rejects.fix import Fix, Scale
 from lake.rejects.redrive import Plan
 

@@ -13,10 +13,10 @@ from click.core import ParameterSource
 
 from infra.console import STDOUT, UserError, json_text, print_json, say
 from infra.runfile import HOME
+from infra.scenario.play import Played
+from infra.scenario.report import lines as scenario_lines
+from infra.scenario.report import report_page, worker_lines
 from infra.simulation.report import report_lines, verdict_line
-from infra.simulation.scenario import Played
-from infra.simulation.scenario_report import lines as scenario_lines
-from infra.simulation.scenario_report import report_page, worker_lines
 from simulator.errors import ScenarioError
 from simulator.scenario import Scenario, at_speed, load_scenario, thinned
 

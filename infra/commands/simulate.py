@@ -19,11 +19,11 @@ from infra.commands.write_target import find_write_target
 from infra.console import UserError, say
 from infra.interrupts import stop_on_signals
 from infra.runfile import HOME
+from infra.scenario.play import play
 from infra.simulation.drain import archived_counter, await_archived
 from infra.simulation.drive import drive, into_stream, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet, removed_from_aws
 from infra.simulation.run_meter import RunMeter
-from infra.simulation.scenario import play
 from infra.simulation.verify import verify_settled
 from infra.target import Target
 from simulator.scenario import Fleet

@@ -11,10 +11,10 @@ from typing import Any, Final
 import duckdb
 import rich_click as click
 
+from infra.archive.tables import compacted_readings
 from infra.commands.options import Time, aws_option, json_option
 from infra.commands.sql_output import TABLE_ROWS, table_lines, write_csv, write_json, write_parquet
 from infra.console import UserError, live, say
-from infra.lake import compacted_readings
 from infra.target import Target, find_target, refusals_as
 from lake.sql.session import QueryError, Session
 

@@ -17,9 +17,9 @@ from infra.aws.stacks.run_stack import lease_shards
 from infra.prove.checkpoints import CheckpointWatch
 from infra.prove.faults import FaultThread, Site, open_shards
 from infra.prove.run_state import Run
+from infra.scenario.play import direct, fleet_facts, notices_of, samples_of, spool_counts
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
-from infra.simulation.scenario import direct, fleet_facts, notices_of, samples_of, spool_counts
 from infra.simulation.verify import verify_settled
 from infra.target import Target
 from infra.worker import await_shards, supervised, worker_of

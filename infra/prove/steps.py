@@ -29,8 +29,8 @@ from infra.prove import load
 from infra.prove.estimate import SHARDS, Extent, extent_of, most
 from infra.prove.plan import Step
 from infra.prove.run_state import Run
+from infra.scenario.play import fleet_names
 from infra.simulation.provision_fleet import provision_fleet
-from infra.simulation.scenario import fleet_names
 from infra.target import Target
 
 WRITE_UNITS: Final = 4_000

@@ -67,6 +67,25 @@ class Range(NamedTuple):
             yield start, min(self.end, start + self.chunk_ms)
 
 
+def folded_parts(
+    source: ArchiveSource, wanted: Range, progress: Callable[[str], None]
+) -> Iterator[tuple[list[str], ExpectedWindows]]:
+    """Fold one chunk from the archive, a part of the devices at once: the devices of each part, and
+    the windows that they must have."""
+    only = frozenset(wanted.devices) if wanted.only else None
+    selection = Selection(wanted.start, wanted.end, only)
+    segments = source.listed(selection)
+    parts = max(1, sum(segment.size for segment in segments) // (PART_READINGS * 8))
+    for part in range(parts):
+        chosen = selection._replace(part=part, parts=parts)
+        expected = ExpectedWindows(wanted.tiers)
+        for count, records in enumerate(source.read(segments, chosen)):
+            expected.fold(records)
+            progress(f"segment {count + 1} of {len(segments)}")
+        known = {*wanted.devices, *expected.newest_arrival}
+        yield sorted(device for device in known if chosen.takes(device)), expected
+
+
 def chunk_ms(tiers: Sequence[Tier]) -> int:
     """How much event time is compared at once: an hour, or the longest window."""
     return max(SPAN_MS, *(tier.size_ms for tier in tiers))
@@ -158,18 +177,7 @@ class Auditor:
         self, wanted: Range, audit: Audit, *, consistent: bool = False
     ) -> Iterator[Difference]:
         """The windows of one chunk that differ."""
-        only = frozenset(wanted.devices) if wanted.only else None
-        selection = Selection(wanted.start, wanted.end, only)
-        segments = self._source.listed(selection)
-        parts = max(1, sum(segment.size for segment in segments) // (PART_READINGS * 8))
-        for part in range(parts):
-            chosen = selection._replace(part=part, parts=parts)
-            expected = ExpectedWindows(wanted.tiers)
-            for count, records in enumerate(self._source.read(segments, chosen)):
-                expected.fold(records)
-                self._progress(f"segment {count + 1} of {len(segments)}")
-            known = {*wanted.devices, *expected.newest_arrival}
-            mine = sorted(device for device in known if chosen.takes(device))
+        for mine, expected in folded_parts(self._source, wanted, self._progress):
             audit.readings += expected.readings
             for name, readings in expected.refused.items():
                 audit.refused[name] = audit.refused.get(name, 0) + readings

@@ -18,10 +18,9 @@ from consumers.hot.optimistic import Store
 from consumers.hot.windows import Window
 from ingest.id_ranges import IdSet
 from ingest.tables.hot import is_expired
-from lake.audit.audit import PART_READINGS, Range, Stored, start_of
+from lake.audit.audit import Range, Stored, folded_parts, start_of
 from lake.rebuild.windows import Held, Key, Rebuilt, replace_windows
 from lake.replay.expected import ExpectedWindows
-from lake.replay.rows import Selection
 from lake.replay.source import ArchiveSource
 
 ROUNDS: Final = 4
@@ -125,19 +124,8 @@ class Rebuild:
 
     def _chunk(self, wanted: Range, summary: Summary, drop: Mapping[Key, IdSet]) -> list[Held]:
         """Rebuild the windows of one chunk; those that were held back."""
-        only = frozenset(wanted.devices) if wanted.only else None
-        selection = Selection(wanted.start, wanted.end, only)
-        segments = self._source.listed(selection)
-        parts = max(1, sum(segment.size for segment in segments) // (PART_READINGS * 8))
         held: list[Held] = []
-        for part in range(parts):
-            chosen = selection._replace(part=part, parts=parts)
-            expected = ExpectedWindows(wanted.tiers)
-            for count, records in enumerate(self._source.read(segments, chosen)):
-                expected.fold(records)
-                self._progress(f"segment {count + 1} of {len(segments)}")
-            known = {*wanted.devices, *expected.newest_arrival}
-            devices = sorted(device for device in known if chosen.takes(device))
+        for devices, expected in folded_parts(self._source, wanted, self._progress):
             result = self._replace(wanted, devices, expected, drop)
             summary.windows += result.windows
             summary.written += result.written

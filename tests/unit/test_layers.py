@@ -76,8 +76,19 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "aws": {"cost"},
         "local": {"aws", "emulator"},
         "simulation": {"aws", "cost", "emulator", "local"},
-        "prove": {"aws", "cost", "emulator", "local", "simulation"},
-        "commands": {"aws", "cost", "emulator", "local", "simulation", "prove"},
+        "archive": set(),
+        "scenario": {"archive", "cost", "local", "simulation"},
+        "prove": {"aws", "cost", "emulator", "local", "simulation", "scenario"},
+        "commands": {
+            "archive",
+            "aws",
+            "cost",
+            "emulator",
+            "local",
+            "simulation",
+            "scenario",
+            "prove",
+        },
     },
 }
 """For each package: sub-package to the sub-packages beside it that it may import. A sub-package

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from infra.simulation.scenario import fleet_names, spool_counts
-from infra.simulation.scenario_report import report_page, worker_lines
+from infra.scenario.play import fleet_names, spool_counts
+from infra.scenario.report import report_page, worker_lines
 from ingest.histogram import Histogram
 from simulator import scenario
 from simulator.errors import ScenarioError

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from infra.prove.report.markup import bullets, cell, escaped, section, table
 from infra.prove.report.signature import fingerprint_of
-from infra.simulation.scenario_words import FAULTS
+from infra.scenario.words import FAULTS
 from simulator.plots import Plot, Series, figure
 
 Report = Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from infra.simulation.scenario import Played
-from infra.simulation.scenario_words import LEADS, marks, sections
+from infra.scenario.play import Played
+from infra.scenario.words import LEADS, marks, sections
 from simulator.report_page import Plot, Series, page
 from simulator.scenario import Scenario
 

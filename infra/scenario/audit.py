@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from infra.auditing import auditor_of
+from infra.archive.auditing import auditor_of
 from infra.target import Target
 from ingest.message import Message, decode
 from lake.audit.audit import Range, aligned

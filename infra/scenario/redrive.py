@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from infra.redriving_rejects import plan_redrive, redrive
-from infra.simulation.audit import audit_of
+from infra.archive.redriving_rejects import plan_redrive, redrive
+from infra.scenario.audit import audit_of
 from infra.target import Target
 from lake.rejects.fix import Fix
 from lake.rejects.found import Wanted

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from consumers.hot.lateness import LatenessPolicy
-from infra.auditing import quiet_s, source_of
+from infra.archive.auditing import quiet_s, source_of
 from infra.console import UserError, live
 from infra.target import Target
 from ingest.stream import PutError, put_all

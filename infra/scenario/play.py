@@ -15,12 +15,12 @@ import msgspec
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.cost.run import RunCost
-from infra.simulation.audit import audit_of
+from infra.scenario.audit import audit_of
+from infra.scenario.redrive import redrive_early
+from infra.scenario.view import watching
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
 from infra.simulation.provision_fleet import provision_fleet, removed_from_aws, simulated
-from infra.simulation.redrive import redrive_early
-from infra.simulation.scenario_view import watching
 from infra.simulation.verify import verify_settled
 from infra.target import Target
 from ingest.histogram import Histogram

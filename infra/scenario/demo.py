@@ -9,8 +9,8 @@ from typing import Any
 
 from infra.console import Stages
 from infra.local.stack import LocalStack
+from infra.scenario.play import Played, play
 from infra.simulation.run_meter import RunMeter
-from infra.simulation.scenario import Played, play
 from simulator.scenario import Scenario
 
 
