@@ -356,7 +356,9 @@ class HotStore:
         if self._device_writer is not None:
             work.append((self._device_writer, [state for state in states if state.dirty]))
         write_all(work, self._calls, self._backoff)
-        self._evaluate((tier, window) for tier, taken in windows for window in taken)
+        self._evaluate(  # one whose only readings were taken back may not be stored at all
+            (tier, window) for tier, taken in windows for window in taken if window.ver
+        )
         for (tier, taken), count in zip(windows, readings, strict=True):
             if taken:
                 tier.written(count)

@@ -80,6 +80,7 @@ class Pipeline:
         self.s3 = MemoryS3()
         self.segments = MemorySegments(self.s3)
         self.now = 0.0
+        self._seq = 0
 
     def worker(self) -> ShardProcessor:
         """A worker that owns the shard from now on."""
@@ -91,7 +92,7 @@ class Pipeline:
     def send(self, messages: int = 60, *, ahead: float = 0.1) -> None:
         """Put messages with duplicates, gaps, disorder, rejects and garbage into the shard."""
         sent: list[tuple[str, bytes]] = []
-        for number in range(messages):
+        for _ in range(messages):
             device = self.random.choice(DEVICES)
             count = self.random.randint(1, 4)
             readings = [
@@ -100,7 +101,8 @@ class Pipeline:
             ]
             if self.random.random() < ahead:
                 readings[0] = (NOW + 700_000, {"a": 1.0})  # too far ahead of the clock
-            sent.append((device, payload("boot-one", number * 5, readings)))
+            sent.append((device, payload("boot-one", self._seq, readings)))
+            self._seq += 5  # an identity is one reading, also in what is sent later
             if self.random.random() < 0.2:
                 sent.append(self.random.choice(sent))
         self.random.shuffle(sent)

@@ -113,7 +113,7 @@ def violations(seed: int) -> list[str]:
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a shard meets in days, met in a schedule."""
     monkeypatch.setattr("consumers.hot.windows.MAX_WEIGHT", ROOM)
-    monkeypatch.setattr("consumers.hot.store.MAX_WEIGHT", ROOM)
+    monkeypatch.setattr("consumers.shard.fold_queue.MAX_WEIGHT", ROOM)
     monkeypatch.setattr("consumers.shard.fold_queue.FULL", 3000)
     monkeypatch.setattr("consumers.hot.store.PENDING_READINGS", 11)
     monkeypatch.setattr("consumers.hot.store.OPEN_WINDOWS", 9)
@@ -149,7 +149,7 @@ def mutant_reopen_a_full_window(monkeypatch: pytest.MonkeyPatch) -> None:
         bounds = window.ids.bounds.get(boot, [])
         return has_room(window, boot, seq) or seq in bounds or seq + 1 in bounds
 
-    monkeypatch.setattr("consumers.hot.store.has_room", room)
+    monkeypatch.setattr("consumers.shard.fold_queue.has_room", room)
 
 
 @pytest.mark.parametrize(
