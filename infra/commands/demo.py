@@ -82,13 +82,13 @@ def demo(
                 stopping=stopping.is_set,
             )
         document = demo_document(run)
-        if not run.report.exact:
+        if not run.exact:
             keep_evidence(folder)
     if as_json:
         print_json(document)
     else:
         STDOUT.print("\n".join(["", *demo_lines(run)]), markup=False)
-    return 0 if run.report.exact else 1
+    return 0 if run.exact else 1
 
 
 class LocalPorts(NamedTuple):

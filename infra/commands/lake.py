@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import rich_click as click
 
-from infra.archive.tables import open_catalog_of, retention_hours
+from infra.archive.lake import archive_bucket, compact_lake, sync_lake, writing
+from infra.archive.tables import open_catalog_of
 from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import Target, find_target, refusals_as
 from ingest.times import show_time
-from lake.catalog.lock import HeldError, held
 
 
 @click.group()
@@ -33,7 +30,7 @@ def sync_command(as_json: bool, aws: bool) -> None:
     repeated at any time.
     """
     target = find_write_target("register the archive's segments in the catalog", aws=aws)
-    with _writing(target):
+    with writing(target):
         synced = _sync(target)
     _print(as_json, synced._asdict(), f"{synced.segments} segments registered")
 
@@ -55,7 +52,7 @@ def compact_command(memory: str, as_json: bool, aws: bool) -> None:
     Can be stopped and repeated at any time: readers see all of a commit or nothing.
     """
     target = find_write_target("compact the archive's readings", aws=aws)
-    with _writing(target):
+    with writing(target):
         done = _compact(target, memory)
     sentence = f"{done.readings} readings added, {done.merged_days} days merged"
     _print(as_json, done._asdict(), sentence)
@@ -71,7 +68,7 @@ def status_command(as_json: bool, aws: bool) -> None:
     target = find_target(aws=aws)
     catalog, config = open_catalog_of(target)
     with refusals_as("AWS refuses to show the lake"):
-        tables = status(catalog, config, target.client("s3"), _bucket(target))
+        tables = status(catalog, config, target.client("s3"), archive_bucket(target))
     if as_json:
         print_json([one._asdict() for one in tables])
         return
@@ -98,7 +95,7 @@ def rebuild_command(yes: bool, as_json: bool, aws: bool) -> None:
     target = find_write_target("make the lake's tables again", aws=aws)
     if not yes and not click.confirm("Forget the lake's tables and make them again?", err=True):
         raise UserError("nothing was changed")
-    with _writing(target):
+    with writing(target):
         catalog, config = open_catalog_of(target)
         for name in ("records", "readings"):
             if catalog.table_exists(config.table(name)):
@@ -108,51 +105,22 @@ def rebuild_command(yes: bool, as_json: bool, aws: bool) -> None:
     _print(as_json, document, f"{synced.segments} segments, {done.readings} readings")
 
 
-@contextmanager
-def _writing(target: Target) -> Iterator[None]:
-    """One writer at a time.
-
-    :raises UserError: when there is another one, or AWS refuses.
-    """
-    from lake.librarian.sync import BusyError
-
-    try:
-        with (
-            refusals_as("AWS refuses to write the lake"),
-            held(target.client("s3"), _bucket(target), "lake"),
-        ):
-            yield
-    except (HeldError, BusyError) as error:
-        raise UserError(str(error)) from None
-
-
 def _sync(target: Target) -> Any:
-    from lake.librarian.sync import sync
-
-    catalog, config = open_catalog_of(target)
     with live(lambda: "  … registering segments"):
-        return sync(
-            catalog, config, target.client("s3"), _bucket(target),
-            now_ms=_now_ms(), retention_hours=retention_hours(target),
-        )  # fmt: skip
+        return sync_lake(target)
 
 
 def _compact(target: Target, memory: str = "600MB") -> Any:
-    from lake.compaction.compact import Compactor, Done, Limits
+    from lake.compaction.compact import Done, Limits
 
-    catalog, config = open_catalog_of(target)
     so_far = Done()
 
     def progress(done: Done) -> None:
         nonlocal so_far
         so_far = done
 
-    compactor = Compactor(
-        catalog, config, target.client("s3"), _bucket(target),
-        retention_hours=retention_hours(target), limits=Limits(memory), progress=progress,
-    )  # fmt: skip
     with live(lambda: f"  … {so_far.readings} readings added"):
-        return compactor.run(_now_ms())
+        return compact_lake(target, Limits(memory), progress)
 
 
 def _print(as_json: bool, document: dict[str, Any], sentence: str) -> None:
@@ -160,11 +128,3 @@ def _print(as_json: bool, document: dict[str, Any], sentence: str) -> None:
         print_json(document)
     else:
         say(sentence)
-
-
-def _bucket(target: Target) -> str:
-    return target.settings.bucket(target.account)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -20,6 +20,7 @@ from infra.scenario.redrive import redrive_early
 from infra.scenario.view import watching
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
+from infra.simulation.lake import check_lake, of_run, update_lake
 from infra.simulation.provision_fleet import provision_fleet, removed_from_aws, simulated
 from infra.simulation.verify import verify_settled
 from infra.target import Target
@@ -28,6 +29,7 @@ from simulator.errors import FleetError
 from simulator.load.director import Director, FleetProgress, Setup
 from simulator.load.transport import StreamTarget
 from simulator.scenario import Scenario
+from simulator.verification.lake import LakeReport
 from simulator.verification.ledger import OK, Entry, read_entries, read_faults
 from simulator.verification.verifier import Report
 
@@ -50,16 +52,19 @@ class Played:
     """What an audit of the fleets' windows said, see ``penstock audit``."""
     rejects: Mapping[str, Any] | None = None
     """What became of readings that were too early and were redriven, on a stack of its own."""
+    lake: LakeReport | None = None
+    """The lake's tables, brought up to date before and after the redrive, on such a stack."""
 
     @property
     def exact(self) -> bool:
-        """Whether nothing is missing, from the sensor to the archive, the windows are what the
-        archive says, and what was redriven counts once."""
+        """Whether nothing is missing, from the sensor to the archive and its lake, the windows are
+        what the archive says, and what was redriven counts once."""
         return (
             self.report.exact
             and not (self.spool["lost"] or self.spool["waiting"])
             and (self.audit is None or self.audit["verdict"] == "clean")
             and (self.rejects is None or self.rejects["verdict"] == "exact")
+            and (self.lake is None or self.lake.exact)
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +73,7 @@ class Played:
         return {
             **document,
             "verdict": "exact" if self.exact else "inexact",
+            "differences": document["differences"] + (self.lake.differences if self.lake else []),
             "scenario": self.scenario.name,
             "played": msgspec.to_builtins(self.scenario),
             "seed": self.seed,
@@ -78,6 +84,7 @@ class Played:
             "notices": self.notices,
             **({"audit": self.audit} if self.audit is not None else {}),
             **({"rejects": self.rejects} if self.rejects is not None else {}),
+            **({"lake": self.lake.as_dict()} if self.lake is not None else {}),
         }
 
 
@@ -117,7 +124,13 @@ def play(
         report = verify_settled(target, ledger_path, exclusive=exclusive)
         devices = [name for name, _ in kinds]
         audit = audit_of(target, ledger_path, devices)
-        rejects = redrive_early(target, ledger_path, devices) if exclusive else None
+        redriven = lake = None
+        if exclusive:
+            own = of_run(target, folder)
+            update_lake(own)
+            redriven = redrive_early(target, ledger_path, devices)
+            update_lake(own)
+            lake = check_lake(own, report.accepted | redriven.accepted)
     return Played(
         scenario=scenario,
         seed=seed,
@@ -128,7 +141,8 @@ def play(
         samples=samples_of(director),
         notices=notices_of(director),
         audit=audit,
-        rejects=rejects,
+        rejects=redriven and redriven.result,
+        lake=lake,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from infra.scenario.play import Played
 from infra.scenario.words import LEADS, marks, sections
+from infra.simulation.report import lake_lines
 from simulator.report_page import Plot, Series, page
 from simulator.scenario import Scenario
 
@@ -42,6 +43,8 @@ def lines(played: Played) -> list[str]:
             f"rejects   {rejects['redriven']} readings that were too early are redriven: "
             f"{rejects['verdict']}"
         )
+    if played.lake is not None:
+        found += lake_lines(played.lake)
     found += [f"notice    {notice}" for notice in played.notices]
     return found + (played.cost.lines() if played.cost else [])
 

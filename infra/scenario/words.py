@@ -73,7 +73,7 @@ def _what_happened(document: Document, scenario: Scenario) -> Section:
 
 def _what_was_checked(document: Document) -> Section:
     spool, windows, archive = document["spool"], document["windows"], document["archive"]
-    latest = document["latest"]
+    latest, lake = document["latest"], document.get("lake")
     rows = [
         ("Readings that devices took",
          f"{spool['numbered']:,} taken",
@@ -90,6 +90,12 @@ def _what_was_checked(document: Document) -> Section:
          + _also(archive, rejected="records kept with their bytes because nobody can read them"),
          _faults(archive, "missing", "duplicated", "wrong", "extra")),
     ]  # fmt: skip
+    if lake is not None:
+        rows.append(
+            ("The lake's tables, each of their snapshots",
+             f"{lake['readings']:,} readings, {lake['registered']:,} segments registered",
+             _faults(lake, "missing", "duplicated", "extra"))
+        )  # fmt: skip
     return Section(
         "What was checked",
         text="The simulator wrote each message into a ledger before it was published. Afterwards "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from simulator.verification.lake import LakeReport
 from simulator.verification.verifier import Report
 
 if TYPE_CHECKING:  # a demo needs the extra "local"; a report of a ledger does not
@@ -14,6 +15,9 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
     """What ``penstock demo --json`` prints."""
     return {
         **run.report.as_dict(),
+        "verdict": "exact" if run.exact else "inexact",
+        "differences": run.report.differences + run.lake.differences,
+        "lake": run.lake.as_dict(),
         "latency_ms": run.snapshot["latency_ms"],
         "live_latency_ms": run.snapshot["live_latency_ms"],
         "longest_stall_s": run.snapshot["longest_stall_ms"] / 1000,
@@ -30,7 +34,7 @@ def demo_document(run: DemoRun) -> dict[str, Any]:
 def demo_lines(run: DemoRun) -> list[str]:
     """What ``penstock demo`` prints."""
     latency = run.snapshot["latency_ms"]
-    lines = report_lines(run.report)
+    lines = [*report_lines(run.report), *lake_lines(run.lake)]
     if latency["p50"] is not None:
         lines.append(
             f"latency   device to hot store: p50 {latency['p50']:.0f} ms, "
@@ -44,7 +48,16 @@ def demo_lines(run: DemoRun) -> list[str]:
     if run.snapshot["restarts"]:
         lines.append(f"restarts  {run.snapshot['restarts']} of the KCL daemon")
     lines += run.cost.lines()
-    return [*lines, "", verdict_line(run.report)]
+    return [*lines, "", verdict_line(run)]
+
+
+def lake_lines(lake: LakeReport) -> list[str]:
+    """The lake's tables in one line, and what differs."""
+    return [
+        f"lake      {lake.registered} segments registered, {lake.readings} readings, each once: "
+        f"{lake.missing} missing, {lake.duplicated} duplicated, {lake.extra} extra",
+        *(f"  ! {difference}" for difference in lake.differences),
+    ]
 
 
 def report_lines(report: Report) -> list[str]:

@@ -82,11 +82,13 @@ def _attempt(
     step("listed")
     hour = oldest_hour(now_ms, retention_hours)
     for batch in batches(segments, reached, hour, BATCH, sys.maxsize):
-        table.add_files(
-            [f"{config.root}/{one.key}" for one in batch.segments],
-            snapshot_properties=summary_of(batch.reached),
-            check_duplicate_files=False,  # the positions decide, and the catalog is read at once
-        )
+        with table.transaction() as transaction:
+            transaction.add_files(
+                [f"{config.root}/{one.key}" for one in batch.segments],
+                snapshot_properties=summary_of(batch.reached),
+                check_duplicate_files=False,  # the positions decide, and the catalog is read now
+            )
+            step("prepared")
         step("committed")
         done = Synced(done.segments + len(batch.segments), done.commits + 1)
     return done

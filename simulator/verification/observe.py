@@ -76,13 +76,18 @@ def observe(
         observed.windows[item["device"]["S"], item["window"]["S"]] = item
     for item in roster:
         observed.devices[item["device"]["S"]] = item
-    bucket = settings.bucket(account)
-    keys = list(archive_keys(clients.s3, bucket))
-    observed.objects = len(keys)
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        for rows in pool.map(lambda key: _rows(clients.s3, bucket, key), keys):
-            observed.rows += rows
+    observed.rows, observed.objects = archive_rows(clients.s3, settings.bucket(account))
     return observed
+
+
+def archive_rows(s3: S3Client, bucket: str) -> tuple[list[ArchiveRow], int]:
+    """Every row of the archive, and in how many objects they are."""
+    keys = list(archive_keys(s3, bucket))
+    found = []
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        for rows in pool.map(lambda key: _rows(s3, bucket, key), keys):
+            found += rows
+    return found, len(keys)
 
 
 def archive_keys(s3: S3Client, bucket: str) -> Iterator[str]:

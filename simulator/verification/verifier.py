@@ -10,6 +10,7 @@ from typing import Any, Final
 from ingest.message import Message, decode
 from simulator.verification import oracle
 from simulator.verification.differences import latest_fault, window_faults
+from simulator.verification.lake import DAY_MS, LakeReading
 from simulator.verification.ledger import OK, Entry
 from simulator.verification.observe import ArchiveRow, Observed
 from simulator.verification.oracle import Rules, Sent
@@ -35,6 +36,8 @@ class Report:
     dispositions: dict[str, int] = field(default_factory=dict)
     devices: int = 0
     differences: list[str] = field(default_factory=list)
+    accepted: frozenset[LakeReading] = frozenset()
+    """The readings that the lake must have, once each; not in :meth:`as_dict`."""
 
     @property
     def exact(self) -> bool:
@@ -97,6 +100,7 @@ class Verifier:
         report = Report(sent=self._sent(), devices=len(self._devices))
         self._check_archive(report)
         taken = list(self._taken())
+        report.accepted = frozenset(filter(None, map(self._accepted, taken)))
         arrived = {(s.device, s.boot, s.seq) for s in taken} - self._acked
         report.sent["unacknowledged_arrived"] = len(arrived)
         report.sent["unacknowledged_lost"] = len(self._contents) - len(self._acked) - len(arrived)
@@ -224,6 +228,13 @@ class Verifier:
                 same = [row for row in rows if (row.ts, row.metrics) == (rows[0].ts, metrics)]
                 yield Sent(*identity, ts, metrics, tuple(row.received_at or 0 for row in same))
                 rows = [row for row in rows if row not in same]
+
+    def _accepted(self, sent: Sent) -> LakeReading | None:
+        """The reading as the lake has it; ``None`` when no record brought it in order."""
+        judge = self._rules.disposition
+        if all(judge(sent.ts, sent.metrics, at) != OK for at in sent.received_at):
+            return None
+        return LakeReading(sent.device, sent.boot, sent.seq, sent.ts // DAY_MS)
 
     # -- the hot tables --------------------------------------------------------------------
 

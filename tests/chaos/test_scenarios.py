@@ -44,6 +44,13 @@ def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     assert found["rejects"]["verdict"] == "exact"
     assert found["rejects"]["archived"] == {"ok": found["rejects"]["redriven"]}
     assert found["rejects"]["redriven"] > 0
+    lake = found["lake"]
+    assert lake["missing"] == lake["duplicated"] == lake["extra"] == 0
+    once = lake["readings"] - found["rejects"]["redriven"]
+    accepted = found["dispositions"]["ok"]
+    assert accepted - found["archive"]["repeated"] <= once <= accepted
+    assert lake["registered"] > found["archive"]["objects"]  # the redriven ones came later
+    assert lake["snapshots"] == 4
     page = (tmp_path / "day.html").read_text()
     assert page.count("<svg") >= 6
     assert json.loads((tmp_path / "day.json").read_text())["verdict"] == "exact"

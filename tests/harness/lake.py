@@ -29,7 +29,7 @@ class MemoryBucket:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.listed: list[str] = []
         self.after_page: Callable[[list[str]], None] | None = None
-        self._page = page
+        self.page = page
 
     def put_object(
         self, *, Key: str, Body: Any, Metadata: dict[str, str] | None = None,
@@ -67,7 +67,7 @@ class MemoryBucket:
     ) -> Iterator[dict[str, Any]]:
         assert Bucket == BUCKET
         while keys := sorted(k for k in self.objects if k.startswith(Prefix) and k > StartAfter):
-            page = keys[: self._page]
+            page = keys[: self.page]
             self.listed += page
             yield {"Contents": [{"Key": k, "Size": len(self.objects[k][0])} for k in page]}
             if self.after_page is not None:

@@ -98,6 +98,9 @@ class World(NamedTuple):
     def table(self, name: str) -> Any:
         return open_catalog(self.bucket.config).load_table(self.bucket.config.table(name))
 
+    def has(self, name: str) -> bool:
+        return open_catalog(self.bucket.config).table_exists(self.bucket.config.table(name))
+
     def readings(self, snapshot: int | None = None) -> list[Identity]:
         """What an Iceberg reader finds in ``readings``: PyIceberg with PyArrow, no code of ours."""
         rows = self.table(READINGS).scan(snapshot_id=snapshot).to_arrow()

@@ -75,7 +75,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "cost": {"emulator"},
         "aws": {"cost"},
         "local": {"aws", "emulator"},
-        "simulation": {"aws", "cost", "emulator", "local"},
+        "simulation": {"archive", "aws", "cost", "emulator", "local"},
         "archive": set(),
         "scenario": {"archive", "cost", "local", "simulation"},
         "prove": {"aws", "cost", "emulator", "local", "simulation", "scenario"},
