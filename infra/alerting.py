@@ -1,5 +1,6 @@
-"""A worker's duty beside its shards: deliver the transitions of alarms. One worker of a deployment
-does it, the one that holds the first shard's lease."""
+"""A worker's duties beside its shards: deliver the transitions of alarms, and decide the rules that
+are about devices of every shard. One worker of a deployment does it, the one that holds the first
+shard's lease."""
 
 from __future__ import annotations
 
@@ -9,15 +10,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumers.alerts.delivery import Bus, Destination, Outboxes, Webhook, deliver_round
+from consumers.aws.in_flight import InFlight
+from consumers.exceptions import ConsumerError
+from consumers.fleet.duty import FleetDuty
+from consumers.fleet.shards import Shards
+from consumers.fleet.tables import DynamoTables
+from consumers.hot.dynamodb import DynamoStore
 from consumers.kcl.leases import Lease
 from consumers.logs import ROOT
 from consumers.worker.duty import on_duty
 from infra.target import Target
 
 EVERY_S: Final = 0.5
+FLEET_S: Final = 1.0
+FAILED_S: Final = 5.0
+"""The time after which the rules of the fleet begin anew when a round failed."""
+
+CALLS_IN_FLIGHT: Final = 8
 
 log: Final = logging.getLogger(f"{ROOT}.alerts")
 
@@ -72,4 +85,58 @@ def delivering(
                 failing = True
 
     with on_duty("alerts", run):
+        yield
+
+
+def fleet_duty(target: Target, role: str, shards: Shards) -> FleetDuty:
+    """The rules of silence and of groups of a deployment, to be decided by this worker."""
+    settings = target.settings
+    writing = target.session(role).client(  # it must not retry by itself, see DynamoStore
+        "dynamodb",
+        endpoint_url=settings.endpoint_url,
+        config=Config(
+            connect_timeout=5, read_timeout=20, max_pool_connections=2 * CALLS_IN_FLIGHT,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+        ),
+    )  # fmt: skip
+    return FleetDuty(
+        tables=DynamoTables(
+            writing, alerts=settings.alerts_table, devices=settings.devices_table,
+            windows=settings.windows_table, status=settings.status_table, finest=settings.tiers[0],
+        ),
+        store=DynamoStore(writing),
+        alerts_table=settings.alerts_table,
+        tiers=settings.tiers,
+        latest_flush_s=settings.latest_flush_s,
+        shards=shards,
+        calls=InFlight(CALLS_IN_FLIGHT),
+    )  # fmt: skip
+
+
+@contextmanager
+def watching_fleet(
+    duty: FleetDuty, is_mine: Callable[[], bool], every_s: float = FLEET_S
+) -> Iterator[None]:
+    """Decide the rules of the fleet from a thread while the context lasts, as long as ``is_mine``
+    says so."""
+
+    def run(ending: threading.Event) -> None:
+        failing = False
+        pause = every_s
+        while not ending.wait(pause):
+            pause = every_s
+            if not is_mine():
+                duty.forget()
+                continue
+            try:
+                duty.round()
+                failing = False
+            except (ClientError, BotoCoreError, ConsumerError) as error:
+                if not failing:
+                    log.warning("rules of silence and of groups are not decided: %s", error)
+                failing = True
+                duty.forget()
+                pause = FAILED_S
+
+    with on_duty("fleet", run):
         yield

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import IO, Final
 
 from consumers.alerts.delivery import Outboxes
+from consumers.fleet.shards import Shards
 from consumers.kcl.leases import Lease, read_leader, release
 from consumers.worker.lag import AwsStream, LagMonitor, monitored
 from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
-from infra.alerting import FirstLease, delivering, destinations_of
+from infra.alerting import (
+    FirstLease,
+    delivering,
+    destinations_of,
+    fleet_duty,
+    watching_fleet,
+)
 from infra.aws.credentials import serve_credentials
 from infra.console import UserError
 from infra.redriving import redriving
@@ -26,6 +33,8 @@ from ingest.settings import Settings, SettingsError
 
 ROLE: Final = "worker"
 LEASES_S: Final = 90.0
+SETTLE_MS: Final = 5_000
+"""What a flush may take beside the time for which a window waits."""
 
 
 @contextmanager
@@ -70,14 +79,17 @@ def worker_of(
         stack.enter_context(worker)
         stack.enter_context(reporting(dynamodb, settings.status_table, worker.status, report_s))
         is_first = FirstLease(lambda: worker.worker_id)
+        shards = Shards(settle_ms=int(settings.tiers[0].flush_s * 1000) + SETTLE_MS)
 
         def saw_leases(leases: Sequence[Lease]) -> None:
             worker.saw_leases(leases)
             is_first.saw(leases)
+            shards.saw(leases)
 
         if settings.alerts:
             outboxes = Outboxes(dynamodb, settings.alerts_table)
             stack.enter_context(delivering(outboxes, destinations_of(target, ROLE), is_first))
+            stack.enter_context(watching_fleet(fleet_duty(target, ROLE, shards), is_first))
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)
         monitor = LagMonitor(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct, field
@@ -26,6 +26,7 @@ from consumers.alerts.transition import (
     transition_of,
 )
 from consumers.hot.items import Attributes, AttributeValue
+from ingest.tables.hot import window_name
 
 log: Final = logging.getLogger(__name__)
 
@@ -40,6 +41,20 @@ class Waiting(Struct):
     taken_by: list[str] = field(default_factory=list)
 
 
+class Decision(Protocol):
+    """What is to be decided about a device by one rule, now or again on a newer item."""
+
+    @property
+    def rule(self) -> Rule:
+        """By this rule."""
+
+    def decide(self, state: RuleState | None) -> list[Change]:
+        """What has to be recorded on top of a state."""
+
+    def take(self, device: str, state: RuleState, changes: list[Change]) -> list[Transition]:
+        """Record the changes in the state; the transitions that tell of them."""
+
+
 class Evaluation(Struct):
     """Windows of a device that are to be decided by a rule: arguments of
     :func:`consumers.alerts.transition.decide`, and the values to show, by window. ``late``: the
@@ -51,6 +66,27 @@ class Evaluation(Struct):
     size_ms: int
     values: dict[int, float | None]
     late: bool = False
+
+    def decide(self, state: RuleState | None) -> list[Change]:
+        """See :class:`Decision`."""
+        return decide(self.rule, state, self.verdicts, self.since, self.size_ms)
+
+    def take(self, device: str, state: RuleState, changes: list[Change]) -> list[Transition]:
+        """See :class:`Decision`."""
+        made = [
+            transition_of(
+                self.rule,
+                device,
+                one._replace(late=one.late or self.late),
+                window_name(self.rule.tier, one.entry.window),
+                self.values.get(one.entry.window),
+                one.entry.window + self.size_ms,
+                state.muted_until,
+            )
+            for one in changes
+        ]
+        record(state, changes)
+        return made
 
 
 class Alarms:
@@ -65,14 +101,11 @@ class Alarms:
         self.loaded = False
         self.states: dict[str, RuleState] = {}
         self.outbox: list[Waiting] = []
-        self.evaluations: list[Evaluation] = []
+        self.evaluations: list[Decision] = []
 
-    def changes(self, evaluation: Evaluation) -> list[Change]:
+    def changes(self, evaluation: Decision) -> list[Change]:
         """What an evaluation would record now."""
-        state = self.states.get(evaluation.rule.name)
-        return decide(
-            evaluation.rule, state, evaluation.verdicts, evaluation.since, evaluation.size_ms
-        )
+        return evaluation.decide(self.states.get(evaluation.rule.name))
 
     def apply(self) -> bool:
         """Decide the evaluations on what is here, record the transitions and put them into the
@@ -80,28 +113,18 @@ class Alarms:
         found = False
         for evaluation in self.evaluations:
             changes = self.changes(evaluation)
-            self.take(evaluation.rule, changes, evaluation)
+            self.take(evaluation, changes)
             found |= bool(changes)
         return found
 
-    def take(self, rule: Rule, changes: list[Change], about: Evaluation) -> None:
-        """Record changes of a rule, in the order of their windows, and queue them."""
+    def take(self, evaluation: Decision, changes: list[Change]) -> None:
+        """Record changes, in the order of their windows, and queue their transitions."""
         if not changes:
             return
+        rule = evaluation.rule
         state = self.states.setdefault(rule.name, RuleState([]))
         changes.sort(key=lambda one: (one.entry.window, not one.withdrawn))
-        made = [
-            transition_of(
-                rule,
-                self.device,
-                one._replace(late=one.late or about.late),
-                about.values.get(one.entry.window),
-                one.entry.window + about.size_ms,
-                state.muted_until,
-            )
-            for one in changes
-        ]
-        record(state, changes)
+        made = evaluation.take(self.device, state, changes)
         state.severity, state.text = rule.severity, made[-1].text
         self.outbox += map(Waiting, made)
         if len(self.outbox) > MOST_WAITING:

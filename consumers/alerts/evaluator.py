@@ -74,6 +74,7 @@ class Evaluator:
         holds_lease: Callable[[], bool],
         backoff: Callable[[], Backoff] = Backoff,
     ) -> None:
+        rules = [rule for rule in rules if not rule.is_of_fleet]
         self._general = [rule for rule in rules if rule.selects_all]
         self._choosy = [rule for rule in rules if not rule.selects_all]
         self._by_attributes = any(rule.group or rule.type for rule in rules)

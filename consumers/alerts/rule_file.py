@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 from consumers.alerts.rules import (
     MOST_RULES,
     MOST_WINDOWS,
+    Condition,
     Quiet,
     Rule,
     Severity,
@@ -21,13 +22,17 @@ from consumers.alerts.rules import (
 
 KEYS: Final = (
     "name", "when", "for", "clear", "clear_for", "tier", "devices", "group", "type",
-    "severity", "summary", "quiet",
+    "severity", "summary", "quiet", "silent", "per",
 )  # fmt: skip
+OF_WINDOWS: Final = ("when", "for", "clear", "clear_for", "tier", "per")
+"""Keys that a rule of silence does not have."""
 FIELDS: Final = frozenset({"rule", "device", "value", "window", "severity"})
 """What a summary may name in braces."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _TIER: Final = re.compile(r"[1-9][0-9]{0,3}[smhd]")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SILENT_S: Final = range(60, 30 * 86_400 + 1)
 _OF: Final = re.compile(r"([1-9][0-9]?) of ([1-9][0-9]?)")
 _QUIET: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 
@@ -115,9 +120,32 @@ def _rule(entry: Mapping[str, Any]) -> Rule:
     if not _NAME.fullmatch(name):
         raise _KeyError("name", f"{name!r} is no name: lower-case letters, digits and hyphens")
     values = {"name": name, **_selector(entry), **_notice(entry)}
+    if "silent" in entry:
+        return Rule(**values, **_silence(entry))
     if "when" not in entry:
-        raise _KeyError("name", f"rule {name!r} has no `when`")
+        raise _KeyError("name", f"rule {name!r} has no `when`, and no `silent`")
     return Rule(**values, **_windows(entry))
+
+
+def _silence(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if wrong := [key for key in entry if key in OF_WINDOWS]:
+        raise _KeyError(wrong[0], f"a rule with `silent` has no `{wrong[0]}`: use two rules")
+    text = _text(entry, "silent", "")
+    seconds = int(text[:-1]) * _SECONDS[text[-1]] if _TIER.fullmatch(text) else 0
+    if seconds not in _SILENT_S:
+        raise _KeyError("silent", f'silent is a time from "1m" to "30d", not {text!r}')
+    nothing = Condition(())
+    return {"raise_when": nothing, "clear_when": nothing, "silent_s": seconds, "tier": ""}
+
+
+def _per_group(entry: Mapping[str, Any], *conditions: Condition) -> bool:
+    per = _text(entry, "per", "device")
+    if per not in ("device", "group"):
+        raise _KeyError("per", 'per is "device" or "group"')
+    used = {one.statistic for condition in conditions for one in condition.comparisons}
+    if per == "group" and "completeness" in used:
+        raise _KeyError("per", "completeness() is of one device: it has no value for a group")
+    return per == "group"
 
 
 def _selector(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,10 +201,12 @@ def _windows(entry: Mapping[str, Any]) -> dict[str, Any]:
     clear_windows = entry.get("clear_for", 1)
     if type(clear_windows) is not int or not 1 <= clear_windows <= MOST_WINDOWS:
         raise _KeyError("clear_for", f"clear_for is a number of windows from 1 to {MOST_WINDOWS}")
+    clear = conditions.get("clear") or opposite(conditions["when"])
     return {
         "tier": tier,
         "raise_when": conditions["when"],
-        "clear_when": conditions.get("clear") or opposite(conditions["when"]),
+        "clear_when": clear,
+        "per_group": _per_group(entry, conditions["when"], clear),
         "windows": windows,
         "of": of,
         "clear_windows": clear_windows,

@@ -111,6 +111,14 @@ class Rule(Struct, frozen=True):
     summary: str = ""
     quiet: Quiet | None = None
     since: int = 0
+    silent_s: int = 0
+    per_group: bool = False
+
+    @property
+    def is_of_fleet(self) -> bool:
+        """Whether it is decided from more than a shard's process sees, see
+        :mod:`consumers.fleet.duty`."""
+        return self.silent_s > 0 or self.per_group
 
     def selects(self, device: str, group: str, kind: str) -> bool:
         """Whether a device with this group and type is one of the rule's."""

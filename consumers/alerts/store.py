@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.alerts.rules import RuleSet
+from consumers.alerts.rules import Rule, RuleSet
 from consumers.aws.backoff import Backoff
 from consumers.aws.errors import is_throttle, is_transient
 from consumers.aws.in_flight import Calls
@@ -99,7 +99,8 @@ class RulesAtWork:
         if rules is None or rules.ver == self._ver:
             return
         self._ver = rules.ver
-        hot.evaluate = self._evaluator(rules) if rules.rules else None
+        mine = [rule for rule in rules.rules if not rule.is_of_fleet]
+        hot.evaluate = self._evaluator(mine) if mine else None
 
     def _read(self) -> RuleSet | None:
         try:
@@ -113,12 +114,12 @@ class RulesAtWork:
             log.warning("cannot read the alert rules, going on with those of before: %s", error)
             return None
 
-    def _evaluator(self, rules: RuleSet) -> Evaluate:
+    def _evaluator(self, rules: Sequence[Rule]) -> Evaluate:
         from consumers.alerts.evaluator import Evaluator
 
         config = self._config
         return Evaluator(
-            rules.rules,
+            rules,
             store=self._store,
             history=WindowHistory(self._client, config.windows_table),
             alerts_table=config.alerts_table,

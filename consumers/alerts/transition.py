@@ -17,9 +17,11 @@ from msgspec import Struct
 
 from consumers.alerts.condition import BREACH, CLEAR
 from consumers.alerts.rules import Rule
-from ingest.tables.hot import window_name
 
 Kind = Literal["raised", "cleared", "withdrawn", "acknowledged", "muted", "unmuted"]
+
+GROUP: Final = "#group/"
+"""What stands for a group is named so, where a device's name is expected: no device has this."""
 
 LOG: Final = 24
 """Transitions of a rule and device that are remembered. Late data is judged against them."""
@@ -37,13 +39,15 @@ class Entry(Struct, array_like=True):
 
 class RuleState(Struct, omit_defaults=True):
     """What is stored of a rule and a device. ``acknowledged`` is by whom; ``muted_until`` (ms) is
-    compared with the end of a window."""
+    compared with the end of a window. ``as_of`` (ms) is of rules of silence: until when what was
+    known has decided the newest transition, see :mod:`consumers.fleet.silence`."""
 
     log: list[Entry]
     acknowledged: str = ""
     muted_until: int = 0
     severity: str = ""
     text: str = ""
+    as_of: int = 0
 
     @property
     def newest(self) -> Entry | None:
@@ -65,7 +69,8 @@ class Transition(Struct, omit_defaults=False):
     """A transition as it is delivered. Everything in it follows from rule, device and windows; what
     a person did carries ``by``. ``window`` is its start (ms) and ``key`` its name. With ``notify``
     false nobody is to be woken: the rule is quiet then, or muted. ``withdraws`` is the id of the
-    transition that late data proved wrong."""
+    transition that late data proved wrong. ``as_of`` (ms) is of rules of silence: until when the
+    device was not heard."""
 
     id: str
     kind: Kind
@@ -80,6 +85,7 @@ class Transition(Struct, omit_defaults=False):
     notify: bool = True
     by: str = ""
     withdraws: str = ""
+    as_of: int | None = None
 
 
 class Change(NamedTuple):
@@ -175,12 +181,12 @@ def record(state: RuleState, changes: list[Change]) -> None:
 
 
 def transition_of(
-    rule: Rule, device: str, change: Change, value: float | None, end_ms: int, muted_until: int
-) -> Transition:
-    """A change as it is delivered."""
+    rule: Rule, device: str, change: Change, key: str, value: float | None, end_ms: int,
+    muted_until: int,
+) -> Transition:  # fmt: skip
+    """A change as it is delivered; ``key`` names what it was decided on, ``end_ms`` is its end."""
     entry = change.entry
     kind: Kind = "withdrawn" if change.withdrawn else entry.kind
-    key = window_name(rule.tier, entry.window)
     told = transition_id(rule.name, device, key, entry.kind, entry.nth)
     named = f"{entry.kind} {kind}" if change.withdrawn else kind
     quiet = rule.quiet is not None and rule.quiet.covers(end_ms)
@@ -202,8 +208,10 @@ def transition_of(
 
 def _text(rule: Rule, device: str, value: float | None, key: str, kind: Kind) -> str:
     shown = "no value" if value is None else f"{value:.6g}"
-    text = rule.summary or "{rule} on {device}: {value}"
+    text = rule.summary or ("{device} has sent nothing for {value} s" if rule.silent_s
+                            else "{rule} on {device}: {value}")  # fmt: skip
     filled = text.format(
-        rule=rule.name, device=device, value=shown, window=key, severity=rule.severity
-    )
+        rule=rule.name, device=device.removeprefix(GROUP), value=shown, window=key,
+        severity=rule.severity,
+    )  # fmt: skip
     return filled if kind == "raised" else f"{kind}: {filled}"

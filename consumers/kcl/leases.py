@@ -25,13 +25,14 @@ _LEADER: Final = "Leader"
 
 class Lease(NamedTuple):
     """A row of the lease table. ``owner`` is empty when nobody holds it; ``counter`` grows while
-    somebody does."""
+    somebody does. ``hashes`` are the first and the last hash key of the shard, where known."""
 
     shard: str
     owner: str
     counter: int
     checkpoint: str
     parents: frozenset[str] = frozenset()
+    hashes: tuple[int, int] | None = None
 
     @property
     def ended(self) -> bool:
@@ -48,10 +49,16 @@ def read_leases(dynamodb: DynamoDBClient, application: str) -> list[Lease]:
             counter=int(row.get("leaseCounter", {}).get("N", "0")),
             checkpoint=row["checkpoint"]["S"],
             parents=frozenset(row.get("parentShardId", {}).get("SS", ())),
+            hashes=_hashes(row),
         )
         for row in _rows(dynamodb, application)
         if "checkpoint" in row
     ]
+
+
+def _hashes(row: dict[str, Any]) -> tuple[int, int] | None:
+    first, last = (row.get(name, {}).get("S") for name in ("startingHashKey", "endingHashKey"))
+    return (int(first), int(last)) if first and last else None
 
 
 def read_leader(dynamodb: DynamoDBClient, application: str) -> str:

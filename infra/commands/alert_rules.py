@@ -18,6 +18,7 @@ from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import find_target
+from ingest.tiers import Tier
 
 FOLDER = Path("alerts")
 
@@ -54,12 +55,7 @@ def apply_(folder: Path, as_json: bool, aws: bool) -> None:
     """
     rules = _read(folder)
     target = find_write_target("apply alert rules", aws=aws)
-    tiers = {tier.name for tier in target.settings.tiers}
-    if wrong := [rule for rule in rules if rule.tier not in tiers]:
-        raise UserError(
-            f"rule {wrong[0].name}: there is no tier {wrong[0].tier} here, only "
-            f"{', '.join(tier.name for tier in target.settings.tiers)}"
-        )
+    _refuse_what_cannot_work(rules, target.settings.tiers)
     applied = apply_rules(target, rules, time.time_ns() // 1_000_000)
     if as_json:
         print_json(asdict(applied))
@@ -95,17 +91,42 @@ def _read(folder: Path) -> list[Rule]:
         ) from None
 
 
+def _refuse_what_cannot_work(rules: Sequence[Rule], tiers: Sequence[Tier]) -> None:
+    """:raises UserError: for a rule that this deployment's tiers cannot decide."""
+    names = {tier.name for tier in tiers}
+    finest = tiers[0]
+    shortest_s = max(2 * finest.flush_s, finest.size_ms / 1000)
+    for rule in rules:
+        if not rule.silent_s and rule.tier not in names:
+            raise UserError(
+                f"rule {rule.name}: there is no tier {rule.tier} here, only "
+                f"{', '.join(tier.name for tier in tiers)}"
+            )
+        if 0 < rule.silent_s < shortest_s:
+            raise UserError(
+                f"rule {rule.name}: silent must be {shortest_s:.0f} s or more here, because a "
+                f"reading waits up to {finest.flush_s:g} s before it is written; choose a longer "
+                "time, or set `freshness`"
+            )
+
+
 def _table(rules: Sequence[Rule]) -> Table:
     table = Table("rule", "raised when", "for", "cleared when", "severity", "devices",
                   box=None, pad_edge=False)  # fmt: skip
     for rule in rules:
         table.add_row(
             rule.name,
-            _text(rule.raise_when),
-            f"{rule.windows} of {rule.of} {rule.tier}",
-            _text(rule.clear_when),
+            f"silent for {rule.silent_s} s" if rule.silent_s else _text(rule.raise_when),
+            "" if rule.silent_s else f"{rule.windows} of {rule.of} {rule.tier}",
+            "heard again" if rule.silent_s else _text(rule.clear_when),
             rule.severity,
-            " ".join([*rule.devices, *filter(None, (rule.group, rule.type))]),
+            " ".join(
+                [
+                    *rule.devices,
+                    *filter(None, (rule.group, rule.type)),
+                    *(["per group"] if rule.per_group else []),
+                ]
+            ),
         )
     return table
 

@@ -79,6 +79,36 @@ def test_what_is_wrong_is_named_with_its_line(line: int, key: str, reason: str) 
         parse_rules("\n".join(lines))
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ('silent = "30s"', 3, 'silent is a time from "1m" to "30d", not \'30s\''),
+        ('silent = "1y"', 3, "silent is a time"),
+        ("silent = 600", 3, "silent is text"),
+        ('silent = "10m"\nwhen = "n() > 1"', 4, "a rule with `silent` has no `when`"),
+        ('silent = "10m"\ntier = "1m"', 4, "a rule with `silent` has no `tier`"),
+        ('when = "n() > 1"\nper = "fleet"', 4, 'per is "device" or "group"'),
+        ('when = "completeness() < 1"\nper = "group"', 4, r"completeness\(\) is of one device"),
+        ('severity = "info"', 2, "has no `when`, and no `silent`"),
+    ],
+)
+def test_what_is_wrong_in_a_rule_of_the_fleet_is_named_with_its_line(
+    text: str, line: int, reason: str
+) -> None:
+    with pytest.raises(RuleError, match=rf"^rules:{line}: .*{reason}"):
+        parse_rules(f'[[rule]]\nname = "x"\n{text}\n')
+
+
+def test_rules_of_silence_and_of_groups_are_read_and_are_not_a_shards_business() -> None:
+    text = (
+        '[[rule]]\nname = "gone"\nsilent = "10m"\n[[rule]]\nname = "hall"\nper = "group"\n'
+        'when = "mean(temperature) > 30"\n[[rule]]\nname = "hot"\nwhen = "n() > 1"\n'
+    )
+    gone, hall, hot = (rule for _, _, rule in parse_rules(text))
+    assert (gone.silent_s, hall.per_group) == (600, True)
+    assert [rule.is_of_fleet for rule in (gone, hall, hot)] == [True, True, False]
+
+
 def test_what_is_wrong_in_the_second_rule_is_not_named_in_the_first() -> None:
     with pytest.raises(RuleError, match=r"^rules:17: "):
         parse_rules(GOOD.replace("completeness() < 0.9", "completeness() <"))

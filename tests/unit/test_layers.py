@@ -46,6 +46,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "kcl": {"aws"},
         "hot": {"aws"},
         "alerts": {"aws", "hot"},
+        "fleet": {"alerts", "aws", "hot", "kcl"},
         "archive": {"aws", "kcl"},
         "traces": {"hot"},
         "shard": {"aws", "kcl", "hot", "archive", "alerts", "traces"},
