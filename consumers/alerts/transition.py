@@ -70,7 +70,7 @@ class Transition(Struct, omit_defaults=False):
     a person did carries ``by``. ``window`` is its start (ms) and ``key`` its name. With ``notify``
     false nobody is to be woken: the rule is quiet then, or muted. ``withdraws`` is the id of the
     transition that late data proved wrong. ``as_of`` (ms) is of rules of silence: until when the
-    device was not heard."""
+    device was not heard, or when it was heard again."""
 
     id: str
     kind: Kind
