@@ -11,6 +11,7 @@ One that hands over nothing is found by the lag of its shards, see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
@@ -22,7 +23,8 @@ UNASSIGNED: Final = "shards_unassigned"
 
 class Patience(NamedTuple):
     """How long (s) each may last before the daemon is restarted: longer than a child takes to
-    start, and longer than a dead leader's lock lasts (120 s)."""
+    start, counted from the newest child that did (a small machine starts many one after the other),
+    and longer than a dead leader's lock lasts (120 s)."""
 
     missing: float = 60.0
     unassigned: float = 180.0
@@ -47,6 +49,8 @@ class Progress:
         self._patience = patience or Patience()
         self._seen = _Seen(frozenset(), {})
         self._looked = False
+        self._working: frozenset[str] | None = None
+        self._started_at = -math.inf
 
     def saw(self, leases: Collection[Lease], leader: Callable[[], str], now: float) -> None:
         """Take a reading of the lease table. ``leader`` is asked only when a lease is free."""
@@ -62,9 +66,14 @@ class Progress:
     def restart_cause(self, working: Collection[str], now: float) -> str | None:
         """Why the daemon must be restarted, or ``None``; ``working`` are the shards that have
         reported under it."""
+        if self._working is not None and not self._working.issuperset(working):
+            self._started_at = now
+        self._working = frozenset(working)
         wanted, since = self._seen
-        if any(now - since[shard] > self._patience.missing for shard in wanted - set(working)):
-            return MISSING
+        patience = self._patience.missing
+        for shard in wanted.difference(working):
+            if now - max(since[shard], self._started_at) > patience:
+                return MISSING
         if now - since.get(UNASSIGNED, now) > self._patience.unassigned:
             return UNASSIGNED
         return None

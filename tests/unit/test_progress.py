@@ -37,6 +37,15 @@ def test_a_daemon_without_a_shard_that_it_holds_is_restarted_after_a_while() -> 
     assert made.restart_cause({"a"}, 52.0) == MISSING
 
 
+def test_a_daemon_whose_children_start_one_after_the_other_is_left_alone_while_they_do() -> None:
+    made = progress(lease("a"), lease("b"), lease("c"))
+    assert made.restart_cause(set(), 40.0) is None
+    assert made.restart_cause({"a"}, 50.0) is None
+    assert made.restart_cause({"a", "b"}, 95.0) is None
+    assert made.restart_cause({"a", "b"}, 140.0) is None
+    assert made.restart_cause({"a", "b"}, 146.0) == MISSING
+
+
 def test_a_shard_whose_parent_has_records_left_is_not_missing() -> None:
     made = progress(lease("parent"), lease("child", "me", "parent"))
     assert made.restart_cause({"parent"}, 500.0) is None

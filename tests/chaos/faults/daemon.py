@@ -60,7 +60,7 @@ def sixteen_shards_and_one_bad_child(site: Site) -> None:
     with site.load(40, devices=64, rate=2):
         worker = working(site, SHARDS)
         status, daemon = worker.worker.status, worker.daemon
-        site.until(lambda: len(status.working()) == SHARDS, 60, "a word of each shard")
+        site.until(lambda: len(status.working()) == SHARDS, 180, "a word of each shard")
         bad = min(status.working())
         calm = max(_silences(site, status, bad, CALM_S))
         silent = 0.0

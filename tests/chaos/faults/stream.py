@@ -94,7 +94,7 @@ def the_rule_cannot_put_for_a_while(site: Site) -> None:
         working(site)
         iot.replace_topic_rule(ruleName=rule, topicRulePayload={**kept, "actions": broken})
         try:
-            site.until(lambda: waiting() >= 50, 30, "messages in the queue of rule errors")
+            site.until(lambda: waiting() >= 20, 60, "messages in the queue of rule errors")
         finally:
             iot.replace_topic_rule(ruleName=rule, topicRulePayload=kept)
         site.until(lambda: not waiting(), 60, "an empty queue of rule errors")
