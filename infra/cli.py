@@ -127,11 +127,17 @@ def run(arguments: list[str] | None = None) -> int:
         STDERR.print("stopped")
         return 130
     except Exception as error:
-        if sentence := _aws_sentence(error):
+        if sentence := _aws_sentence(error) or _store_sentence(error):
             STDERR.print(f"penstock: {sentence}", markup=False)
             return 1
         raise
     return result if isinstance(result, int) else 0
+
+
+def _store_sentence(error: Exception) -> str | None:
+    """What a store said that refuses for good; it says what to do."""
+    exceptions = sys.modules.get("consumers.exceptions")
+    return str(error) if exceptions and isinstance(error, exceptions.StoreError) else None
 
 
 def _aws_sentence(error: Exception) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.parquet as pq
 
 from consumers.archive.parquet import SCHEMA
+from lake.archive.objects import read_object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -39,8 +40,11 @@ def segment_batches(
 
 def parquet_file(s3: S3Client, bucket: str, key: str) -> Any:
     """A segment as a ``pyarrow.parquet.ParquetFile``, its whole object in memory: segments are
-    small (16 MiB of payload at most), and one request is cheaper than several ranges."""
-    body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    small (16 MiB of payload at most), and one request is cheaper than several ranges.
+
+    :raises InGlacierError: when S3 must restore it first.
+    """
+    body = read_object(s3, bucket, key)
     return pq.ParquetFile(io.BytesIO(body), pre_buffer=False)
 
 

@@ -76,15 +76,17 @@ def aws_properties(region: str, endpoint: str | None, keys: Any) -> dict[str, st
 
 def open_catalog(config: CatalogConfig) -> Catalog:
     """The catalog, ready for use. Loads only what its kind needs."""
+    if config.kind == "rest":
+        from pyiceberg.catalog import load_catalog
+
+        # What a server wants beside its URL, as a token or the name of a warehouse, is in
+        # PyIceberg's own configuration of a catalog called penstock.
+        return load_catalog("penstock", type="rest", uri=config.uri, **config.properties)
     properties = {**config.properties, "warehouse": f"{config.root}/{FOLDER}"}
     if config.kind == "glue":
         from pyiceberg.catalog.glue import GlueCatalog
 
         return GlueCatalog("penstock", **properties)
-    if config.kind == "rest":
-        from pyiceberg.catalog.rest import RestCatalog
-
-        return RestCatalog("penstock", uri=config.uri, **properties)
     from pyiceberg.catalog.sql import SqlCatalog
 
     Path(config.uri).parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,8 @@ def table_of(catalog: Catalog, config: CatalogConfig, name: str) -> Table:
     identifier = config.table(name)
     if not catalog.table_exists(identifier):
         try:
-            catalog.create_namespace_if_not_exists(config.namespace)
+            if not catalog.namespace_exists(config.namespace):  # a template may have made it
+                catalog.create_namespace_if_not_exists(config.namespace)
             return _create(catalog, config, name)
         except (NamespaceAlreadyExistsError, TableAlreadyExistsError):
             pass  # another one made it meanwhile

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
 
+from lake.archive.objects import read_object
 from lake.archive.segments import list_segments
 from lake.catalog.config import RECORDS, CatalogConfig
 from lake.catalog.positions import oldest_hour, reached_in, summary_of
@@ -61,6 +62,7 @@ def sync(
 
     :param retention_hours: how long the stream keeps records: older ones are never committed.
     :raises BusyError: when other writers won each attempt.
+    :raises InGlacierError: when S3 must restore a segment first.
     """
     done = Synced(0, 0)
     for _ in range(ATTEMPTS):
@@ -82,13 +84,18 @@ def _attempt(
     step("listed")
     hour = oldest_hour(now_ms, retention_hours)
     for batch in batches(segments, reached, hour, BATCH, sys.maxsize):
-        with table.transaction() as transaction:
-            transaction.add_files(
-                [f"{config.root}/{one.key}" for one in batch.segments],
-                snapshot_properties=summary_of(batch.reached),
-                check_duplicate_files=False,  # the positions decide, and the catalog is read now
-            )
-            step("prepared")
+        try:
+            with table.transaction() as transaction:
+                transaction.add_files(
+                    [f"{config.root}/{one.key}" for one in batch.segments],
+                    snapshot_properties=summary_of(batch.reached),
+                    check_duplicate_files=False,  # the positions decide, and the catalog is read now
+                )
+                step("prepared")
+        except OSError:
+            for one in batch.segments:
+                read_object(s3, bucket, one.key)  # names one that is in Glacier
+            raise
         step("committed")
         done = Synced(done.segments + len(batch.segments), done.commits + 1)
     return done

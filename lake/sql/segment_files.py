@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from lake.archive.objects import read_object
 from lake.archive.segments import Segment
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class SegmentFiles:
         self._folder.cleanup()
 
     def fetch(self, segments: Sequence[Segment], progress: Progress | None = None) -> list[str]:
-        """The paths of the segments' copies, in the same order; those not here yet are read."""
+        """The paths of the segments' copies, in the same order; those not here yet are read.
+
+        :raises InGlacierError: when S3 must restore one first.
+        """
         missing = [one for one in segments if not self._path(one).exists()]
         pool = ThreadPoolExecutor(PARALLEL)
         try:
@@ -59,8 +63,7 @@ class SegmentFiles:
         path = self._path(segment)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".part")
-        answer = self._s3.get_object(Bucket=self._bucket, Key=segment.key)
-        draft.write_bytes(answer["Body"].read())
+        draft.write_bytes(read_object(self._s3, self._bucket, segment.key))
         draft.replace(path)
 
     def _path(self, segment: Segment) -> Path:

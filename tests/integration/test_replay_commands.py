@@ -141,6 +141,25 @@ def test_a_new_table_of_one_tier_is_made_and_audited(archive: Target, folder: Pa
     assert rest.json == {"windows": 0, "readings": {"1m": 0}}
 
 
+def test_a_segment_in_glacier_is_named_and_nothing_is_replayed_without_it(
+    archive: Target, folder: Path
+) -> None:
+    bucket, s3 = archive.settings.bucket(archive.account), archive.client("s3")
+    key = s3.list_objects_v2(Bucket=bucket, Prefix="telemetry/")["Contents"][0]["Key"]
+    found = s3.get_object(Bucket=bucket, Key=key)
+    whole = {"Body": found["Body"].read(), "Metadata": found["Metadata"]}
+    s3.put_object(Bucket=bucket, Key=key, StorageClass="GLACIER", **whole)
+    try:
+        for name in ("audit", "replay", "rebuild"):
+            refused = command.run(folder, name, *SPAN)
+            assert refused.code == 1, refused.out
+            assert f"{key} is in S3 Glacier" in refused.err, name
+            assert "aws s3api restore-object" in refused.err
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, **whole)
+    assert command.run(folder, "replay", *SPAN).code == 0
+
+
 def test_wrong_use_is_one_sentence(folder: Path) -> None:
     for arguments, sentence in (
         (("--tier", "7m"), "there is no tier '7m' here"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pytest
+from botocore.exceptions import ClientError
 
 from consumers.archive.segment_key import HOUR_MS, object_key, parts_of
+from consumers.exceptions import StoreError
 from consumers.kcl.position import position
 from lake.archive.distinct import distinct_readings
 from lake.archive.rows import ROW_SCHEMA, read_segment, segment_batches
@@ -148,3 +151,20 @@ def test_an_identity_with_times_of_two_days_is_a_reading_of_each() -> None:
 def test_an_archive_without_accepted_rows_has_no_readings() -> None:
     rows = rows_of(record(6, None, b"garbage", disposition="malformed"))
     assert distinct_readings(rows).num_rows == 0
+
+
+def test_a_segment_in_glacier_is_named_with_how_it_is_restored() -> None:
+    bucket, keys = hours(1)
+
+    def get_object(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
+
+    bucket.get_object = get_object  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match=f"{keys[0]} is in S3 Glacier.*aws s3api restore-object"):
+        read_segment(bucket, BUCKET, keys[0])  # type: ignore[arg-type]
+
+
+def test_any_other_refusal_of_s3_is_passed_on() -> None:
+    bucket, _ = hours(1)
+    with pytest.raises(ClientError):
+        read_segment(bucket, BUCKET, "telemetry/v1/nothing.parquet")  # type: ignore[arg-type]
