@@ -124,13 +124,18 @@ COMPUTE: Final = {
     metavar="IMAGE",
     help="Run workers on ECS Fargate, from this image; see docs/aws.md.",
 )
+@click.option(
+    "--lake",
+    is_flag=True,
+    help="Have the archive as tables for Athena, kept by tasks of the service; see docs/lake.md.",
+)
 @click.option("--operations", is_flag=True, help="Have alarms, a dashboard and a topic for them.")
 @click.option(
     "--parameter",
     "given",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A parameter of the template of alerts, service or operations. Repeat it for more.",
+    help="A parameter of the template of a part. Repeat it for more.",
 )
 @click.option("--policy", is_flag=True, help="Print the IAM policies that a deployer needs.")
 @click.option("--plan", is_flag=True, help="Show what would change, and change nothing.")
@@ -153,6 +158,7 @@ def deploy(
     log_days: str | None,
     kms_key: str | None,
     image: str | None,
+    lake: bool,
     operations: bool,
     given: tuple[str, ...],
     policy: bool,
@@ -164,14 +170,15 @@ def deploy(
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
-    `penstock destroy` kept is taken over. Alerts (setting `alerts`), service and operations are
-    stacks of their own, which every later deployment updates too. Before anything is replaced or
-    removed it asks.
+    `penstock destroy` kept is taken over. Alerts (setting `alerts`), service, lake and operations
+    are stacks of their own, which every later deployment updates too. Before anything is replaced
+    or removed it asks.
     """
     target = find_target(aws=True)
+    more = [*(["lake"] if lake else []), *(["operations"] if operations else [])]
     if policy:
-        wanted_parts = [*(["service"] if image else []), *(["operations"] if operations else [])]
-        wanted_parts += ["alerts"] if target.settings.alerts else []
+        by_setting = ["alerts"] if target.settings.alerts else []
+        wanted_parts = [*(["service"] if image else []), *more, *by_setting]
         print_json(policies_of(target, wanted_parts, kms_key))
         return
     settings = target.settings
@@ -199,7 +206,8 @@ def deploy(
         raise UserError(why)
     say(f"{'planning for' if plan else 'deploying to'} {describe(target)}")
     try:
-        asked = parts.asked(target, image, operations, given)
+        asked = parts.asked(target, image, more, given)
+        parts.refuse_early_archiving(target, asked, deep_archive_after)
         if plan:
             changes = [*_plan(target, parameters), *parts.plan(target, asked)]
             _print_plan(changes, as_json)

@@ -23,6 +23,7 @@ _MARKS: Final = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[ye
 
 @click.command()
 @click.option("--service", is_flag=True, help="With --aws: workers on ECS are wanted too.")
+@click.option("--lake", is_flag=True, help="With --aws: the lake is wanted too.")
 @click.option("--operations", is_flag=True, help="With --aws: alarms are wanted too.")
 @click.option("--kms-key", metavar="ARN", help="With --aws: a KMS key of yours is wanted.")
 @click.option(
@@ -43,6 +44,7 @@ _MARKS: Final = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[ye
 @aws_option
 def doctor(
     service: bool,
+    lake: bool,
     operations: bool,
     kms_key: str | None,
     shards: int,
@@ -59,7 +61,8 @@ def doctor(
     if aws:
         from infra.commands.doctor_aws import examine_aws
 
-        parts = [*(["service"] if service else []), *(["operations"] if operations else [])]
+        asked = {"service": service, "lake": lake, "operations": operations}
+        parts = [part for part, wanted in asked.items() if wanted]
         checks = list(examine_aws(parts, kms_key, shards, hook_concurrency))
     else:
         checks = list(examine())

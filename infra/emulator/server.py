@@ -33,11 +33,13 @@ from infra.emulator.iam.authorization import (
     authorize_sqs_batches_by_message,
     count_loopback_as_secure_transport,
     keep_sessions,
+    know_ecs_cluster,
     know_leading_keys,
     know_metric_namespace,
     know_thing_arn,
     name_the_resource_of_calls,
 )
+from infra.emulator.iam.catalog import name_catalog_resources
 from infra.emulator.iam.decisions import DECISIONS_VARIABLE, record_decisions
 from infra.emulator.iot.broker import limit_connections
 from infra.emulator.iot.certificates import (
@@ -93,6 +95,7 @@ def main() -> None:
         name_the_resource_of_calls,
         authorize_partiql_by_statement,
         authorize_sqs_batches_by_message,
+        know_ecs_cluster,
         know_leading_keys,
         know_metric_namespace,
         know_thing_arn,
@@ -115,6 +118,7 @@ def main() -> None:
         extend()
     if os.environ.get(DECISIONS_VARIABLE):
         record_decisions(world.decisions)
+    name_catalog_resources()  # after the recorder, which sees each level then
     strict: list[Callable[[World], None]] = [
         ask_for_keys,
         be_strict_dynamodb,

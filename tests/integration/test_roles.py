@@ -1,5 +1,6 @@
-"""Every role may do what its code does, and nothing that it never does, with a KMS key of the
-customer's (a stack without one grants less; every other test runs on such a stack).
+"""Every role, of the pipeline and of the lake, may do what its code does, and nothing that it never
+does, with a KMS key of the customer's (a stack without one grants less; every other test runs on
+such a stack).
 
 What is granted is read from the deployed stack, what is done is recorded by the embedded AWS while
 every role is at its work (:mod:`tests.integration.roles_at_work`).
@@ -17,9 +18,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.aws.stacks.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.template import TEMPLATE
 from infra.emulator.iam.decisions import Decision
 from infra.emulator.process import Emulator
 from infra.target import Target
+from tests.integration import lake_at_work as lake_work
 from tests.integration import roles_at_work as work
 from tests.integration.conftest import ROLES, target_of
 
@@ -30,6 +33,13 @@ _REGISTRATION: Final = (
     "policy AWSIoTThingsRegistration"
 )
 _LAMBDA_LOGS: Final = "by Lambda itself: Lambda developer guide, CloudWatch Logs for Lambda"
+_ATHENA: Final = (
+    "Athena's own calls with the rights of who asks: Athena user guide, Control access to Amazon "
+    "S3 from Athena; Configure access to databases and tables in the AWS Glue Data Catalog"
+)
+_OLD_METADATA: Final = (
+    "PyIceberg, write.metadata.previous-versions-max: after a hundred commits to a table"
+)
 _ENDED: Final = "KCL 3.1.3, LeaseCleanupManager: the lease of a shard whose records have expired"
 _LEADER: Final = (
     "KCL 3.1.3, DynamoDBLockBasedLeaderDecider: the heartbeat of a leader, after some 30 s"
@@ -46,13 +56,34 @@ UNEXERCISED: Final[dict[tuple[str, str], str]] = {
             "ListThingPrincipals", "RegisterThing",
         )
     },
+    **{
+        ("reader", action): _ATHENA
+        for action in (
+            "glue:GetDatabase", "glue:GetPartitions", "glue:GetTables", "kms:GenerateDataKey",
+            "s3:AbortMultipartUpload", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads",
+            "s3:ListMultipartUploadParts", "s3:PutObject",
+        )
+    },
+    ("lake", "s3:DeleteObject"): _OLD_METADATA,
     ("worker", "dynamodb:DeleteItem"): _ENDED,
     ("provisioning-hook", "logs:CreateLogStream"): _LAMBDA_LOGS,
     ("provisioning-hook", "logs:PutLogEvents"): _LAMBDA_LOGS,
 }  # fmt: skip
 """Rights that cannot be seen at work here, with the role and who says that they are needed."""
 
-SOMETIMES: Final = {("worker", "dynamodb:UpdateItem"): _LEADER}
+_OLDER: Final = "replay, of a device whose latest state in the roster is older than the archive's"
+_UNARCHIVED: Final = "rebuild --drop-unarchived, of a window that holds what the archive lacks"
+
+SOMETIMES: Final = {
+    ("worker", "dynamodb:UpdateItem"): _LEADER,
+    ("replay", "dynamodb:PartiQLUpdate"): _OLDER,
+    **{
+        ("replay", action): _UNARCHIVED
+        for action in (
+            "dynamodb:Scan", "kinesis:GetRecords", "kinesis:GetShardIterator", "kinesis:ListShards",
+        )
+    },
+}  # fmt: skip
 """Rights that are seen in some runs: how long a run takes decides it."""
 
 
@@ -112,6 +143,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             interval=0.05,
         )  # fmt: skip
         target.roles |= {role: outputs[f"{role.capitalize()}RoleArn"] for role in ROLES}
+        lake = deploy(
+            target.client("cloudformation"),
+            "plant-lake",
+            {"Pipeline": "plant", "KmsKeyArn": key},
+            on_event=lambda _: None,
+            interval=0.05,
+            template=TEMPLATE.parent / "lake.yaml",
+        )
+        target.roles |= {role: lake[f"{role.capitalize()}RoleArn"] for role in ("lake", "replay")}
         ensure_ttl(target.client("dynamodb"), target.settings.windows_table)
         _work(target, folder)
         yield Seen(target, _grants(target), emulator.decisions())
@@ -132,6 +172,9 @@ def _work(target: Target, folder: Path) -> None:
         work.fail_a_rule(target)
         work.await_redrive(target)
     work.read(target)
+    lake_work.keep_tables(target, folder)
+    lake_work.query(target, folder)
+    lake_work.repair(target, folder)
     work.remove(target, "simulator", names)
 
 

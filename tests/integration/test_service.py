@@ -25,9 +25,25 @@ TEMPLATE = Path(__file__).parents[2] / "infra" / "templates" / "service.yaml"
             {"s3", "dynamodb", "kinesis-streams", "sts", "sqs", "logs", "ecr.api", "ecr.dkr"},
             "DISABLED",
         ),
+        (
+            {"AssignPublicIp": "DISABLED", "Alerts": "true", "Lake": "true"},
+            {
+                "s3",
+                "dynamodb",
+                "kinesis-streams",
+                "sts",
+                "sqs",
+                "logs",
+                "ecr.api",
+                "ecr.dkr",
+                "events",
+                "glue",
+            },
+            "DISABLED",
+        ),
         ({"VpcId": "vpc-1", "SubnetIds": "subnet-1,subnet-2"}, set(), "ENABLED"),
     ],
-    ids=["public", "private", "existing"],
+    ids=["public", "private", "private with alerts and a lake", "existing"],
 )
 def test_the_service_deploys_in_its_network_and_goes_away_again(
     emulator: Emulator, parameters: dict[str, str], endpoints: set[str], public: str

@@ -17,11 +17,11 @@ import pytest
 from cfnlint.decode import decode
 
 from infra.aws.deployer.policy import LONGEST, Place, deployer_policies, length
-from infra.aws.deployer.rights import ALERTS, OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
 from infra.aws.stacks.template import TEMPLATE
 from infra.aws.stacks.templates import PARTS as TEMPLATE_PARTS
 from tests.harness.authorization import fits, row
-from tests.harness.deployer import NEWER, NOT_CALLED, OF_FUNCTIONS, OWN_CALLS
+from tests.harness.deployer import NEWER, NO_ACTION, NOT_CALLED, OF_FUNCTIONS, OWN_CALLS
 
 PLACE: Final = Place("plant-7", "eu-west-1", "123456789012")
 KEY: Final = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd"
@@ -29,8 +29,10 @@ PARTS: Final[Mapping[str, tuple[Grant, ...]]] = {
     "pipeline": PIPELINE,
     "alerts": ALERTS,
     "service": SERVICE,
+    "lake": LAKE,
     "operations": OPERATIONS,
 }
+EVERY_PART: Final = ("alerts", "service", "lake", "operations")
 _SCHEMAS: Final = Path(cfnlint.__file__).parent / "data" / "schemas"
 _TYPES: Final[dict[str, str]] = json.loads((_SCHEMAS / "providers/us-east-1.json").read_text())
 
@@ -44,7 +46,7 @@ class Right(NamedTuple):
 
 
 def rights(place: Place = PLACE, key: str | None = KEY) -> Iterator[Right]:
-    for document in deployer_policies(place, ("alerts", "service", "operations"), key).values():
+    for document in deployer_policies(place, EVERY_PART, key).values():
         for statement in document["Statement"]:
             keys = tuple(key for tests in statement.get("Condition", {}).values() for key in tests)
             for action in statement["Action"]:
@@ -92,12 +94,13 @@ def test_each_call_of_cloudformation_is_granted_or_said_why_it_is_not_made(part:
 @pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_granted_that_neither_cloudformation_nor_penstock_calls(part: str) -> None:
     handled = {action for _, action in needed(part)}
-    own = OWN_CALLS if part == "pipeline" else {f"cloudformation:{n}" for n in _of_stacks()}
+    own = OWN_CALLS if part == "pipeline" else _of_parts()
     assert granted(part) - handled - own - OF_FUNCTIONS == set()
 
 
-def _of_stacks() -> list[str]:
-    return [a.partition(":")[2] for a in OWN_CALLS if a.startswith("cloudformation:")]
+def _of_parts() -> set[str]:
+    """What the commands call for a part: its stack, and the lake's tasks that still run."""
+    return {one for one in OWN_CALLS if one.startswith(("cloudformation:", "ecs:"))}
 
 
 def test_every_part_of_a_deployment_has_rights_of_its_own() -> None:
@@ -133,7 +136,7 @@ def test_what_reads_a_resource_is_always_granted() -> None:
         action
         for part in PARTS
         for action in needed(part, ("read",))
-        if action[1] not in everywhere
+        if action[1] not in everywhere and _reason(action[1]) != NO_ACTION
     }
     assert {action.partition(":")[0] for _, action in excused} == {"kms", "vpc-lattice"}
 
@@ -147,9 +150,7 @@ def _is_free(right: Right) -> bool:
 
 @pytest.mark.parametrize("stack", ["plant-7", "a" * 27])
 def test_each_document_is_short_enough_for_a_managed_policy(stack: str) -> None:
-    documents = deployer_policies(
-        Place(stack, "ap-southeast-1", "123456789012"), ("alerts", "service", "operations"), KEY
-    )
+    documents = deployer_policies(Place(stack, "ap-southeast-1", "123456789012"), EVERY_PART, KEY)
     assert all(length(one) <= LONGEST for one in documents.values())
     assert len(documents) <= 10, "more than can be attached to one role"
 
@@ -187,7 +188,7 @@ def test_only_the_parts_that_are_asked_for_are_granted() -> None:
 
 def test_another_partition_has_its_own_arns() -> None:
     place = Place("plant-7", "cn-north-1", "123456789012", "aws-cn")
-    text = json.dumps(deployer_policies(place, ("alerts", "service", "operations")))
+    text = json.dumps(deployer_policies(place, EVERY_PART))
     assert "arn:aws:" not in text
     assert "{" not in "".join(_resources(json.loads(text)))
 

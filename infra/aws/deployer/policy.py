@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from infra.aws.deployer.rights import ALERTS, KEY, OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, KEY, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
 
 Document = dict[str, Any]
 Statement = dict[str, Any]
@@ -16,7 +16,7 @@ LONGEST: Final = 6_144
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). Ten of them can be
 attached to a user or role."""
 
-_PARTS: Final = {"alerts": ALERTS, "service": SERVICE, "operations": OPERATIONS}
+_PARTS: Final = {"alerts": ALERTS, "service": SERVICE, "lake": LAKE, "operations": OPERATIONS}
 
 
 class Place(NamedTuple):
@@ -44,8 +44,8 @@ def deployer_policies(
 ) -> dict[str, Document]:
     """The documents of managed policies, by name; as few as the limit allows.
 
-    ``parts`` are ``alerts``, ``service`` and ``operations``, ``key`` is the ARN of a KMS key of the
-    customer's. Rights of :data:`infra.aws.deployer.rights.PIPELINE` are always granted.
+    ``parts`` are ``alerts``, ``service``, ``lake`` and ``operations``, ``key`` is the ARN of a KMS
+    key of the customer's. Rights of :data:`infra.aws.deployer.rights.PIPELINE` are always granted.
 
     >>> list(deployer_policies(Place("plant-7", "eu-west-1", "123456789012")))
     ['plant-7-deployer-1', 'plant-7-deployer-2']
@@ -72,7 +72,9 @@ def _statement(grant: Grant, names: Mapping[str, str]) -> Statement:
         "Resource": [_arn(grant.service, one, names) for one in grant.resources],
     }
     if grant.condition:
-        text = json.dumps(grant.condition).replace("{region}", names["region"])
+        text = json.dumps(grant.condition)
+        for name, value in names.items():
+            text = text.replace(f"{{{name}}}", value)
         statement["Condition"] = json.loads(text)
     return statement
 

@@ -5,9 +5,9 @@ template. What CloudFormation calls for a resource type is in that type's schema
 https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html); a test
 compares both with what is granted here.
 
-In resources, ``{stack}``, ``{rule}`` (the stack's name with underscores), ``{region}``,
-``{account}`` and ``{partition}`` are filled in. One without ``arn:`` is of the action's service in
-this account and Region.
+In resources and conditions, ``{stack}``, ``{rule}`` (the stack's name with underscores),
+``{region}``, ``{account}`` and ``{partition}`` are filled in. A resource without ``arn:`` is of the
+action's service in this account and Region.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ PIPELINE: Final = (
     Grant("Stack", "cloudformation", f"{_STACK_ACTIONS} UpdateTerminationProtection",
           ("stack/{stack}/*",)),
     Grant("LookForOtherParts", "cloudformation", "DescribeStacks",
-          ("stack/{stack}-alerts/*", "stack/{stack}-service/*", "stack/{stack}-operations/*")),
+          ("stack/{stack}-alerts/*", "stack/{stack}-service/*", "stack/{stack}-lake/*",
+           "stack/{stack}-operations/*")),
     Grant("ReadATemplate", "cloudformation", "GetTemplateSummary"),
     Grant("Stream", "kinesis",
           "AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteStream "
@@ -132,6 +133,10 @@ PIPELINE: Final = (
           "PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource",
           (_BUCKET,)),
     Grant("ArchivedObjects", "s3", "DeleteObject DeleteObjectVersion", (_BUCKET + "/*",)),
+    # Whoever ran `penstock lake` has made it; its tables are no data.
+    Grant("CatalogOfTheArchive", "glue", "DeleteDatabase",
+          ("catalog", "database/{rule}_lake", "table/{rule}_lake/*",
+           "userDefinedFunction/{rule}_lake/*")),
     Grant("ErrorQueue", "sqs",
           "CreateQueue DeleteQueue GetQueueAttributes GetQueueUrl ListQueueTags SetQueueAttributes "
           "TagQueue UntagQueue",
@@ -249,6 +254,46 @@ ALERTS: Final = (
     Grant("AlertsBus", "events", _BUS_ACTIONS, ("event-bus/{stack}-alerts",)),
     Grant("AlertNotices", "events", _EVENT_RULE_ACTIONS,
           ("rule/{stack}-alerts/{stack}-alert-notices",)),
+)  # fmt: skip
+
+_DATABASE: Final = ("catalog", "database/{rule}_lake")
+_LAKE_ROLES: Final = tuple(
+    f"arn:{{partition}}:iam::{{account}}:role/{{stack}}-{name}"
+    for name in ("lake-{region}", "replay-{region}", "lake-ExecutionRole-*", "lake-ScheduleRole-*")
+)
+LAKE: Final = (
+    Grant("LakeStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-lake/*",)),
+    Grant("Database", "glue", "CreateDatabase GetDatabase UpdateDatabase", _DATABASE),
+    Grant("ArchiveTable", "glue", "CreateTable DeleteTable GetTable UpdateTable",
+          (*_DATABASE, "table/{rule}_lake/archive")),
+    Grant("ConnectionOfADatabase", "glue", "GetConnection", ("catalog", "connection/*"),
+          _BY_CLOUDFORMATION),
+    Grant("GovernedByLakeFormation", "lakeformation",
+          "DescribeLakeFormationIdentityCenterConfiguration DescribeResource GetDataAccess "
+          "ListResources"),
+    Grant("Workgroup", "athena",
+          "CreateWorkGroup DeleteWorkGroup GetWorkGroup ListTagsForResource TagResource "
+          "UntagResource UpdateWorkGroup",
+          ("workgroup/{stack}-lake",)),
+    Grant("PlaceOfResults", "s3", "GetBucketLocation", (_BUCKET,)),
+    Grant("Schedules", "scheduler", "CreateSchedule DeleteSchedule GetSchedule UpdateSchedule",
+          ("schedule/{stack}-lake/*",)),
+    Grant("ScheduleGroup", "scheduler",
+          "CreateScheduleGroup DeleteScheduleGroup GetScheduleGroup ListTagsForResource "
+          "TagResource UntagResource",
+          ("schedule-group/{stack}-lake",)),
+    Grant("LakeTasks", "ecs",
+          "ListTagsForResource RegisterTaskDefinition TagResource UntagResource",
+          ("task-definition/{stack}-lake-sync:*", "task-definition/{stack}-lake-compact:*")),
+    Grant("LakeTaskDefinitions", "ecs", "DeregisterTaskDefinition DescribeTaskDefinition"),
+    Grant("RunningLakeTasks", "ecs", "DescribeTasks StopTask", ("task/{stack}/*",)),
+    Grant("FindLakeTasks", "ecs", "ListTasks", ("*",),
+          {"ArnEquals": {"ecs:cluster": "arn:{partition}:ecs:{region}:{account}:cluster/{stack}"}}),
+    Grant("LakeLog", "logs", _LOG_GROUP_ACTIONS,
+          ("log-group:/penstock/{stack}/lake", "log-group:/penstock/{stack}/lake:*")),
+    Grant("LakeRoles", "iam", _ROLE_ACTIONS, _LAKE_ROLES),
+    Grant("PassLakeRoles", "iam", "PassRole", (_LAKE_ROLES[0], *_LAKE_ROLES[2:]),
+          _passed_to("ecs-tasks", "scheduler")),
 )  # fmt: skip
 
 OPERATIONS: Final = (

@@ -18,6 +18,7 @@ SERVICES: Final = (
 )  # fmt: skip
 SERVICES_OF_PARTS: Final = {
     "service": ("application-autoscaling", "ec2", "ecr", "ecs"),
+    "lake": ("athena", "ecs", "glue", "scheduler"),
     "operations": ("events", "sns"),
 }
 _SHOWN: Final = 5

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Final
 from devices import identity
 from infra.aws.removal import erase, thing_type
 from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
+from infra.aws.removal.catalog import delete_database
 from infra.aws.removal.draining import await_archived, await_stopped
 from infra.aws.removal.fleet import Fleet, cut_off, delete_fleet
+from infra.aws.removal.lake_tasks import stop_lake_tasks
 from infra.aws.removal.orphans import delete_orphans
 from infra.aws.stacks import cloudformation as stacks
 from infra.aws.stacks import templates
 from infra.aws.stacks.following import OnEvent, stack_status
 from infra.console import UserError, live, say
 from infra.target import Target
+from lake.catalog.config import namespace_of
 
 if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
@@ -43,7 +46,9 @@ def destroy_deployment(target: Target, fleet: Fleet, *, discard: bool, on_event:
         _drain(target)
         _refuse_rule_errors(target)
     for part in templates.destroy_parts(cfn, settings.stack, on_event=on_event):
-        say(f"deleted stack {part}")  # with the service its workers stop
+        say(f"deleted stack {part.stack(settings.stack)}")  # with the service its workers stop
+        if part.name == "lake" and (ended := stop_lake_tasks(target.client("ecs"), settings.stack)):
+            say(f"  {ended} runs of the lake are stopped")
     if exists:
         _await_stopped(target)
     _delete_fleet(target, fleet)
@@ -143,11 +148,15 @@ def _deregister_consumers(kinesis: KinesisClient, stream: str) -> None:
 
 
 def delete_data_of(target: Target) -> None:
-    """Delete what a destroyed deployment leaves: tables, archive, logs; telling each.
+    """Delete what a destroyed deployment leaves: tables, archive, the lake's catalog, logs; telling
+    each.
 
     :raises DeployError: when objects of the archive cannot be deleted.
     """
     settings = target.settings
+    database = namespace_of(settings.stack)
+    if delete_database(target.client("glue"), database):  # first: nobody writes tables then
+        say(f"deleted database {database}")
     gone = erase.delete_data(
         target.client("dynamodb"),
         target.client("s3"),

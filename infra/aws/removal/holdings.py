@@ -47,6 +47,13 @@ _LISTINGS: Final = (
     _Listing("function", "lambda", "list_functions", "Functions", "FunctionName"),
     _Listing("key alias", "kms", "list_aliases", "Aliases", "AliasName"),
     _Listing("alarm", "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    _Listing("topic", "sns", "list_topics", "Topics", "TopicArn"),
+    _Listing("event bus", "events", "list_event_buses", "EventBuses", "Name"),
+    _Listing("ecs cluster", "ecs", "list_clusters", "clusterArns"),
+    _Listing("task definition", "ecs", "list_task_definitions", "taskDefinitionArns"),
+    _Listing("schedule group", "scheduler", "list_schedule_groups", "ScheduleGroups", "Name"),
+    _Listing("glue database", "glue", "get_databases", "DatabaseList", "Name"),
+    _Listing("athena workgroup", "athena", "list_work_groups", "WorkGroups", "Name"),
     _Listing("cloudformation stack", "cloudformation", "list_stacks", "StackSummaries",
              "StackName"),
 )  # fmt: skip
@@ -83,7 +90,22 @@ def search(target: Target) -> Search:
 
 def _listed(target: Target, listing: _Listing) -> Iterator[Holding]:
     for name in _names(target.client(listing.service), listing):
-        yield listing.kind, name.rpartition("/")[2] if listing.kind == "queue" else name
+        yield listing.kind, _short(name)
+
+
+def _short(name: str) -> str:
+    """The name in a URL of SQS or in an ARN.
+
+    >>> _short("arn:aws:ecs:eu-west-1:1:task-definition/plant-7-worker:3")
+    'plant-7-worker:3'
+    >>> _short("arn:aws:sns:eu-west-1:1:plant-7-alarms")
+    'plant-7-alarms'
+    """
+    if name.startswith(("https://", "http://")):
+        return name.rpartition("/")[2]
+    if not name.startswith("arn:"):
+        return name
+    return name.rpartition("/" if "/" in name else ":")[2]
 
 
 def _names(client: Any, listing: _Listing) -> Iterator[str]:

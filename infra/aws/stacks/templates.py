@@ -1,16 +1,17 @@
 """Which templates a deployment has, in which order, and what each gets from the first one.
 
 ``pipeline.yaml`` is always there and is the stack itself. The others hold no data and are stacks of
-their own, so that they can be replaced as a whole.
+their own, so that they can be replaced as a whole; the lake's catalog outlives its stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from infra.aws.stacks import cloudformation as stacks
+from infra.aws.stacks.change_sets import previous_parameters
 from infra.aws.stacks.following import DeployError, OnEvent, stack_status
 from infra.aws.stacks.template import TEMPLATE
 
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A template beside the pipeline's: its name, and its parameters that are outputs there."""
+    """A template beside the pipeline's: its name, its parameters that are outputs there, those that
+    are outputs of a part before it where a deployment has that part, and those that have the value
+    of the pipeline's parameter of the same name."""
 
     name: str
-    takes: Mapping[str, str]
+    takes: Mapping[str, str] = {}
+    shares: Mapping[str, str] = {}
+    inherits: Sequence[str] = ()
 
     @property
     def template(self) -> Path:
@@ -39,8 +44,20 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
-    Part("alerts", {}),
+    Part("alerts"),
     Part("service", {"WorkerRoleArn": "WorkerRoleArn"}),
+    Part(
+        "lake",
+        shares={
+            "Image": "Image",
+            "CpuArchitecture": "CpuArchitecture",
+            "Cluster": "ClusterName",
+            "SubnetIds": "SubnetIds",
+            "SecurityGroup": "SecurityGroup",
+            "AssignPublicIp": "AssignPublicIp",
+        },
+        inherits=("KmsKeyArn",),
+    ),
     Part("operations", {"RuleName": "RuleName"}),
 )
 """In the order in which they are deployed; they are deleted in reverse."""
@@ -49,9 +66,19 @@ PARTS: Final = (
 def parameters(
     part: Part, pipeline: str, outputs: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
-    """A part's parameters: its own that were given, and those that follow from the pipeline."""
+    """A part's parameters: its own that were given, and those that follow from the outputs of the
+    pipeline and of the parts before it. What was given comes before what is shared."""
     follow = {name: outputs[output] for name, output in part.takes.items()}
-    return {**given, "Pipeline": pipeline, **follow}
+    shared = {name: outputs[out] for name, out in part.shares.items() if out in outputs}
+    return {**shared, **given, "Pipeline": pipeline, **follow}
+
+
+def inherited(cfn: CloudFormationClient, part: Part, pipeline: str) -> dict[str, str]:
+    """A part's parameters that are parameters of the pipeline's stack too."""
+    if not part.inherits:
+        return {}
+    known = previous_parameters(cfn, pipeline)
+    return {name: known[name] for name in part.inherits if name in known}
 
 
 def assign(
@@ -100,13 +127,12 @@ def deploy_part(
 
 def destroy_parts(
     cfn: CloudFormationClient, pipeline: str, *, on_event: OnEvent, interval: float = 2.0
-) -> list[str]:
-    """Delete the stacks of all parts, the last one first; which there were. A service's tasks are
-    stopped in order by that: they commit what they hold.
+) -> Iterator[Part]:
+    """Delete the stacks of all parts, the last one first; yields each part that there was. A
+    service's tasks are stopped in order by that: they commit what they hold.
 
     :raises DeployError: as :func:`infra.aws.stacks.cloudformation.destroy`.
     """
-    names = [part.stack(pipeline) for part in reversed(PARTS)]
-    return [
-        name for name in names if stacks.destroy(cfn, name, on_event=on_event, interval=interval)
-    ]
+    for part in reversed(PARTS):
+        if stacks.destroy(cfn, part.stack(pipeline), on_event=on_event, interval=interval):
+            yield part

@@ -1,4 +1,4 @@
-# The same four CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
+# The same five CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
 # does beside the templates (deletion protection after the creation, taking over what was kept) is not done.
 
 terraform {
@@ -41,12 +41,38 @@ resource "aws_cloudformation_stack" "service" {
   name          = "${var.stack}-service"
   template_body = file("${local.templates}/service.yaml")
   capabilities  = ["CAPABILITY_NAMED_IAM"]
-  parameters = merge(var.service_parameters, {
+  parameters = merge({ Alerts = tostring(var.alerts), Lake = tostring(var.lake) }, var.service_parameters, {
     Pipeline      = var.stack
     Image         = var.image
     WorkerRoleArn = aws_cloudformation_stack.pipeline.outputs["WorkerRoleArn"]
   })
   tags = local.tags
+}
+
+# The tasks run in the service's cluster and network; without a service, lake_parameters name them, or there
+# are no tasks.
+resource "aws_cloudformation_stack" "lake" {
+  count         = var.lake ? 1 : 0
+  name          = "${var.stack}-lake"
+  template_body = file("${local.templates}/lake.yaml")
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters = merge(
+    var.image == "" ? {} : {
+      Image           = aws_cloudformation_stack.service[0].outputs["Image"]
+      CpuArchitecture = aws_cloudformation_stack.service[0].outputs["CpuArchitecture"]
+      Cluster         = aws_cloudformation_stack.service[0].outputs["ClusterName"]
+      SubnetIds       = aws_cloudformation_stack.service[0].outputs["SubnetIds"]
+      SecurityGroup   = aws_cloudformation_stack.service[0].outputs["SecurityGroup"]
+      AssignPublicIp  = aws_cloudformation_stack.service[0].outputs["AssignPublicIp"]
+    },
+    var.lake_parameters,
+    {
+      Pipeline  = var.stack
+      KmsKeyArn = lookup(var.pipeline_parameters, "KmsKeyArn", "")
+    },
+  )
+  tags       = local.tags
+  depends_on = [aws_cloudformation_stack.pipeline]
 }
 
 resource "aws_cloudformation_stack" "operations" {

@@ -16,6 +16,12 @@ variable "alerts" {
   default     = false
 }
 
+variable "lake" {
+  description = "Whether the archive is kept as tables in Glue, for Athena and others."
+  type        = bool
+  default     = false
+}
+
 variable "operations" {
   description = "Whether there are alarms, a topic and a dashboard."
   type        = bool
@@ -36,6 +42,12 @@ variable "service_parameters" {
 
 variable "alerts_parameters" {
   description = "More parameters of alerts.yaml."
+  type        = map(string)
+  default     = {}
+}
+
+variable "lake_parameters" {
+  description = "More parameters of lake.yaml."
   type        = map(string)
   default     = {}
 }

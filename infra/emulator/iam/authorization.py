@@ -152,6 +152,25 @@ def know_metric_namespace() -> None:
     iam_actions.request_tag_context = request_tag_context
 
 
+def know_ecs_cluster() -> None:
+    """Let a role be limited to the tasks of a cluster (``ecs:cluster``)."""
+    from ministack.core import iam_actions
+    from ministack.core.responses import get_account_id, get_region
+
+    original = iam_actions.request_tag_context
+
+    def request_tag_context(service: str, action: str, body: bytes, query: Any) -> dict[str, Any]:
+        context: dict[str, Any] = dict(original(service, action, body, query))
+        cluster = _json(body).get("cluster") if service == "ecs" else None
+        if cluster:
+            name = str(cluster).rpartition("/")[2]
+            place = f"{get_region()}:{get_account_id()}"
+            context["ecs:cluster"] = f"arn:aws:ecs:{place}:cluster/{name}"
+        return context
+
+    iam_actions.request_tag_context = request_tag_context
+
+
 def authorize_sqs_batches_by_message() -> None:
     """Ask for ``sqs:DeleteMessage`` where ten are deleted, and alike: IAM knows no batch of SQS;
     MiniStack asks for an action called after the API call."""
