@@ -119,8 +119,12 @@ def decide(
     log = [one for one in state.log if one.stands] if state else []
     raised = _raised_before(log, since)
     wanted: list[tuple[int, Kind]] = []
-    for window in sorted(start for start in verdicts if start >= since):
-        if not raised and _raises(rule, verdicts, window, size_ms):
+    # Windows on which the rule has no say, as before it was changed: what was recorded stands.
+    settled = {one.window: one.kind for one in log if one.window not in verdicts}
+    for window in sorted(start for start in {*verdicts, *settled} if start >= since):
+        if window in settled:
+            raised = settled[window] == "raised"
+        elif not raised and _raises(rule, verdicts, window, size_ms):
             raised = True
             wanted.append((window, "raised"))
         elif raised and _clears(rule, verdicts, window, size_ms):

@@ -62,6 +62,13 @@ def test_what_was_recorded_is_not_recorded_again() -> None:
     assert told(rule(), verdicts, state_of(rule(), verdicts)) == []
 
 
+def test_what_a_rule_recorded_before_it_was_changed_stands_and_is_not_recorded_twice() -> None:
+    state = state_of(rule(), [BREACH])
+    no_say = [None, None]  # windows that ended before the change
+    assert told(rule(), [*no_say, BREACH], state) == []
+    assert told(rule(), [*no_say, CLEAR, BREACH], state) == [("cleared", 2), ("raised", 3)]
+
+
 def test_late_data_withdraws_what_was_wrong_and_adds_what_was_missing() -> None:
     state = state_of(rule(), [BREACH, CLEAR, CLEAR, BREACH])
     assert told(rule(), [CLEAR, BREACH, CLEAR, BREACH], state) == [
