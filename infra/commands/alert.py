@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "check": "alert_rules",
     "apply": "alert_rules",
     "rules": "alert_rules",
+    "test": "alert_test",
     "list": "alert_states",
     "show": "alert_states",
     "follow": "alert_states",
@@ -45,4 +46,4 @@ class AlertGroup(click.RichGroup):
 
 @click.group(cls=AlertGroup)
 def alert() -> None:
-    """Check and apply alert rules, list alarms, acknowledge and mute them."""
+    """Check, test and apply alert rules, list alarms, acknowledge and mute them."""

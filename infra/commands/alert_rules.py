@@ -35,7 +35,7 @@ def check_(folder: Path, as_json: bool) -> None:
 
     A wrong rule is named with its file, its line and what is wrong with it.
     """
-    rules = _read(folder)
+    rules = read_folder(folder)
     if as_json:
         print_json(to_builtins(rules))
     else:
@@ -53,7 +53,7 @@ def apply_(folder: Path, as_json: bool, aws: bool) -> None:
     Workers evaluate them within five seconds. A rule that is new or changed decides the windows
     that end from now on.
     """
-    rules = _read(folder)
+    rules = read_folder(folder)
     target = find_write_target("apply alert rules", aws=aws)
     _refuse_what_cannot_work(rules, target.settings.tiers)
     applied = apply_rules(target, rules, time.time_ns() // 1_000_000)
@@ -80,7 +80,11 @@ def rules_(as_json: bool, aws: bool) -> None:
         raise UserError("no rules are at work: write alerts/*.toml, then `penstock alert apply`")
 
 
-def _read(folder: Path) -> list[Rule]:
+def read_folder(folder: Path) -> list[Rule]:
+    """The rules of a folder or a file.
+
+    :raises UserError: when one is wrong, or there is none.
+    """
     try:
         return read_rules(folder)
     except RuleError as error:

@@ -58,7 +58,7 @@ class ArchivedRecord(ShardRecord, gc=False):
 
 def records_of(rows: Any, selection: Selection) -> list[ArchivedRecord]:
     """The accepted readings of an Arrow table (:data:`COLUMNS`), in its order, as records."""
-    rows = _accepted(rows, selection)
+    rows = accepted(rows, selection)
     if not rows.num_rows:
         return []
     columns = {name: rows.column(name).combine_chunks() for name in COLUMNS}
@@ -83,7 +83,8 @@ def records_of(rows: Any, selection: Selection) -> list[ArchivedRecord]:
     ]  # fmt: skip
 
 
-def _accepted(rows: Any, selection: Selection) -> Any:
+def accepted(rows: Any, selection: Selection) -> Any:
+    """The rows of a selection's readings."""
     ts = rows.column("ts").cast(pa.int64())
     chosen = pc.and_(
         pc.equal(rows.column("disposition"), OK),

@@ -78,24 +78,34 @@ class ArchiveSource:
             key=lambda segment: segment.first,
         )
 
-    def read(self, segments: Sequence[Segment], selection: Selection) -> Iterator[Any]:
+    def read(
+        self, segments: Sequence[Segment], selection: Selection
+    ) -> Iterator[list[ArchivedRecord]]:
         """The records of a selection in these segments: a list for each segment, in order."""
+        for table in self.tables(segments, selection, COLUMNS):
+            yield [] if table is None else records_of(table, selection)
+
+    def tables(
+        self, segments: Sequence[Segment], selection: Selection, columns: Sequence[str]
+    ) -> Iterator[Any]:
+        """Columns of the parts of these segments that may hold readings of a selection: an Arrow
+        table for each segment, in order; ``None`` for one that holds none."""
         waiting: deque[tuple[Segment, Future[Any]]] = deque()
         with ThreadPoolExecutor(AHEAD) as pool:
             try:
                 for segment in segments:
                     waiting.append((segment, pool.submit(self._segments.open, segment)))
                     if len(waiting) > AHEAD:
-                        yield self._records(*waiting.popleft(), selection)
+                        yield self._table(*waiting.popleft(), selection, columns)
                 while waiting:
-                    yield self._records(*waiting.popleft(), selection)
+                    yield self._table(*waiting.popleft(), selection, columns)
             finally:
                 for _, future in waiting:
                     future.cancel()
 
-    def _records(
-        self, segment: Segment, opened: Future[Any], selection: Selection
-    ) -> list[ArchivedRecord]:
+    def _table(
+        self, segment: Segment, opened: Future[Any], selection: Selection, columns: Sequence[str]
+    ) -> Any:
         file = opened.result()
         spans = [group_span(file, group) for group in range(file.num_row_groups)]
         known = [span for span in spans if span is not None]
@@ -104,8 +114,8 @@ class ArchiveSource:
         )
         groups = [place for place, span in enumerate(spans) if _overlap(span, selection)]
         if not groups:
-            return []
-        return records_of(file.read_row_groups(groups, list(COLUMNS), use_threads=False), selection)
+            return None
+        return file.read_row_groups(groups, list(columns), use_threads=False)
 
     def _may_hold(self, key: str, selection: Selection) -> bool:
         return key not in self._spans or _overlap(self._spans[key], selection)

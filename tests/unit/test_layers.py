@@ -63,6 +63,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "rejects": {"archive", "replay"},
         "audit": {"archive", "replay"},
         "rebuild": {"archive", "replay", "audit"},
+        "backtest": {"archive", "replay"},
     },
     "simulator": {
         TOP: {"load", "verification"},
