@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,7 @@ from devices.provisioning.attributes import check_attribute
 from ingest.message import MAX_READINGS
 from simulator.errors import ScenarioError
 from simulator.signals import KINDS
+from simulator.verification.watches import watch_of
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -27,7 +28,7 @@ Rate = Annotated[float, msgspec.Meta(ge=0)]
 SUFFIX: Final = ".toml"
 TYPES: Final = (*KINDS, "mixed")
 """What a fleet's devices can be; ``mixed`` gives them all types in turn."""
-_Spell = TypeVar("_Spell", "Offline | None", "Jumps | None")
+_Spell = TypeVar("_Spell", "Offline | None", "Jumps | None", "Stuck | None", "Drift | None")
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +58,26 @@ class Jumps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     times: Times = 1
 
 
+class Stuck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of the sensors repeats one value of ``metric`` for about so many seconds."""
+
+    share: Share
+    metric: str
+    seconds: Seconds
+    times: Times = 1
+
+
+class Drift(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A share of the sensors drifts: ``metric`` is wrong by more and more, by ``by`` after about so
+    many seconds; then it is right again."""
+
+    share: Share
+    metric: str
+    by: float
+    seconds: Seconds
+    times: Times = 1
+
+
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What goes wrong in a fleet. Shares are of messages unless they say otherwise.
 
@@ -66,7 +87,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     many messages of a device, so that they can be counted beforehand. ``storms`` times the whole
     fleet loses its connections at once. ``power_cuts`` times the fleet's process is killed, and
     started again after ``down_s`` with the spools that it left. ``clock_skew_s`` is the range
-    (from, to) by which clocks are off.
+    (from, to) by which clocks are off. ``silent`` devices take no readings for a while, as if they
+    had been switched off; ``offline`` ones go on taking them.
     """
 
     duplicates: Share = 0.0
@@ -82,6 +104,12 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_skew_s: tuple[float, float] = (0.0, 0.0)
     clock_jumps: Jumps | None = None
     offline: Offline | None = None
+    silent: Offline | None = None
+    stuck: Stuck | None = None
+    drift: Drift | None = None
+
+
+Kind = Literal["power_cut", "storm", "offline", "clock_jump", "silent", "stuck", "drift"]
 
 
 class Segment(NamedTuple):
@@ -152,13 +180,15 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Fleets that run at the same time. Times are divided by ``speed`` and rates multiplied, so
-    that the same happens in less time."""
+    that the same happens in less time. Each ``rule`` is an alert rule, as in a deployment's files
+    (``docs/alerts.md``); its windows and their number are not changed by ``speed``."""
 
     name: str
     fleets: Annotated[list[Fleet], msgspec.Meta(min_length=1)]
     about: str = ""
     speed: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     seed: int = 1
+    rule: list[dict[str, Any]] = []
 
     @property
     def devices(self) -> int:
@@ -173,10 +203,10 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Event(NamedTuple):
     """Something that happens to some of a fleet's devices, by index, at a time (s from the start)
-    and for a duration (s); ``by`` is the clock's error (s)."""
+    and for a duration (s); ``by`` is the error of a clock (s), or of a sensor after its drift."""
 
     at: float
-    kind: Literal["power_cut", "storm", "offline", "clock_jump"]
+    kind: Kind
     devices: tuple[int, ...]
     seconds: float
     by: float = 0.0
@@ -225,6 +255,11 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
         scenario = msgspec.convert(tomllib.loads(text), type=Scenario)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ScenarioError(f"{where}: {error}") from None
+    for entry in scenario.rule:
+        try:
+            watch_of(entry)
+        except ScenarioError as error:
+            raise ScenarioError(f"{where}: {error}") from None
     for fleet in scenario.fleets:
         if not fleet.replay and fleet.type not in TYPES:
             raise ScenarioError(
@@ -280,14 +315,20 @@ def plan(fleet: Fleet, seed: int) -> list[Event]:
         events += _spells(chance, fleet, "offline", faults.offline, (0.0, 0.0))
     if faults.clock_jumps:
         events += _spells(chance, fleet, "clock_jump", faults.clock_jumps, faults.clock_jumps.by_s)
+    if faults.silent:
+        events += _spells(chance, fleet, "silent", faults.silent, (0.0, 0.0))
+    if faults.stuck:
+        events += _spells(chance, fleet, "stuck", faults.stuck, (0.0, 0.0))
+    if faults.drift:
+        events += _spells(chance, fleet, "drift", faults.drift, (faults.drift.by, faults.drift.by))
     return sorted(events)
 
 
 def _spells(
     chance: random.Random,
     fleet: Fleet,
-    kind: Literal["offline", "clock_jump"],
-    spec: Offline | Jumps,
+    kind: Kind,
+    spec: Offline | Jumps | Stuck | Drift,
     by: tuple[float, float],
 ) -> list[Event]:
     struck = chance.sample(range(fleet.devices), round(spec.share * fleet.devices))
@@ -322,6 +363,9 @@ def _faster(fleet: Fleet, factor: float) -> Fleet:
             faults,
             offline=_shorter(faults.offline, factor),
             clock_jumps=_shorter(faults.clock_jumps, factor),
+            silent=_shorter(faults.silent, factor),
+            stuck=_shorter(faults.stuck, factor),
+            drift=_shorter(faults.drift, factor),
         ),
     )
 

@@ -17,6 +17,7 @@ from infra.aws.stacks.run_stack import lease_shards
 from infra.prove.checkpoints import CheckpointWatch
 from infra.prove.faults import FaultThread, Site, open_shards
 from infra.prove.run_state import Run
+from infra.scenario.alarms import alarms_at_work, compare_alarms
 from infra.scenario.play import direct, fleet_facts, notices_of, samples_of, spool_counts
 from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
@@ -29,6 +30,8 @@ from simulator.scenario import Scenario, at_speed, load_scenario, thinned
 from simulator.verification.ledger import read_entries, read_faults, read_meta
 
 LAG_S: Final = 60.0
+HEARD: Final = "heard.jsonl"
+"""In a run's folder: what the bus of alarms carried."""
 INCARNATIONS: Final = 100
 """More processes than a fleet has in one load: each load numbers its own from a multiple of it."""
 
@@ -74,6 +77,7 @@ def drive(run: Run, target: Target, worker: Worker, stopping: Callable[[], bool]
     run.save()
     started = time.monotonic()
     with (
+        alarms_at_work(target, scenario, run.folder / HEARD),
         CheckpointWatch(target) as watch,
         FaultThread(
             Site(target, worker), lambda: time.monotonic() - started, scenario.seconds
@@ -102,11 +106,15 @@ def compare(run: Run, target: Target, worker: Worker) -> dict[str, Any]:
     ledger = run.folder / "ledger.sqlite"
     await_archived(target, ledger)
     report = verify_settled(target, ledger, exclusive=True)
+    scenario = scenario_of(run.devices, run.load_s)
+    with alarms_at_work(target, scenario, run.folder / HEARD) as heard:
+        alarms = compare_alarms(target, ledger, heard).as_dict() if heard else None
     waiting = _await_checkpoints(target)
     watch = CheckpointWatch(target)
     watch.look()
     return {
         **report.as_dict(),
+        "alarms": alarms,
         "device_faults": read_faults(ledger),
         "unread_records": waiting,
         "checkpoints": watch.result(),

@@ -30,6 +30,7 @@ from infra.prove.estimate import SHARDS, Extent, extent_of, most
 from infra.prove.plan import Step
 from infra.prove.run_state import Run
 from infra.scenario.play import fleet_names
+from infra.simulation.hearing import stop_hearing
 from infra.simulation.provision_fleet import provision_fleet
 from infra.target import Target
 
@@ -146,6 +147,8 @@ class Steps:
         shutil.rmtree(settings.devices_dir, ignore_errors=True)  # nothing is sent any more
         dynamodb = target.client("dynamodb")
         await_stopped(lambda: living_workers(dynamodb, settings), tell=lambda _: None)
+        if settings.alerts:
+            stop_hearing(target)
         destroy_deployment(target, fleet, discard=True, on_event=lambda _: None)
         delete_data_of(target)
         return {"devices": len(fleet.things)}

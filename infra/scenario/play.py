@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.cost.run import RunCost
+from infra.scenario.alarms import alarms_at_work, compare_alarms
 from infra.scenario.audit import audit_of
 from infra.scenario.redrive import redrive_early
 from infra.scenario.view import watching
@@ -54,6 +56,8 @@ class Played:
     """What became of readings that were too early and were redriven, on a stack of its own."""
     lake: LakeReport | None = None
     """The lake's tables, brought up to date before and after the redrive, on such a stack."""
+    alarms: Mapping[str, Any] | None = None
+    """How transitions of alarms compare with those that had to be, on a stack of its own."""
 
     @property
     def exact(self) -> bool:
@@ -65,6 +69,7 @@ class Played:
             and (self.audit is None or self.audit["verdict"] == "clean")
             and (self.rejects is None or self.rejects["verdict"] == "exact")
             and (self.lake is None or self.lake.exact)
+            and (self.alarms is None or self.alarms["verdict"] == "exact")
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class Played:
             **({"audit": self.audit} if self.audit is not None else {}),
             **({"rejects": self.rejects} if self.rejects is not None else {}),
             **({"lake": self.lake.as_dict()} if self.lake is not None else {}),
+            **({"alarms": self.alarms} if self.alarms is not None else {}),
         }
 
 
@@ -119,9 +125,12 @@ def play(
             stream=None if via == "mqtt" else stream_target(target),
         )
         new_ledger(target, ledger_path, seed).close()
-        director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
-        await_archived(target, ledger_path, before)
-        report = verify_settled(target, ledger_path, exclusive=exclusive)
+        watched = replace(scenario, rule=scenario.rule if exclusive else [])
+        with alarms_at_work(target, watched, folder / "heard.jsonl") as heard:
+            director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
+            await_archived(target, ledger_path, before)
+            report = verify_settled(target, ledger_path, exclusive=exclusive)
+            alarms = compare_alarms(target, ledger_path, heard).as_dict() if heard else None
         devices = [name for name, _ in kinds]
         audit = audit_of(target, ledger_path, devices)
         redriven = lake = None
@@ -143,6 +152,7 @@ def play(
         audit=audit,
         rejects=redriven and redriven.result,
         lake=lake,
+        alarms=alarms,
     )
 
 

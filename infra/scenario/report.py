@@ -45,6 +45,14 @@ def lines(played: Played) -> list[str]:
         )
     if played.lake is not None:
         found += lake_lines(played.lake)
+    if played.alarms is not None:
+        alarms = played.alarms
+        found.append(
+            f"alarms    {alarms['expected']} transitions had to be: {alarms['missing']} missing, "
+            f"{alarms['extra']} extra, {alarms['twice']} twice, {alarms['late']} late "
+            f"({alarms['withdrawn']} withdrawn by late readings)"
+        )
+        found += [f"  ! {difference}" for difference in alarms["differences"]]
     found += [f"notice    {notice}" for notice in played.notices]
     return found + (played.cost.lines() if played.cost else [])
 
@@ -72,7 +80,11 @@ def report_page(document: Mapping[str, Any]) -> str:
         sections=sections(document, scenario),
         plots=_plots(document["samples"], marks(scenario, document["seed"])),
         facts=_figures(document),
-        notes=[*document["differences"], *document["notices"]],
+        notes=[
+            *document["differences"],
+            *document.get("alarms", {}).get("differences", ()),
+            *document["notices"],
+        ],
     )
 
 

@@ -21,11 +21,14 @@ FAULTS: Final = {
     "disorder": "messages were held back, so that later ones overtook them",
     "duplicates": "messages were published twice",
     "malformed": "times bytes were sent that no worker can read",
+    "drift": "times a sensor drifted away from the right value",
     "offline": "times a device lost its network for a while",
     "power_cut": "times a fleet's process was killed without warning, and went on with its spools",
+    "silent": "times a device took no readings for a while",
     "spoof": "attempts to publish as another device",
     "spoof_refused": "of these attempts were refused by the broker",
     "storm": "times a device lost its connection because the whole fleet did",
+    "stuck": "times a sensor repeated one value",
 }
 """What was made to go wrong, by its name in the ledger; each follows a number."""
 
@@ -95,6 +98,15 @@ def _what_was_checked(document: Document) -> Section:
             ("The lake's tables, each of their snapshots",
              f"{lake['readings']:,} readings, {lake['registered']:,} segments registered",
              _faults(lake, "missing", "duplicated", "extra"))
+        )  # fmt: skip
+    if alarms := document.get("alarms"):
+        rows.append(
+            ("Transitions of alarms on the event bus, against those that follow from what was sent",
+             f"{alarms['expected']:,} had to be"
+             + _also(alarms, withdrawn="withdrawn by late readings",
+                     repeated="events that came again under the same id")
+             + f", each within {alarms['slowest_s']:.0f} s",
+             _faults(alarms, "missing", "extra", "twice", "late"))
         )  # fmt: skip
     return Section(
         "What was checked",

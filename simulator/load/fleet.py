@@ -206,6 +206,7 @@ class VirtualDevice:
         self.sensor = sensor_of(fleet, index, name, seed, runner.rows_of(index))
         self._recorder = Recorder(runner.ledger, runner.acks.add, time.monotonic)
         self.spool: Spool | None = None
+        self._silent = False
         self.sender: Sender = self._sender()
 
     def _sender(self) -> Sender:
@@ -265,6 +266,8 @@ class VirtualDevice:
         for due in due_times(runner.fleet, self._schedule_chance, since=since):
             if (rest := origin + due - runner.elapsed()) > 0:
                 await asyncio.sleep(rest)
+            if self._silent:
+                continue
             batch = runner.fleet.batch
             taken = await self.sender.send(self.sensor.take(_now_ms(), batch))
             runner.taken += taken
@@ -277,10 +280,8 @@ class VirtualDevice:
     async def undergo(self, event: Event) -> None:
         """An event of the plan happens to this device."""
         self._runner.ledger.fault(event.kind, self.name)
-        if event.kind == "clock_jump":
-            self.sensor.jump_ms = round(event.by * 1000)
-            await asyncio.sleep(event.seconds)
-            self.sensor.set_clock_right()
+        if event.kind not in ("offline", "storm"):
+            await self._go_wrong(event)
             return
         assert isinstance(self.sender, SpooledSender)
         await self.sender.client.pause()
@@ -288,6 +289,27 @@ class VirtualDevice:
             async with asyncio.timeout(event.seconds or self._chance.uniform(*STORM_S)):
                 await self._runner.finishing.wait()
         self.sender.client.start()
+
+    async def _go_wrong(self, event: Event) -> None:
+        """For a while, the device's clock or a sensor is wrong, or it takes no readings."""
+        faults, sensor = self._runner.fleet.faults, self.sensor
+        match event.kind:
+            case "clock_jump":
+                sensor.jump_ms = round(event.by * 1000)
+                await asyncio.sleep(event.seconds)
+                sensor.set_clock_right()
+            case "silent":
+                self._silent = True
+                await asyncio.sleep(event.seconds)
+                self._silent = False
+            case "stuck" if faults.stuck:
+                sensor.stick(faults.stuck.metric)
+                await asyncio.sleep(event.seconds)
+                sensor.mend(faults.stuck.metric)
+            case "drift" if faults.drift:
+                sensor.drift(faults.drift.metric, event.by, event.seconds)
+                await asyncio.sleep(event.seconds)
+                sensor.mend(faults.drift.metric)
 
     async def come_online(self) -> None:
         """Give the device its network back, if it has lost it."""

@@ -21,6 +21,7 @@ class Sensor:
         self._read = read
         self._skew_ms = skew_ms
         self._last_ts = 0
+        self._wrong: dict[str, Callable[[int, float | bool], float | bool]] = {}
         self.jump_ms = 0
 
     def take(self, now_ms: int, count: int) -> list[Measured]:
@@ -30,8 +31,45 @@ class Sensor:
         now = now_ms + self._skew_ms + self.jump_ms
         for _ in range(count):
             self._last_ts = now if self.jump_ms else max(self._last_ts + 1, now)
-            taken.append((self._last_ts, self._read(self._last_ts)))
+            taken.append((self._last_ts, self._metrics(self._last_ts)))
         return taken
+
+    def _metrics(self, ts: int) -> Metrics:
+        metrics = self._read(ts)
+        if not self._wrong:
+            return metrics
+        return {
+            name: self._wrong[name](ts, value) if name in self._wrong else value
+            for name, value in metrics.items()
+        }
+
+    def stick(self, metric: str) -> None:
+        """From the next reading on, repeat its value of a metric."""
+        held: list[float | bool] = []
+
+        def repeated(_: int, value: float | bool) -> float | bool:
+            if not held:
+                held.append(value)
+            return held[0]
+
+        self._wrong[metric] = repeated
+
+    def drift(self, metric: str, by: float, seconds: float) -> None:
+        """From the next reading on, let a metric be wrong by more and more: by ``by`` after
+        ``seconds`` of the device's clock, and no more then."""
+        began: list[int] = []
+
+        def drifted(ts: int, value: float | bool) -> float | bool:
+            if not began:
+                began.append(ts)
+            share = (ts - began[0]) / (seconds * 1000)
+            return round(value + by * min(1.0, max(0.0, share)), 3)
+
+        self._wrong[metric] = drifted
+
+    def mend(self, metric: str) -> None:
+        """A metric is right again."""
+        self._wrong.pop(metric, None)
 
     def set_clock_right(self) -> None:
         """The clock's jump is over; times may go back now."""

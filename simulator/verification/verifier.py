@@ -92,6 +92,10 @@ class Verifier:
         self._first_sent: dict[Id, int] = {}
         self._rows_of: dict[Id, list[ArchiveRow]] = defaultdict(list)
         self._refused: set[Place] = set()
+        self.taken: list[Sent] = []
+        self.wanted: dict[tuple[str, str], oracle.Window] = {}
+        """After :meth:`report`: the readings that the stream took, and the windows that must exist,
+        by (device, window)."""
 
     def report(self) -> Report:
         """Compare everything."""
@@ -99,12 +103,13 @@ class Verifier:
         self._refused = refused(self._observed, self._rules)
         report = Report(sent=self._sent(), devices=len(self._devices))
         self._check_archive(report)
-        taken = list(self._taken())
+        taken = self.taken = list(self._taken())
         report.accepted = frozenset(filter(None, map(self._accepted, taken)))
         arrived = {(s.device, s.boot, s.seq) for s in taken} - self._acked
         report.sent["unacknowledged_arrived"] = len(arrived)
         report.sent["unacknowledged_lost"] = len(self._contents) - len(self._acked) - len(arrived)
-        self._check_windows(report, oracle.windows(taken, self._rules))
+        self.wanted = oracle.windows(taken, self._rules)
+        self._check_windows(report, self.wanted)
         self._check_latest(report, oracle.latest(taken, self._rules))
         return report
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from infra.prove.plan import LABELS, ORDER, Step
-from infra.prove.report.invariants import NOT_AWS, NOT_EXERCISED, exact, invariants
+from infra.prove.report.invariants import NO_ALARMS, NOT_AWS, NOT_EXERCISED, exact, invariants
 from infra.prove.run_state import Run
 from ingest.settings import Settings
 
@@ -29,6 +29,7 @@ PROFILES: Final = {
 def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
     """The report of a run whose steps are done, but for the report itself."""
     load, found = run.results[Step.LOAD], run.results[Step.VERIFY]
+    alarms = found.get("alarms")
     rows = invariants(load, found, run.results[Step.INSPECT])
     # a run that was resumed between the two has another worker, which saw only the rest
     worker = max(load["worker"], found["worker"], key=lambda figures: int(figures["durable"]))
@@ -70,8 +71,12 @@ def report_of(run: Run, settings: Settings, ended_at: float) -> dict[str, Any]:
         "seed": run.seed,
         "settings": {name: settings.model_dump(mode="json")[name] for name in _SETTINGS},
         "versions": versions(),
-        "not_exercised": [*(NOT_AWS if run.mode != "aws" else ()), *NOT_EXERCISED],
-        "differences": found["differences"],
+        "not_exercised": [
+            *(NOT_AWS if run.mode != "aws" else ()),
+            *(NO_ALARMS if alarms is None else ()),
+            *NOT_EXERCISED,
+        ],
+        "differences": [*found["differences"], *(alarms["differences"] if alarms else ())],
         "notices": load["notices"],
         "samples": load["samples"],
     }

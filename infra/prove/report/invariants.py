@@ -7,8 +7,10 @@ from typing import Any, Final
 
 Row = dict[str, Any]
 
-NOT_EXERCISED: Final = (
+NO_ALARMS: Final = (
     "Invariant T (each alert transition takes effect once): the run has no alert rules.",
+)
+NOT_EXERCISED: Final = (
     "Workers on ECS Fargate, their scaling and their roll-out: the worker ran on the machine that "
     "ran the proof, as child processes of the command.",
     "Loss of a whole Availability Zone or Region, and a stream that is full for longer than its "
@@ -37,8 +39,7 @@ def invariants(
         _checkpoints(load, found),
         _healing(load, found),
         _identity(found),
-        _row("T", "Each alert transition takes effect once, under one id", None, {},
-             "not exercised: the run has no alert rules"),
+        _transitions(found.get("alarms")),
         _removal(account),
     ]  # fmt: skip
 
@@ -121,6 +122,19 @@ def _identity(found: Mapping[str, Any]) -> Row:
         {"attempts": tried, "refused": refused, "arrived": extra},
         f"{tried:,} attempts to publish as another device, {refused:,} refused by the broker, "
         f"{extra:,} arrived" if tried else "no attempt was made",
+    )  # fmt: skip
+
+
+def _transitions(alarms: Mapping[str, Any] | None) -> Row:
+    text = "Each alert transition takes effect once, under one id"
+    if alarms is None:
+        return _row("T", text, None, {}, "not exercised: the run has no alert rules")
+    names = ("expected", "missing", "extra", "twice", "late", "events", "repeated", "withdrawn")
+    return _row(
+        "T", text, alarms["verdict"] == "exact", {name: alarms[name] for name in names},
+        f"{alarms['expected']:,} transitions had to be, and {alarms['events']:,} events were on "
+        f"the bus; {alarms['repeated']:,} came again under the same id, {alarms['withdrawn']:,} "
+        f"withdrew what late readings proved wrong; each came within {alarms['slowest_s']:.0f} s",
     )  # fmt: skip
 
 
