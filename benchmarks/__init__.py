@@ -25,6 +25,7 @@ MEASURES: Final = {
     "P15": "benchmarks.path.p15_steady",
     "P16": "benchmarks.worker.p16_hostile",
     "L4": "benchmarks.lake.l4_replay",
-    "A3": "benchmarks.worker.a3_alerts",
+    "A3": "benchmarks.alerts.a3_fold",
+    "A4": "benchmarks.alerts.a4_backtest",
 }
 """Name to module, in the order in which they run."""

@@ -123,6 +123,14 @@ def limit(what: str, ours: Samples, *, unit: str, at_most: float) -> Result:
     }
 
 
+def none_of(what: str, count: float) -> Result:
+    """One line of the table for what must not be at all."""
+    return {
+        "what": what, "unit": "", "value": count, "baseline": 0, "ratio": None,
+        "target": "<= 0", "met": count <= 0, "runs": 1, "spread": 0.0,
+    }  # fmt: skip
+
+
 def floor(what: str, ours: Samples, baseline: Samples, *, unit: str, at_least: float) -> Result:
     """One line of the table for a figure that must reach ``at_least`` by itself."""
     return {

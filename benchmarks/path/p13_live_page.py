@@ -23,7 +23,7 @@ from benchmarks.path.p4_full_path import driven, local_stack
 from infra.emulator.profile import LIKE_AWS
 from infra.local.dashboard import serve_beside
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
-from ingest.freshness import flush_policy
+from ingest.freshness import Freshness, flush_policy
 from ingest.histogram import Histogram
 
 DEVICES: Final = 200
@@ -38,7 +38,7 @@ TARGET_P99_MS: Final = 1500.0
 
 def run(progress: Progress) -> Result:
     """Measure what a viewer sees for a minute."""
-    with standard_freshness(), local_stack(progress, profile=LIKE_AWS) as stack:
+    with with_freshness("standard"), local_stack(progress, profile=LIKE_AWS) as stack:
         settings = stack.target.settings
         fleet = provision_fleet(stack.target, fleet_names(settings.stack, DEVICES), group="bench")
         stack.await_shards()
@@ -67,9 +67,9 @@ def run(progress: Progress) -> Result:
 
 
 @contextlib.contextmanager
-def standard_freshness() -> Iterator[None]:
-    """The settings of an AWS deployment that names none, in place of a local run's own."""
-    policy = flush_policy("standard")
+def with_freshness(freshness: Freshness) -> Iterator[None]:
+    """The settings of an AWS deployment with this freshness, in place of a local run's own."""
+    policy = flush_policy(freshness)
     wanted = {
         "PENSTOCK_TIERS": json.dumps([asdict(tier) for tier in policy.tiers]),
         "PENSTOCK_LATEST_FLUSH_S": str(policy.latest_flush_s),

@@ -36,7 +36,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-_FORMAT: Final = {
+FORMAT: Final[dict[str, Any]] = {
     "compression": "zstd",
     "compression_level": 3,
     # Sensors report few different values, so they too are worth a dictionary.
@@ -57,6 +57,7 @@ _FORMAT: Final = {
         "sequence_number": "DELTA_BYTE_ARRAY",
     },
 }
+"""How a segment is encoded: arguments of ``pyarrow.parquet.ParquetWriter``."""
 
 
 class SegmentFile:
@@ -66,7 +67,7 @@ class SegmentFile:
     def __init__(self, shard: str) -> None:
         self._shard = shard
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with its segment
-        self._writer = pq.ParquetWriter(self._file, SCHEMA, **_FORMAT)
+        self._writer = pq.ParquetWriter(self._file, SCHEMA, **FORMAT)
         self.rows = self.records = 0
         self.first: Position | None = None
         self.last: Position | None = None

@@ -11,7 +11,8 @@ from ingest.message import Message, decode
 from ingest.record import Envelope, decode_record
 from simulator.verification.observe import Clients, Observed, observe
 from simulator.verification.oracle import Rules
-from simulator.verification.verifier import Report, verify
+from simulator.verification.verifier import Report, Verifier
+from tests.chaos.alarms import SiteAlarms
 from tests.chaos.checkpoint_watch import CheckpointWatch
 from tests.chaos.stack import DeployedStack
 from tests.chaos.traffic import Traffic
@@ -19,14 +20,19 @@ from tests.harness.stream import read_stream
 
 
 class Invariants:
-    """H, A, C, K and L of one stack, against everything that was sent to it."""
+    """H, A, C, K, L and T of one stack, against everything that was sent to it."""
 
     def __init__(
-        self, stack: DeployedStack, traffic: Traffic, checkpoints: CheckpointWatch
+        self,
+        stack: DeployedStack,
+        traffic: Traffic,
+        checkpoints: CheckpointWatch,
+        alarms: SiteAlarms,
     ) -> None:
         self._stack = stack
         self._traffic = traffic
         self._checkpoints = checkpoints
+        self._alarms = alarms
         self._known: set[str] = set()
 
     def leases(self) -> dict[str, dict[str, str]]:
@@ -79,9 +85,13 @@ class Invariants:
         clients = Clients(self._stack.dynamodb, self._stack.s3)
         observed = observe(clients, self._stack.settings, self._stack.target.account, None)
         found += self._misplaced(observed)
-        report = self.report(observed)
+        verifier = self._verifier(observed)
+        report = verifier.report()
         if not report.exact:
             found += [f"H/A/C: {difference}" for difference in report.differences]
+        alarms = self._alarms.result(verifier.taken, verifier.wanted)
+        if alarms is not None and not alarms.exact:
+            found += [f"T: {difference}" for difference in alarms.differences]
         new = [one for one in found if one not in self._known]
         self._known |= set(new)
         return new
@@ -94,8 +104,12 @@ class Invariants:
             self._stack.target.account,
             None,
         )
+        return self._verifier(observed).report()
+
+    def _verifier(self, observed: Observed) -> Verifier:
         rules = Rules(self._stack.settings.tiers, self._stack.settings.clock_ahead_s)
-        return verify(self._traffic.entries(), observed, rules, now_s=time.time(), exclusive=True)
+        entries = self._traffic.entries()
+        return Verifier(entries, observed, rules, now_s=time.time(), exclusive=True)
 
     def _misplaced(self, observed: Observed) -> list[str]:
         """A, against the stream itself: every record in the archive, once and whole."""

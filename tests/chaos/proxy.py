@@ -37,11 +37,13 @@ _ROOT: Final = Credentials(LOCAL_KEYS["aws_access_key_id"], LOCAL_KEYS["aws_secr
 _SCOPE: Final = re.compile(r"/([a-z0-9-]+)/aws4_request")
 _HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date",
                          "server", "upgrade", "te", "trailer"})  # fmt: skip
+_TARGETS: Final = {"Kinesis": "kinesis", "AWSEvents": "events"}
 _S3: Final = {"PUT": "PutObject", "HEAD": "HeadObject", "GET": "GetObject"}
 _THROTTLE: Final = {
     "dynamodb": (400, "ProvisionedThroughputExceededException"),
     "kinesis": (400, "ProvisionedThroughputExceededException"),
     "s3": (503, "SlowDown"),
+    "events": (400, "ThrottlingException"),
 }
 
 
@@ -57,7 +59,7 @@ class Request:
     def call(self) -> Call:
         """Which call of AWS it is."""
         if action := self.headers.get("x-amz-target"):
-            service = "kinesis" if action.startswith("Kinesis") else "dynamodb"
+            service = _TARGETS.get(re.split(r"[._]", action)[0], "dynamodb")
             return Call(service, action.rsplit(".", 1)[-1], self.body.decode(errors="replace"))
         scope = _SCOPE.search(self.headers.get("authorization", ""))
         service = scope[1] if scope else ""

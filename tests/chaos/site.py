@@ -18,6 +18,7 @@ from consumers.logs import logging_to
 from infra.emulator.process import Emulator
 from infra.worker import supervised, worker_of
 from ingest.settings import Settings
+from tests.chaos.alarms import SiteAlarms
 from tests.chaos.checkpoint_watch import CheckpointWatch
 from tests.chaos.invariants import Invariants
 from tests.chaos.plan import Plan, Rule
@@ -43,7 +44,8 @@ class Site(DeployedStack):
         self._exit = ExitStack()
         self._numbers = itertools.count()
         traffic, checkpoints = Traffic(self), CheckpointWatch(self)
-        invariants = Invariants(self, traffic, checkpoints)
+        self.alarms = SiteAlarms(self)
+        invariants = Invariants(self, traffic, checkpoints, self.alarms)
         self._checkpoints = checkpoints
         self.fleet, self.load, self.publish = traffic.fleet, traffic.load, traffic.publish
         self.put, self.entries = traffic.put, traffic.entries
@@ -65,6 +67,7 @@ class Site(DeployedStack):
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
             worker.end()
+        self.alarms.end()
         self._exit.close()
 
     def start_worker(self) -> RunningWorker:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from consumers.kcl.first_leases import prepare_leases
 from infra.aws.stacks.cloudformation import deploy, ensure_ttl
+from infra.aws.stacks.templates import PARTS, deploy_part
 from infra.emulator.process import Emulator
 from infra.local.stack import LOCAL_SETTINGS
 from infra.target import Target
@@ -64,6 +65,12 @@ class DeployedStack:
             on_event=lambda _: None,
             interval=0.05,
         )
+        if self.settings.alerts:
+            alerts = next(part for part in PARTS if part.name == "alerts")
+            deploy_part(
+                target.client("cloudformation"), alerts, self.settings.stack, outputs, {},
+                on_event=lambda _: None, interval=0.05,
+            )  # fmt: skip
         target.roles |= {role: outputs[f"{role.capitalize()}RoleArn"] for role in ROLES}
         ensure_ttl(target.client("dynamodb"), self.settings.windows_table)
         self.create_leases()

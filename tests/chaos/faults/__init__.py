@@ -46,6 +46,7 @@ def on_own_site(**site: Any) -> Callable[[Callable[[Site], None]], Callable[[Sit
 def load_all() -> dict[str, Fault]:
     """Every fault there is."""
     from tests.chaos.faults import (
+        alerts,
         archive,
         backlog,
         daemon,
@@ -60,6 +61,7 @@ def load_all() -> dict[str, Fault]:
     )
 
     _ = (
+        alerts,
         archive,
         backlog,
         daemon,

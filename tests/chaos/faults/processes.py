@@ -34,7 +34,8 @@ def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def _until_restarted(site: Site, worker: RunningWorker, restarts: int = 1) -> None:
+def until_restarted(site: Site, worker: RunningWorker, restarts: int = 1) -> None:
+    """Wait for the daemon's restart, the first or a later one."""
     site.until(lambda: worker.worker.status.restarts >= restarts, 60, "a restart of the daemon")
 
 
@@ -46,7 +47,7 @@ def a_child_is_killed_mid_flush(site: Site) -> None:
         plan = site.spoil(_slow_writes(1.5))
         site.until(lambda: not plan.idle(), 20, "a flush")
         _kill(worker.children()[0])
-        _until_restarted(site, worker)
+        until_restarted(site, worker)
 
 
 @on_own_site()
@@ -59,13 +60,13 @@ def the_jvm_alone_is_killed(site: Site) -> None:
         site.until(lambda: not plan.idle(), 20, "a flush")
         _kill(worker.daemon)
         site.until(lambda: not any(map(alive, children)), 1.5, "the end of its children")
-        _until_restarted(site, worker)
+        until_restarted(site, worker)
 
 
 def _dies_at(site: Site, worker: RunningWorker, point: Point, restarts: int) -> None:
     site.arm(point, "crash")
     site.until(lambda: site.struck(point), 30, f"the failpoint {point}")
-    _until_restarted(site, worker, restarts)
+    until_restarted(site, worker, restarts)
 
 
 @on_own_site()
@@ -114,7 +115,7 @@ def a_frozen_child_is_timed_out(site: Site) -> None:
         worker = working(site)
         frozen = worker.children()[0]
         os.kill(frozen, signal.SIGSTOP)
-        _until_restarted(site, worker)
+        until_restarted(site, worker)
         assert not alive(frozen)
 
 
@@ -125,7 +126,7 @@ def a_hung_child_is_timed_out(site: Site) -> None:
         worker = working(site)
         site.arm("decoded", "hang")
         site.until(lambda: site.struck("decoded"), 20, "the failpoint")
-        _until_restarted(site, worker)
+        until_restarted(site, worker)
 
 
 @on_own_site()
@@ -135,7 +136,7 @@ def an_exception_that_nobody_foresaw(site: Site) -> None:
         worker = working(site)
         site.arm("before_put", "raise")
         site.until(lambda: site.struck("before_put"), 20, "the failpoint")
-        _until_restarted(site, worker)
+        until_restarted(site, worker)
 
 
 @on_own_site(shards=4)
