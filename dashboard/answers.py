@@ -216,6 +216,67 @@ class Stream(TypedDict):
     workers: list[Worker]
 
 
+Severity = Literal["info", "warning", "critical"]
+AlertKind = Literal["raised", "cleared"]
+
+
+class Alert(TypedDict):
+    """What a rule says of a device. ``since`` is the start of the window that raised or cleared it,
+    by the device's clock; ``changed`` is when a worker or a person last changed an alarm of this
+    device. ``acknowledged`` is by whom, empty when nobody did."""
+
+    device: str
+    rule: str
+    severity: str
+    text: str
+    open: bool
+    since: DeviceTime | None
+    acknowledged: str
+    muted_until: DeviceTime | None
+    changed: int
+
+
+class Alerts(TypedDict):
+    """A page of open alerts, those that changed last first; ``cursor`` is for the next page.
+    ``user`` is who asks, empty when no proxy names the user; ``may_change`` is whether alerts can
+    be acknowledged and muted here."""
+
+    alerts: list[Alert]
+    cursor: str | None
+    user: str
+    may_change: bool
+
+
+class AlertTransition(TypedDict):
+    """One remembered transition, at the window that starts then. One that late data proved wrong
+    does not stand."""
+
+    device: str
+    rule: str
+    severity: str
+    kind: AlertKind
+    window: DeviceTime
+    stands: bool
+
+
+class AlertHistory(TypedDict):
+    """A page of transitions: of the devices whose alerts changed last first, newest first. A page
+    may be empty and have a cursor, when nothing on it matches."""
+
+    transitions: list[AlertTransition]
+    cursor: str | None
+
+
+class AlertAct(TypedDict):
+    """What to change. ``by`` counts only where no proxy names the user; ``until`` (ms) is the end
+    of a mute."""
+
+    device: str
+    rule: str
+    by: NotRequired[str]
+    until: NotRequired[int]
+
+
 class Health(TypedDict):
     """Whether the newest read of the hot tables succeeded."""
 

@@ -12,13 +12,15 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from dashboard import queries
+from dashboard import alerts, queries
 from dashboard.answers import Device, Report
 from dashboard.fleet import Snapshot, Sparks
 from dashboard.watching import Watched, newest_windows, with_newest
+from ingest.tables import alarm_acts
+from ingest.tables.alarms import OVERLAP_MS
 from ingest.tiers import Tier
 
 log: Final = logging.getLogger(__name__)
@@ -39,17 +41,20 @@ class Tables:
     windows: str
     devices: str
     status: str
+    alerts: str = ""
+    """Empty when the deployment has no alerts."""
 
 
 class Feed:
     """Reads the roster and the workers' reports in a loop.
 
     ``error`` is the text of the last failure, empty after a success; ``reads`` counts successes,
-    ``read_s`` is how long the last attempt took.
+    ``read_s`` is how long the last attempt took; ``viewers`` is how many live streams are open.
 
     :param client: what calls DynamoDB.
     :param now_ms: the clock, ms since the Unix epoch.
     :param fastest_s: the least time between two reads.
+    :param writer: what writes acknowledgements and mutes; without one they are refused.
     """
 
     def __init__(
@@ -59,8 +64,10 @@ class Feed:
         *,
         now_ms: Callable[[], int],
         fastest_s: float = FASTEST_S,
+        writer: alarm_acts.Client | None = None,
     ) -> None:
         self.client = client
+        self.writer = writer
         self.tables = tables
         self.now_ms = now_ms
         self.snapshot = Snapshot()
@@ -74,21 +81,24 @@ class Feed:
         self.read_s = 0.0
         self.pool = ThreadPoolExecutor(_READERS, "dashboard")
         self._fastest_s = fastest_s
+        self.viewers = 0
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the loop; returns after the first attempt."""
         started = time.monotonic()
         await self._refresh(self._read)
         self.read_s = time.monotonic() - started
-        self._task = asyncio.create_task(self._run())
+        self._tasks = [asyncio.create_task(self._run())]
+        if self.tables.alerts:
+            self._tasks.append(asyncio.create_task(self._follow_alerts()))
 
     async def stop(self) -> None:
         """End the loop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.shutdown(wait=False, cancel_futures=True)
 
     def watch(self, devices: Iterable[str]) -> None:
@@ -131,6 +141,26 @@ class Feed:
             await self._refresh(self._read)
             self.read_s = time.monotonic() - started
 
+    async def _follow_alerts(self) -> None:
+        """Put what changes in alerts into snapshots, while somebody looks. A failure costs that a
+        page sees a change later, when it asks by itself."""
+        while True:
+            await asyncio.sleep(self._fastest_s)
+            if not self.viewers:
+                continue
+            since_ms = self.now_ms() - OVERLAP_MS
+            try:
+                found = await self.call(
+                    alerts.changed_since, self.client, self.tables.alerts, since_ms
+                )
+            except Exception as error:  # noqa: BLE001 - said, and tried again
+                log.warning("cannot read which alerts changed: %s", error)
+                continue
+            if found != self.snapshot.alerts:
+                version = self.snapshot.version + 1
+                self.snapshot = replace(self.snapshot, version=version, alerts=found)
+                self._wake()
+
     def _watches(self) -> bool:
         return bool(self._watched.devices(self.now_ms() / 1000))
 
@@ -150,6 +180,7 @@ class Feed:
             at=self.now_ms(),
             devices={row["device"]: row for row in rows},
             workers=self._workers,
+            alerts=self.snapshot.alerts,
         )
         self._wake()
 

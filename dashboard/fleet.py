@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from dashboard.answers import (
+    Alert,
     Device,
     FreshDevice,
     Freshness,
@@ -48,6 +49,8 @@ class Snapshot:
     at: int = 0
     devices: Mapping[str, Device] = field(default_factory=dict)
     workers: Sequence[Report] = ()
+    alerts: Mapping[str, Sequence[Alert]] = field(default_factory=dict)
+    """Alerts by device, of those that changed lately."""
 
 
 @dataclass(frozen=True)

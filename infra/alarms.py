@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from consumers.alerts.alarms import Alarms, AlarmsCodec, load_alarms
-from consumers.alerts.delivery import OPEN_INDEX
 from consumers.alerts.rules import Rule, RuleSet
 from consumers.alerts.store import read_rules, rules_item
 from consumers.aws.errors import code_of
 from infra.console import UserError
 from infra.target import Target
+from ingest.tables.alarm_acts import AlarmBusyError, change_alarms, read_device_alarms
+from ingest.tables.alarms import DeviceAlarms, alarms_query, read_alarms
 
 READER = "reader"
 OPERATOR = "operator"
@@ -84,72 +84,48 @@ def _with_since(rule: Rule, before: Rule | None, now_ms: int) -> Rule:
     return msgspec.structs.replace(rule, since=now_ms)
 
 
-def listed_alarms(target: Target, *, is_open: bool) -> Iterator[Alarms]:
-    """Devices with an open alarm, or those that had one before, the latest change first.
+def listed_alarms(
+    target: Target, *, is_open: bool, since_ms: int | None = None
+) -> Iterator[DeviceAlarms]:
+    """Devices with an open alarm, or those that had one before, the latest change first; with
+    ``since_ms`` those that changed then or later.
 
     :raises UserError: when the deployment has no alerts.
     """
     pages = target.client("dynamodb", READER).get_paginator("query")
+    query = alarms_query(target.settings.alerts_table, is_open=is_open, since_ms=since_ms)
     try:
-        for page in pages.paginate(
-            TableName=target.settings.alerts_table,
-            IndexName=OPEN_INDEX,
-            KeyConditionExpression="is_open = :open",
-            ExpressionAttributeValues={":open": {"S": "1" if is_open else "0"}},
-            ScanIndexForward=False,
-        ):
-            yield from map(_alarms, page["Items"])
+        for page in pages.paginate(**query):
+            yield from map(read_alarms, page["Items"])
     except ClientError as error:
         raise _without_alerts(target, error) from None
 
 
-def alarms_of(target: Target, device: str, role: str = READER) -> Alarms:
+def alarms_of(target: Target, device: str, role: str = READER) -> DeviceAlarms:
     """A device's alarms; empty for one that never had any.
 
     :raises UserError: when the deployment has no alerts.
     """
     try:
-        item = target.client("dynamodb", role).get_item(
-            TableName=target.settings.alerts_table,
-            Key={"device": {"S": device}},
-            ConsistentRead=True,
+        return read_device_alarms(
+            target.client("dynamodb", role), target.settings.alerts_table, device
         )
     except ClientError as error:
         raise _without_alerts(target, error) from None
-    return _alarms(item["Item"]) if "Item" in item else Alarms(device)
 
 
-def change_alarms(target: Target, device: str, act: Callable[[Alarms], Any]) -> None:
+def act_on_alarms(target: Target, device: str, act: Callable[[DeviceAlarms], Any]) -> None:
     """Let a person's act change a device's alarms; done again on what a worker wrote meanwhile.
 
     :raises UserError: when the deployment has no alerts. What ``act`` raises goes on.
     """
-    codec = AlarmsCodec(target.settings.alerts_table)
-    dynamodb = target.client("dynamodb", OPERATOR)
-    while True:
-        alarms = alarms_of(target, device, OPERATOR)
-        act(alarms)
-        values = dict(zip(codec.columns, codec.values(alarms), strict=True))
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(ver)"}
-        if alarms.ver:
-            condition = {
-                "ConditionExpression": "ver = :ver",
-                "ExpressionAttributeValues": {":ver": {"N": str(alarms.ver)}},
-            }
-        item = {"device": {"S": device}, "ver": {"N": str(alarms.ver + 1)}, **values}
-        try:
-            dynamodb.put_item(TableName=codec.table, Item=item, **condition)
-        except ClientError as error:
-            if code_of(error) != "ConditionalCheckFailedException":
-                raise
-        else:
-            return
-
-
-def _alarms(item: dict[str, Any]) -> Alarms:
-    alarms = Alarms(item["device"]["S"])
-    load_alarms(alarms, item)
-    return alarms
+    client = target.client("dynamodb", OPERATOR)
+    try:
+        change_alarms(client, target.settings.alerts_table, device, act)
+    except AlarmBusyError as error:
+        raise UserError(str(error)) from None
+    except ClientError as error:
+        raise _without_alerts(target, error) from None
 
 
 def _without_alerts(target: Target, error: ClientError) -> UserError:

@@ -7,38 +7,18 @@ one order, and a shard reads one item for each device that it hears.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
-import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from consumers.alerts.rules import Rule
-from consumers.alerts.transition import (
-    Change,
-    Kind,
-    RuleState,
-    Transition,
-    decide,
-    record,
-    transition_id,
-    transition_of,
-)
+from consumers.alerts.transition import Change, decide, record, transition_of
 from consumers.hot.items import Attributes, AttributeValue
+from ingest.tables.alarms import COLUMNS, DeviceAlarms, RuleState, Transition, Waiting, wall_ms
 from ingest.tables.hot import window_name
 
-log: Final = logging.getLogger(__name__)
-
-MOST_WAITING: Final = 400
-"""Transitions that wait for delivery, of one device. An item of DynamoDB takes 400 KB."""
-
-
-class Waiting(Struct):
-    """A transition that is not delivered everywhere yet, and who has taken it."""
-
-    transition: Transition
-    taken_by: list[str] = field(default_factory=list)
+__all__ = ["Waiting"]
 
 
 class Decision(Protocol):
@@ -89,18 +69,15 @@ class Evaluation(Struct):
         return made
 
 
-class Alarms:
+class Alarms(DeviceAlarms):
     """One device's item. ``evaluations`` wait for the next write: on a conflict they are decided
     again on top of what another worker, or a person, has written."""
 
-    __slots__ = ("device", "evaluations", "loaded", "outbox", "states", "ver")
+    __slots__ = ("evaluations", "loaded")
 
     def __init__(self, device: str) -> None:
-        self.device = device
-        self.ver = 0
+        super().__init__(device)
         self.loaded = False
-        self.states: dict[str, RuleState] = {}
-        self.outbox: list[Waiting] = []
         self.evaluations: list[Decision] = []
 
     def changes(self, evaluation: Decision) -> list[Change]:
@@ -126,69 +103,26 @@ class Alarms:
         changes.sort(key=lambda one: (one.entry.window, not one.withdrawn))
         made = evaluation.take(self.device, state, changes)
         state.severity, state.text = rule.severity, made[-1].text
-        self.outbox += map(Waiting, made)
-        if len(self.outbox) > MOST_WAITING:
-            log.error("%s has more than %d undelivered transitions: the oldest are dropped",
-                      self.device, MOST_WAITING)  # fmt: skip
-            del self.outbox[:-MOST_WAITING]
-
-    def act(self, rule: str, kind: Kind, by: str, muted_until: int = 0) -> Transition:
-        """What a person did to an alarm: acknowledge it, or mute it until a time (ms).
-
-        :raises LookupError: when there is no open alarm to acknowledge.
-        """
-        state = self.states.get(rule)
-        newest = state.newest if state else None
-        if kind == "acknowledged" and (state is None or not state.is_raised):
-            raise LookupError(f"{self.device} has no open alarm of rule {rule}")
-        state = self.states.setdefault(rule, RuleState([]))
-        key = f"person#{newest.window if newest else 0}"
-        if kind == "acknowledged":
-            if state.acknowledged:
-                raise LookupError(f"{state.acknowledged} has acknowledged it already")
-            state.acknowledged = by
-        else:
-            state.muted_until, key = muted_until, f"{key}#{muted_until}"
-        made = Transition(
-            id=transition_id(rule, self.device, key, kind), kind=kind, rule=rule,
-            device=self.device, severity=state.severity, window=newest.window if newest else 0,
-            key=key, value=None, text=f"{kind} by {by}: {rule} on {self.device}", by=by,
-        )  # fmt: skip
-        self.outbox.append(Waiting(made))
-        return made
-
-    @property
-    def open_rules(self) -> list[str]:
-        """The rules whose alarm is open."""
-        return sorted(name for name, state in self.states.items() if state.is_raised)
-
-    @property
-    def changed(self) -> int:
-        """The newest window (ms) at which an alarm changed; 0 without one."""
-        return max((e.window for s in self.states.values() if (e := s.newest)), default=0)
+        self.queue(made)
 
 
 class AlarmsCodec:
     """``<stack>-alerts``; a :class:`consumers.hot.items.Codec`. ``is_open`` and ``waits`` are the
-    hash keys of two indexes: the alarms that are open, and the outboxes that hold something."""
+    hash keys of two indexes: the alarms that are open, and the outboxes that hold something.
+    ``changed`` is the clock's time, for who follows: nothing is decided by it."""
 
     key_names: tuple[str, ...] = ("device",)
-    columns: tuple[str, ...] = ("states", "outbox", "is_open", "waits", "changed")
+    columns: tuple[str, ...] = COLUMNS
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, now_ms: Callable[[], int] = wall_ms) -> None:
         self.table = table
+        self._now_ms = now_ms
 
     def key(self, item: Alarms) -> tuple[str, ...]:
         return (item.device,)
 
     def values(self, item: Alarms) -> list[AttributeValue]:
-        return [
-            {"S": msgspec.json.encode(item.states).decode()},
-            {"S": msgspec.json.encode(item.outbox).decode()},
-            {"S": "1" if item.open_rules else "0"},
-            {"S": "1" if item.outbox else "0"},
-            {"N": str(item.changed)},
-        ]
+        return item.values(self._now_ms())
 
     def merge_stored(self, item: Alarms, stored: Attributes | None) -> bool:
         item.loaded = True
@@ -203,6 +137,4 @@ class AlarmsCodec:
 
 def load_alarms(item: Alarms, stored: Mapping[str, AttributeValue]) -> None:
     """Fill an item from what is stored."""
-    item.ver = int(stored["ver"]["N"])
-    item.states = msgspec.json.decode(stored["states"]["S"], type=dict[str, RuleState])
-    item.outbox = msgspec.json.decode(stored["outbox"]["S"], type=list[Waiting])
+    item.load(stored)

@@ -30,7 +30,6 @@ DEVICES_A_ROUND: Final = 100
 SOURCE: Final = "penstock.alerts"
 SIGNATURE: Final = "X-Penstock-Signature"
 WAITS_INDEX: Final = "waits"
-OPEN_INDEX: Final = "open"
 
 _ENTRIES: Final = 10
 _TIMEOUT_S: Final = 10.0

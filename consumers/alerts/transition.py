@@ -9,16 +9,14 @@ have been is withdrawn.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
-
-from msgspec import Struct
+from typing import Final, NamedTuple
 
 from consumers.alerts.condition import BREACH, CLEAR
 from consumers.alerts.rules import Rule
+from ingest.tables.alarms import Entry, Kind, RuleState, Transition, transition_id
 
-Kind = Literal["raised", "cleared", "withdrawn", "acknowledged", "muted", "unmuted"]
+__all__ = ["Entry", "Kind", "RuleState", "Transition", "transition_id"]
 
 GROUP: Final = "#group/"
 """What stands for a group is named so, where a device's name is expected: no device has this."""
@@ -27,65 +25,8 @@ LOG: Final = 24
 """Transitions of a rule and device that are remembered. Late data is judged against them."""
 
 
-class Entry(Struct, array_like=True):
-    """One transition that was recorded: at the window that begins at ``window`` (ms), for the
-    ``nth`` time when late data turned it over and back. ``stands`` until it is withdrawn."""
-
-    window: int
-    kind: Kind
-    nth: int = 0
-    stands: bool = True
-
-
-class RuleState(Struct, omit_defaults=True):
-    """What is stored of a rule and a device. ``acknowledged`` is by whom; ``muted_until`` (ms) is
-    compared with the end of a window. ``as_of`` (ms) is of rules of silence: until when what was
-    known has decided the newest transition, see :mod:`consumers.fleet.silence`."""
-
-    log: list[Entry]
-    acknowledged: str = ""
-    muted_until: int = 0
-    severity: str = ""
-    text: str = ""
-    as_of: int = 0
-
-    @property
-    def newest(self) -> Entry | None:
-        """The newest transition that stands."""
-        return max((one for one in self.log if one.stands), key=_order, default=None)
-
-    @property
-    def is_raised(self) -> bool:
-        """Whether the alarm is open."""
-        newest = self.newest
-        return newest is not None and newest.kind == "raised"
-
-
 def _order(entry: Entry) -> int:
     return entry.window
-
-
-class Transition(Struct, omit_defaults=False):
-    """A transition as it is delivered. Everything in it follows from rule, device and windows; what
-    a person did carries ``by``. ``window`` is its start (ms) and ``key`` its name. With ``notify``
-    false nobody is to be woken: the rule is quiet then, or muted. ``withdraws`` is the id of the
-    transition that late data proved wrong. ``as_of`` (ms) is of rules of silence: until when the
-    device was not heard, or when it was heard again."""
-
-    id: str
-    kind: Kind
-    rule: str
-    device: str
-    severity: str
-    window: int
-    key: str
-    value: float | None
-    text: str
-    late: bool = False
-    notify: bool = True
-    by: str = ""
-    withdraws: str = ""
-    as_of: int | None = None
 
 
 class Change(NamedTuple):
@@ -94,17 +35,6 @@ class Change(NamedTuple):
     entry: Entry
     withdrawn: bool
     late: bool
-
-
-def transition_id(rule: str, device: str, key: str, kind: str, nth: int = 0) -> str:
-    """The id of a transition: a function of rule, device and window (and of the how-manieth time,
-    when late data turned it over and back).
-
-    >>> transition_id("hot", "pump-1", "1m#2026-11-25T08:00:00Z", "raised")
-    'fe3efe0bf85898028d627c6caee79f6b'
-    """
-    text = "\n".join([rule, device, key, kind, *([str(nth)] if nth else [])])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def decide(

@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from consumers.alerts.delivery import OPEN_INDEX
 from consumers.alerts.rules import RuleSet
 from consumers.alerts.store import WindowHistory, read_rules, until_it_answers
 from consumers.alerts.transition import RuleState
 from consumers.hot.windows import Window
+from ingest.tables.alarms import OPEN_INDEX
 from ingest.tables.hot import newest_windows_query
 from ingest.tables.status import reports
 from ingest.tiers import Tier

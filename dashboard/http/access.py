@@ -28,6 +28,7 @@ SECURITY_HEADERS: Final = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
 }
+_USER: Final = "penstock.user"
 
 
 class Asked(NamedTuple):
@@ -77,6 +78,12 @@ class Access:
         if self.user_header:
             return True
         return _host(asked.headers) in LOOPBACK_NAMES  # a page elsewhere may rebind its name
+
+    def user(self, asked: Asked) -> str:
+        """Who asks, as the trusted proxy names the user; empty without one."""
+        if self.user_header and self._names_user(asked):
+            return asked.headers[self.user_header.lower()]
+        return ""
 
     def is_from_proxy(self, asked: Asked) -> bool:
         """Whether a trusted proxy sends it, whose headers can be believed."""
@@ -131,6 +138,7 @@ class Guard:
             request.query_params.get("token"),
             request.client.host if request.client else None,
         )
+        scope[_USER] = self._access.user(asked)
         if scope["path"] == "/healthz" or self._access.allows(asked):
             if asked.query_token and self._access.token and scope["path"] != "/healthz":
                 secure = self._access.is_secure(asked, scope.get("scheme", "http"))
@@ -149,6 +157,11 @@ class Guard:
             COOKIE, session, httponly=True, samesite="strict", secure=secure, max_age=SESSION_S
         )
         return response
+
+
+def user_of(request: Request) -> str:
+    """Who sends a request that was let in, as the proxy names the user; empty without one."""
+    return str(request.scope.get(_USER, ""))
 
 
 def is_loopback(host: str) -> bool:

@@ -20,6 +20,7 @@ from dashboard.errors import BadRequestError
 from dashboard.feed import Feed
 from dashboard.http import requests
 from dashboard.http.access import Access, Guard
+from dashboard.http.alerts import AlertsApi
 from dashboard.http.live import Live
 from dashboard.http.openapi import document
 from dashboard.http.requests import MAX_SPAN_WINDOWS, Span
@@ -187,6 +188,7 @@ def create_app(
     >>> app = create_app(feed, settings.tiers, units={"power": "W"})  # doctest: +SKIP
     """
     api = Api(feed, tiers, units or {})
+    alarms = AlertsApi(feed)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -210,6 +212,12 @@ def create_app(
             Route("/api/v1/devices/{device}/windows", api.windows),
             Route("/api/v1/devices/{device}/missing", api.missing),
             Route("/api/v1/devices/{device}/series", api.series),
+            Route("/api/v1/alerts", alarms.open),
+            Route("/api/v1/alerts/device", alarms.of_device),
+            Route("/api/v1/alerts/history", alarms.history),
+            Route("/api/v1/alerts/acknowledge", alarms.acknowledge, methods=["POST"]),
+            Route("/api/v1/alerts/mute", alarms.mute, methods=["POST"]),
+            Route("/api/v1/alerts/unmute", alarms.unmute, methods=["POST"]),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={

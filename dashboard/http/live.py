@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dashboard import fleet
+from dashboard import alerts, fleet
 from dashboard.errors import BadRequestError
 from dashboard.feed import Feed
 from dashboard.fleet import Snapshot
@@ -30,7 +30,8 @@ class Live:
         self.streams = 0
 
     async def open(self, request: Request) -> Response:
-        """A stream of ``summary``, ``devices`` (those in ``watch`` that changed) and ``problem``.
+        """A stream of ``summary``, ``devices`` (those in ``watch`` that changed), ``alerts``
+        (those of devices in which one changed) and ``problem``.
 
         :raises BadRequestError: when ``watch`` holds anything but some device ids.
         :raises HTTPException: 503 when too many streams are open.
@@ -48,6 +49,7 @@ class Live:
 
     async def _events(self, watched: list[str]) -> AsyncIterator[bytes]:
         self.streams += 1
+        self._feed.viewers += 1
         known = Snapshot()
         sent: dict[str, Any] = {}
         error = ""
@@ -69,6 +71,9 @@ class Live:
                     yield event("summary", summary)
                 if rows := fleet.changed(known, newest, watched):
                     yield event("devices", self._feed.sparks.listed(rows))
+                if known.version and (told := alerts.news(known.alerts, newest.alerts)):
+                    yield event("alerts", told)
                 known = newest
         finally:
             self.streams -= 1
+            self._feed.viewers -= 1

@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from dashboard import answers
+from dashboard.alerts import MAX_PAGE as MAX_DEVICES
 from dashboard.answers import Freshness
 from dashboard.fleet import MAX_LIMIT, SORTS
 from dashboard.queries import MAX_PAGE
@@ -23,6 +24,7 @@ _TIME: Final = {
 _ANSWERS: Final = (
     answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
     answers.Missing, list[answers.Point], answers.Failure, answers.Health,
+    answers.Alerts, list[answers.Alert], answers.AlertHistory, answers.AlertAct,
 )  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
     schemas, components = msgspec.json.schema_components(
         _ANSWERS, ref_template="#/components/schemas/{name}"
     )
-    summary, stream, listing, device, windows, missing, series, failure, health = schemas
+    summary, stream, listing, device, windows, missing, series, failure, health = schemas[:9]
 
     def get(
         text: str,
@@ -110,15 +112,68 @@ def document(tiers: list[str]) -> dict[str, Any]:
             ),
             "/api/v1/live": {
                 "get": {
-                    "summary": "Server-sent events: summary, devices, problem",
+                    "summary": "Server-sent events: summary, devices, alerts, problem",
                     "parameters": [_query("watch", _TEXT, "Device ids, with commas between.")],
                     "responses": {
                         "200": {"description": "events", "content": {"text/event-stream": {}}}
                     },
                 }
             },
+            **_alert_paths(*schemas[9:], failure),
         },
     }  # fmt: skip
+
+
+def _alert_paths(
+    alerts: dict[str, Any],
+    of_device: dict[str, Any],
+    history: dict[str, Any],
+    act: dict[str, Any],
+    failure: dict[str, Any],
+) -> dict[str, Any]:
+    refused = {
+        "400": _response("a parameter is wrong", failure),
+        "401": _response("no access", failure),
+        "404": _response("the deployment has no alerts, or there is no such alert", failure),
+    }
+
+    def get(text: str, parameters: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:
+        responses = {"200": _response("ok", answer), **refused}
+        return {"get": {"summary": text, "parameters": parameters, "responses": responses}}
+
+    def post(text: str) -> dict[str, Any]:
+        responses = {
+            "200": _response("done: the device's alerts as they are now", of_device),
+            **refused,
+            "403": _response("not allowed, or sent by a page of another site", failure),
+            "409": _response("there is nothing to acknowledge", failure),
+        }
+        body = {"required": True, "content": {"application/json": {"schema": act}}}
+        return {
+            "post": {"summary": text, "parameters": [], "requestBody": body, "responses": responses}
+        }
+
+    device = _query("device", _TEXT, "A device's id.")
+    rule = _query("rule", _TEXT, "Only of this rule.")
+    page = [
+        _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_DEVICES}, "How many devices."),
+        _query("cursor", _TEXT, "From the answer before."),
+    ]
+    severity = {"type": "string", "enum": list(get_args(answers.Severity))}
+    wanted = [
+        device, rule, _query("severity", severity, "Only these."),
+        _query("from", _TIME, "Of the window."), _query("to", _TIME, "Of the window."),
+    ]  # fmt: skip
+    return {
+        "/api/v1/alerts": get("Open alerts, those that changed last first", page, alerts),
+        "/api/v1/alerts/device": get(
+            "The alerts of a device", [{**device, "required": True}, rule], of_device
+        ),
+        "/api/v1/alerts/history": get("Transitions of alerts", [*wanted, *page], history),
+        "/api/v1/alerts/acknowledge": post("Say that somebody takes care of an open alert"),
+        "/api/v1/alerts/mute": post("Notify nobody of an alert, until a time"),
+        "/api/v1/alerts/unmute": post("End a mute"),
+    }
 
 
 def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ import time
 
 import rich_click as click
 
-from consumers.alerts.alarms import Alarms
-from consumers.alerts.transition import Kind
-from infra.alarms import change_alarms
+from infra.alarms import act_on_alarms
 from infra.commands.options import Time, aws_option
 from infra.commands.write_target import find_write_target
 from infra.console import UserError, say
+from ingest.tables.alarms import DeviceAlarms, Kind
 from ingest.times import show_time
 
 HOUR_MS = 3_600_000
@@ -67,10 +66,10 @@ def unmute_(rule: str, device: str, by: str | None, aws: bool) -> None:
 def _act(rule: str, device: str, kind: Kind, by: str, until: int, *, aws: bool) -> None:
     target = find_write_target(f"change the alarm {rule} of {device}", aws=aws)
 
-    def act(alarms: Alarms) -> None:
+    def act(alarms: DeviceAlarms) -> None:
         alarms.act(rule, kind, by, until)
 
     try:
-        change_alarms(target, device, act)
+        act_on_alarms(target, device, act)
     except LookupError as error:
         raise UserError(str(error)) from None

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import rich_click as click
 from orjson import dumps
 from rich.table import Table
 
-from consumers.alerts.alarms import Alarms
-from consumers.alerts.transition import Entry, RuleState
 from infra.alarms import alarms_of, listed_alarms
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
+from ingest.tables.alarms import OVERLAP_MS, DeviceAlarms, Entry, RuleState, wall_ms
 from ingest.times import show_time
 
 FOLLOW_S: Final = 0.5
@@ -75,40 +74,59 @@ def follow_(as_json: bool, aws: bool) -> None:
     With --json each is one line.
     """
     target = find_target(aws=aws)
-    seen = {key for key, _ in _entries(target)}
-    say("following alarms; stop with Ctrl-C")
+    news = News()
+    since, started = None, wall_ms()
     while True:
-        for key, row in _entries(target):
-            if key not in seen:
-                seen.add(key)
+        for row in news.take(_changed(target, since)):
+            if since is not None:
                 text = dumps(row).decode() if as_json else _event_line(row)
                 sys.stdout.write(f"{text}\n")
                 sys.stdout.flush()
-        time.sleep(FOLLOW_S)
+        if since is None:
+            say("following alarms; stop with Ctrl-C")
+        else:
+            time.sleep(FOLLOW_S)
+        since, started = started - OVERLAP_MS, wall_ms()
 
 
-def _entries(target: Target) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Each remembered transition of the devices that changed last, oldest first."""
-    found = []
+def _changed(target: Target, since_ms: int | None) -> Iterator[DeviceAlarms]:
+    """The devices whose alarms changed since a time (ms), or all that ever had any."""
     for is_open in (True, False):
-        for alarms in itertools.islice(listed_alarms(target, is_open=is_open), MOST):
-            for name, state in alarms.states.items():
-                for entry in state.log:
-                    kind = entry.kind if entry.stands else "withdrawn"
-                    key = (alarms.device, name, entry.window, entry.kind, entry.nth, entry.stands)
-                    row = {
-                        "device": alarms.device, "rule": name, "kind": kind,
-                        "window": entry.window, "severity": state.severity, "text": state.text,
-                    }  # fmt: skip
-                    found.append((key, row))
-    return iter(sorted(found, key=lambda one: one[0][2]))
+        yield from listed_alarms(target, is_open=is_open, since_ms=since_ms)
+
+
+class News:
+    """Tells what is new in devices' alarms, however often and in which order it is shown them."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, frozenset[tuple[Any, ...]]] = {}
+
+    def take(self, found: Iterable[DeviceAlarms]) -> list[dict[str, Any]]:
+        """The remembered transitions that were not there before, oldest first."""
+        new = []
+        for alarms in found:
+            rows = dict(_entries(alarms))
+            seen = self._seen.get(alarms.device, frozenset())
+            new += [row for key, row in rows.items() if key not in seen]
+            self._seen[alarms.device] = seen | rows.keys()
+        return sorted(new, key=lambda row: row["window"])
+
+
+def _entries(alarms: DeviceAlarms) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    for name, state in alarms.states.items():
+        for entry in state.log:
+            kind = entry.kind if entry.stands else "withdrawn"
+            yield (name, entry.window, entry.kind, entry.nth, entry.stands), {
+                "device": alarms.device, "rule": name, "kind": kind,
+                "window": entry.window, "severity": state.severity, "text": state.text,
+            }  # fmt: skip
 
 
 def _event_line(row: dict[str, Any]) -> str:
     return f"{show_time(row['window'])}  {row['severity']:8}  {row['kind']:9}  {row['text']}"
 
 
-def _rows(alarms: Alarms) -> list[dict[str, Any]]:
+def _rows(alarms: DeviceAlarms) -> list[dict[str, Any]]:
     """A device's alarms as plain values."""
     return [_row(alarms.device, name, state) for name, state in sorted(alarms.states.items())]
 

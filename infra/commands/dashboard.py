@@ -42,13 +42,20 @@ TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
     metavar="NETWORK",
     help="Address or network of that proxy; the header of others is ignored.  [default: loopback]",
 )
+@click.option("--read-only", is_flag=True, help="Let nobody acknowledge or mute alerts here.")
 @aws_option
 def dashboard(
-    host: str, port: int, user_header: str | None, proxies: tuple[str, ...], aws: bool
+    host: str,
+    port: int,
+    user_header: str | None,
+    proxies: tuple[str, ...],
+    read_only: bool,
+    aws: bool,
 ) -> None:
     """Serve the live page and the read API until Ctrl-C.
 
-    It reads the hot tables only, with the read-only role where there is one. Beyond loopback it
+    It reads the hot tables with the read-only role where there is one, and acknowledges and mutes
+    alerts with the operator's, unless --read-only. Beyond loopback it
     asks for the token in PENSTOCK_DASHBOARD_TOKEN, for the user that a proxy in front of it names
     (`--user-header`, `--proxy`), or for both, and refuses to start with neither.
     """
@@ -62,9 +69,8 @@ def dashboard(
     address, bound = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     say(f"dashboard of {target.settings.stack} on http://{shown}:{bound}; stop with Ctrl-C")
-    running = server(
-        create_app(feed_of(target), target.settings.tiers, access, target.settings.units)
-    )
+    feed = feed_of(target, read_only=read_only)
+    running = server(create_app(feed, target.settings.tiers, access, target.settings.units))
     with _quiet_stop():
         running.run(sockets=[listener])
     listener.close()

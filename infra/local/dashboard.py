@@ -11,14 +11,18 @@ from dashboard.http.server import HOST, BackgroundServer, listen
 from infra.target import Target
 
 
-def feed_of(target: Target) -> Feed:
-    """What the dashboard reads of a deployment."""
+def feed_of(target: Target, *, read_only: bool = False) -> Feed:
+    """What the dashboard reads of a deployment. It changes alerts as the operator does, unless
+    ``read_only``."""
     settings = target.settings
+    may_write = settings.alerts and not read_only
     return Feed(
         target.client("dynamodb", "dashboard"),
-        Tables(settings.windows_table, settings.devices_table, settings.status_table),
+        Tables(settings.windows_table, settings.devices_table, settings.status_table,
+               settings.alerts_table if settings.alerts else ""),
+        writer=target.client("dynamodb", "operator") if may_write else None,
         now_ms=lambda: time.time_ns() // 1_000_000,
-    )
+    )  # fmt: skip
 
 
 def serve_beside(target: Target, port: int) -> BackgroundServer:

@@ -12,7 +12,7 @@ from ingest.tiers import LOCAL_TIERS
 from tests.harness.tables import Tables
 
 NOW = 1_795_420_800_000
-NAMES = Names("windows", "devices", "status")
+NAMES = Names("windows", "devices", "status", "alerts")
 
 
 def a_fleet() -> Tables:
@@ -32,11 +32,17 @@ def a_fleet() -> Tables:
 
 
 def client_of(
-    tables: Tables, access: Access | None = None, *, peer: str = "127.0.0.1"
+    tables: Tables,
+    access: Access | None = None,
+    *,
+    peer: str = "127.0.0.1",
+    names: Names = NAMES,
+    read_only: bool = False,
 ) -> TestClient:
     """A client of the API over these tables, as a page on loopback is; ``peer`` is the address
     that it comes from."""
-    feed = Feed(tables, NAMES, now_ms=lambda: NOW, fastest_s=0.01)
+    writer = None if read_only else tables.alerts
+    feed = Feed(tables, names, now_ms=lambda: NOW, fastest_s=0.01, writer=writer)
     app = create_app(feed, LOCAL_TIERS, access, {"temperature": "°C"})
     return TestClient(
         app, base_url="http://127.0.0.1", raise_server_exceptions=False, client=(peer, 50_000)

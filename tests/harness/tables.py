@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.harness.alert_table import AlertTable
+
 PAGE = 7
 
 
@@ -34,6 +36,7 @@ class Tables:
         self.fail: Exception | None = None
         self.calls = 0
         self.marks: list[dict[str, Any]] = []
+        self.alerts = AlertTable()
 
     def add_device(
         self, name: str, *, seen: int | None = 0, group: str = "", kind: str = "",
@@ -85,6 +88,8 @@ class Tables:
 
     def get_item(self, **request: Any) -> Any:
         self._called()
+        if request["TableName"] == "alerts":
+            return self.alerts.get_item(**request)
         if "device" not in request["Key"]:
             return {}
         item = self.devices.get(request["Key"]["device"]["S"])
@@ -112,6 +117,8 @@ class Tables:
 
     def query(self, **request: Any) -> Any:
         self._called()
+        if request["TableName"] == "alerts":
+            return self.alerts.query(**request)
         values = request["ExpressionAttributeValues"]
         mine = self.windows.get(values[":d"]["S"], {})
         low, high = values[":a"]["S"], values[":b"]["S"]

@@ -1,0 +1,188 @@
+"""The handlers of alerts: what is open, what was, and what a person does to them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+from botocore.exceptions import ClientError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard import alerts, answers
+from dashboard.alerts import MAX_PAGE, Wanted
+from dashboard.errors import BadRequestError
+from dashboard.feed import Feed
+from dashboard.http import requests
+from dashboard.http.access import user_of
+from dashboard.http.responses import json_response, tagged_response
+from ingest.tables.alarm_acts import AlarmBusyError, Client, change_alarms
+from ingest.tables.alarms import DeviceAlarms, Kind
+
+UNNAMED: Final = "dashboard"
+"""Who did it, where no proxy names the user and the request does not say."""
+
+MAX_BODY: Final = 4096
+MAX_MUTE_MS: Final = 366 * 86_400_000
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+_SUBJECT: Final = re.compile(r"(#group/)?[^\x00-\x1f\x7f#]{1,128}")
+_RULE: Final = re.compile(r"[a-z0-9-]{1,64}")
+
+
+class AlertsApi:
+    """The handlers, over one feed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    async def open(self, request: Request) -> Response:
+        """A page of open alerts."""
+        limit = requests.integer(request, "limit", 50, 1, MAX_PAGE)
+        found, cursor = await self._feed.call(
+            alerts.open_page, self._feed.client, self._table(), limit,
+            request.query_params.get("cursor"),
+        )  # fmt: skip
+        page: answers.Alerts = {
+            "alerts": found, "cursor": cursor, "user": user_of(request),
+            "may_change": self._feed.writer is not None,
+        }  # fmt: skip
+        return tagged_response(request, page)
+
+    async def of_device(self, request: Request) -> Response:
+        """The alerts of a device, open or not; of one rule with ``rule``."""
+        device, rule = _subject(request.query_params.get("device", "")), _rule(request)
+        item = await self._feed.call(alerts.device_item, self._feed.client, self._table(), device)
+        found = alerts.alerts_of(item) if item else []
+        if rule:
+            found = [one for one in found if one["rule"] == rule]
+        return tagged_response(request, found)
+
+    async def history(self, request: Request) -> Response:
+        """A page of transitions."""
+        asked = request.query_params
+        severity = asked.get("severity", "")
+        if severity and severity not in get_args(answers.Severity):
+            raise BadRequestError(f"severity: one of {', '.join(get_args(answers.Severity))}")
+        wanted = Wanted(
+            device=_subject(asked["device"]) if asked.get("device") else "",
+            rule=_rule(request),
+            severity=severity,
+            start_ms=requests.time(request, "from", 0),
+            end_ms=requests.time(request, "to", 2**53),
+        )
+        limit = requests.integer(request, "limit", 50, 1, MAX_PAGE)
+        found, cursor = await self._feed.call(
+            alerts.history_page, self._feed.client, self._table(), wanted, limit,
+            asked.get("cursor"),
+        )  # fmt: skip
+        history: answers.AlertHistory = {"transitions": found, "cursor": cursor}
+        return tagged_response(request, history)
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Say that somebody takes care of an open alert."""
+        return await self._act(request, "acknowledged")
+
+    async def mute(self, request: Request) -> Response:
+        """Let nobody be notified, until a time."""
+        return await self._act(request, "muted")
+
+    async def unmute(self, request: Request) -> Response:
+        """End that."""
+        return await self._act(request, "unmuted")
+
+    async def _act(self, request: Request, kind: Kind) -> Response:
+        table, writer = self._table(), self._feed.writer
+        check_same_origin(request)
+        if writer is None:
+            raise HTTPException(403, "this dashboard only reads: use `penstock alert` instead")
+        act = await _body(request)
+        by = user_of(request) or act.get("by", "").strip() or UNNAMED
+        until = _until(act, self._feed.now_ms()) if kind == "muted" else 0
+        if not _NAME.fullmatch(by):
+            raise BadRequestError("by: a name of up to 128 characters")
+        device, rule = _subject(act["device"]), act["rule"]
+
+        def change(alarms: DeviceAlarms) -> None:
+            if rule not in alarms.states:
+                raise KeyError(rule)
+            alarms.act(rule, kind, by, until)
+
+        done = await self._feed.call(_write, writer, table, device, change)
+        return json_response(done)
+
+    def _table(self) -> str:
+        if not self._feed.tables.alerts:
+            raise HTTPException(
+                404,
+                "this deployment has no alerts: set `alerts = true` in penstock.toml and deploy",
+            )
+        return self._feed.tables.alerts
+
+
+def _write(writer: Client, table: str, device: str, change: Any) -> list[answers.Alert]:
+    """:raises HTTPException: as the API answers what stands against it."""
+    try:
+        change_alarms(writer, table, device, change)
+    except KeyError as error:
+        raise HTTPException(404, f"{device} has no alert of rule {error.args[0]}") from None
+    except LookupError as error:
+        raise HTTPException(409, str(error)) from None
+    except AlarmBusyError as error:
+        raise HTTPException(503, str(error)) from None
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "AccessDeniedException":
+            raise HTTPException(403, "the dashboard's role may not change alerts") from None
+        raise
+    item = writer.get_item(TableName=table, Key={"device": {"S": device}}, ConsistentRead=True)
+    return alerts.alerts_of(item["Item"])
+
+
+def check_same_origin(request: Request) -> None:
+    """Refuse what a page of another site lets a browser send. A browser says where a request comes
+    from; a program says nothing, and has to name the JSON type, which such a page cannot.
+
+    :raises HTTPException: 403, or 415 for another type of body.
+    """
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    foreign = site not in (None, "same-origin")
+    if site is None and origin is not None:
+        foreign = urlsplit(origin).netloc != request.headers.get("host")
+    if foreign:
+        raise HTTPException(403, "a page of another site may not change alerts")
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "send JSON, as Content-Type: application/json")
+
+
+async def _body(request: Request) -> answers.AlertAct:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"a body of up to {MAX_BODY} bytes")
+    try:
+        return msgspec.json.decode(bytes(body), type=answers.AlertAct)
+    except msgspec.DecodeError as error:
+        raise BadRequestError(f"body: {error}") from None
+
+
+def _until(act: answers.AlertAct, now_ms: int) -> int:
+    until = act.get("until", now_ms + 3_600_000)
+    if not now_ms < until <= now_ms + MAX_MUTE_MS:
+        raise BadRequestError("until: a time (ms) from now to a year ahead")
+    return until
+
+
+def _subject(name: str) -> str:
+    if not _SUBJECT.fullmatch(name):
+        raise BadRequestError("device: a device's id")
+    return name
+
+
+def _rule(request: Request) -> str:
+    rule = request.query_params.get("rule", "")
+    if rule and not _RULE.fullmatch(rule):
+        raise BadRequestError("rule: a rule's name, of lower-case letters, digits and hyphens")
+    return rule
