@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import orjson
 
@@ -149,13 +149,13 @@ def _log(alarms: DeviceAlarms) -> Iterator[AlertTransition]:
 
 
 def _half(
-    client: Client, table: str, is_open: Literal["0", "1"] | str, position: Position, limit: int
+    client: Client, table: str, is_open: str, position: Position, limit: int
 ) -> tuple[list[Item], Position]:
     """Items of one half of the index from a position on, and the position after them."""
     if position == _END:
         return [], _END
     query = alarms_query(table, is_open=is_open == "1")
-    if position != _START:
+    if isinstance(position, list):
         changed, device = position
         query["ExclusiveStartKey"] = {
             "is_open": {"S": is_open}, "changed": {"N": str(changed)}, "device": {"S": device},

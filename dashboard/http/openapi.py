@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, get_args
 
 import msgspec
@@ -119,18 +120,13 @@ def document(tiers: list[str]) -> dict[str, Any]:
                     },
                 }
             },
-            **_alert_paths(*schemas[9:], failure),
+            **_alert_paths(schemas[9:], failure),
         },
     }  # fmt: skip
 
 
-def _alert_paths(
-    alerts: dict[str, Any],
-    of_device: dict[str, Any],
-    history: dict[str, Any],
-    act: dict[str, Any],
-    failure: dict[str, Any],
-) -> dict[str, Any]:
+def _alert_paths(schemas: Sequence[dict[str, Any]], failure: dict[str, Any]) -> dict[str, Any]:
+    alerts, of_device, history, act = schemas
     refused = {
         "400": _response("a parameter is wrong", failure),
         "401": _response("no access", failure),

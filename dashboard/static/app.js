@@ -1,4 +1,5 @@
 // Routes, the live connection, and the theme.
+import { alertsView } from "./alerts.js";
 import { deviceView } from "./device.js";
 import { fleetView } from "./fleet.js";
 import { streamView } from "./stream.js";
@@ -22,6 +23,7 @@ export const live = {
     };
     mine.addEventListener("summary", (event) => view?.summary?.(JSON.parse(event.data)));
     mine.addEventListener("devices", (event) => view?.devices?.(JSON.parse(event.data)));
+    mine.addEventListener("alerts", (event) => view?.alerts?.(JSON.parse(event.data)));
     mine.addEventListener("problem", (event) => {
       const { error } = JSON.parse(event.data);
       if (error) say("lost", error);
@@ -42,13 +44,14 @@ function say(state, text) {
 }
 
 function route() {
-  const [, name, rest] = location.hash.match(/^#\/([a-z]*)\/?(.*)$/) ?? [null, "", ""];
+  const [, name, rest, query] = location.hash.match(/^#\/([a-z]*)\/?([^?]*)\??(.*)$/) ?? [null, "", "", ""];
   view?.leave?.();
+  document.querySelector("dialog")?.close();
   main.replaceChildren();
-  const views = { "": fleetView, device: deviceView, stream: streamView };
-  view = (views[name] ?? fleetView)(main, live, decodeURIComponent(rest ?? ""));
+  const views = { "": fleetView, device: deviceView, alerts: alertsView, stream: streamView };
+  view = (views[name] ?? fleetView)(main, live, decodeURIComponent(rest ?? ""), new URLSearchParams(query));
   for (const link of document.querySelectorAll("nav a")) {
-    const here = link.dataset.view === (name === "stream" ? "stream" : "fleet");
+    const here = link.dataset.view === (["stream", "alerts"].includes(name) ? name : "fleet");
     if (here) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }

@@ -1,4 +1,5 @@
 // One device: a chart for each metric, what is missing, and the last message.
+import { alertMarks } from "./marks.js";
 import { ago, clock, count, get, h, setUnits, state, unit, value } from "./dom.js";
 
 const SPANS = [["10 min", 600e3], ["1 h", 3600e3], ["6 h", 6 * 3600e3], ["1 d", 86400e3], ["7 d", 7 * 86400e3]];
@@ -13,7 +14,7 @@ const REASONS = {
 
 const sizeOf = (tier) => parseInt(tier, 10) * SIZES[tier.at(-1)];
 
-export function deviceView(main, live, id) {
+export function deviceView(main, live, id, asked) {
   const title = h("h1", {}, id);
   const lead = h("p", { class: "lead" }, "loading");
   const charts = h("div");
@@ -25,8 +26,12 @@ export function deviceView(main, live, id) {
   const shown = new Map();
   let device = null, tier = null, nothingYet = true, span = 600e3, windows = new Map(), asked = 0, timer = 0, zoom = null;
 
-  main.append(h("p", {}, h("a", { href: "#/" }, "← Fleet")), title, lead,
-    h("div", { class: "controls" }, tierButtons, spanButtons), charts,
+  // A link from an alert holds the view that it was in, and the time that it is about.
+  const back = asked.get("back")?.startsWith("#/alerts") ? asked.get("back") : "";
+  const at = Number(asked.get("at")) || 0;
+  const marks = alertMarks(id, () => { for (const { plot } of shown.values()) plot?.redraw(false); });
+  main.append(h("p", {}, h("a", { href: back || "#/" }, back ? "← Alerts" : "← Fleet")), title, lead,
+    h("div", { class: "controls" }, tierButtons, spanButtons), charts, marks.card,
     h("div", { class: "columns" },
       h("section", { class: "card" }, h("h2", {}, "Last message"), facts),
       h("section", { class: "card" }, h("h2", {}, "Not folded"), fate),
@@ -61,9 +66,11 @@ export function deviceView(main, live, id) {
       return;
     }
     tier = device.tiers[0];
+    if (at) { span = (SPANS.find(([, ms]) => ms > (Date.now() - at) * 1.1) ?? SPANS.at(-1))[1]; fit(true); }
     redrawButtons();
     header();
     rejected();
+    marks.load();
     await load();
     live.watch([id]);
   }
@@ -169,7 +176,7 @@ export function deviceView(main, live, id) {
   function update(name) {
     const chart = shown.get(name), data = columns(name);
     const points = data[0].filter((_, i) => data[3][i] !== null).length;
-    chart.box.setAttribute("aria-label", `${chart.label}: mean with minimum and maximum, ${points} windows of ${tier}. The table below has the values.`);
+    chart.box.setAttribute("aria-label", `${chart.label}: mean with minimum and maximum, ${points} windows of ${tier}. The table below has the values.${marks.said() ? ` Alerts: ${marks.said()}.` : ""}`);
     if (chart.plot) chart.plot.setData(data);
     else {
       chart.plot = new uPlot(options(chart), data, chart.box);
@@ -187,7 +194,7 @@ export function deviceView(main, live, id) {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
       // The axis is the span that was chosen, or the part of it that was dragged over: on every chart.
       scales: { x: { time: true, range: () => zoom ?? [(Date.now() - span) / 1e3, Date.now() / 1e3] }, y: { range: (_, low, high) => low === null ? [0, 1] : low === high ? [low - 1, high + 1] : uPlot.rangeNum(low, high, 0.1, true) } }, cursor: { points: { size: 6 }, drag: { setScale: false }, bind: { dblclick: () => () => zoomTo(null) } },
-      hooks: { setScale: [(plot, key) => { if (key === "x") chart.box.dataset.seconds = Math.round(plot.scales.x.max - plot.scales.x.min); }],
+      hooks: { draw: [marks.draw], setScale: [(plot, key) => { if (key === "x") chart.box.dataset.seconds = Math.round(plot.scales.x.max - plot.scales.x.min); }],
         setSelect: [(plot) => { if (plot.select.width) zoomTo([plot.select.left, plot.select.left + plot.select.width].map((x) => plot.posToVal(x, "x"))); }] },
       axes: [{ ...axis }, { ...axis, size: 62 }],
       series: [{}, { label: "max", stroke: `${shade}00`, points: { show: false } }, { label: "min", stroke: `${shade}00`, points: { show: false } },
@@ -245,7 +252,8 @@ export function deviceView(main, live, id) {
       clearTimeout(timer);
       timer = setTimeout(append, 250);
     },
-    back() { if (device) load(); else begin(); },
+    alerts(changed) { if (changed.some((one) => one.device === id)) marks.load(); },
+    back() { if (device) { load(); marks.load(); } else begin(); },
     redraw() { for (const chart of shown.values()) { chart.plot?.destroy(); chart.plot = null; } if (device) draw(); },
     leave() { clearInterval(ticking); clearInterval(refreshing); clearInterval(asking); clearTimeout(timer); asked = -1; sizes.disconnect(); },
   };

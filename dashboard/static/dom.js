@@ -74,8 +74,15 @@ export function state(word) {
 }
 
 export async function get(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  return answered(await fetch(path, { headers: { Accept: "application/json" } }));
+}
+
+export async function post(path, body) {
+  return answered(await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }));
+}
+
+async function answered(answer) {
   const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(body.error ?? `the server answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body.error ?? `the server answered ${answer.status}`), { status: answer.status });
   return body;
 }
