@@ -174,8 +174,10 @@ def test_a_failure_is_said_and_everything_is_in_reach_of_the_keyboard(
     assert page.evaluate("document.activeElement.closest('dialog') !== null")
     page.keyboard.press("Escape")
     expect(page.get_by_role("button", name=f"Mute too-many on {devices[0]}")).to_be_focused()
-    page.route("**/api/v1/alerts/history?*", lambda route: route.fulfill(
-        status=502, content_type="application/json", body='{"error": "the query failed"}'))  # fmt: skip
+    page.route(
+        "**/api/v1/alerts/history?*",
+        lambda route: route.fulfill(status=502, json={"error": "the query failed"}),
+    )
     page.get_by_role("button", name="History").click()
     expect(page.get_by_role("alert")).to_have_text("the query failed")
 
@@ -193,8 +195,12 @@ def test_each_view_fits_both_widths_in_both_schemes(
     folder = IMAGES if os.environ.get("PENSTOCK_SCREENSHOTS") else tmp_path
     page.goto(f"{up.url}/#/alerts")
     expect(page.locator("ul.alerts li").first).to_be_visible(timeout=15_000)
-    shots = [("alerts", ""), ("alerts-history", "#/alerts?tab=history"),
-             ("alerts-device", f"#/device/{devices[-1]}?at={int(time.time() * 1000) - 500_000}")]  # fmt: skip
+    at = time.time_ns() // 1_000_000 - 500_000
+    shots = [
+        ("alerts", ""),
+        ("alerts-history", "#/alerts?tab=history"),
+        ("alerts-device", f"#/device/{devices[-1]}?at={at}"),
+    ]
     for name, address in shots:
         if address:
             page.goto(f"{up.url}/{address}")
