@@ -14,7 +14,7 @@ const REASONS = {
 
 const sizeOf = (tier) => parseInt(tier, 10) * SIZES[tier.at(-1)];
 
-export function deviceView(main, live, id, asked) {
+export function deviceView(main, live, id, query) {
   const title = h("h1", {}, id);
   const lead = h("p", { class: "lead" }, "loading");
   const charts = h("div");
@@ -27,8 +27,8 @@ export function deviceView(main, live, id, asked) {
   let device = null, tier = null, nothingYet = true, span = 600e3, windows = new Map(), asked = 0, timer = 0, zoom = null;
 
   // A link from an alert holds the view that it was in, and the time that it is about.
-  const back = asked.get("back")?.startsWith("#/alerts") ? asked.get("back") : "";
-  const at = Number(asked.get("at")) || 0;
+  const back = query.get("back")?.startsWith("#/alerts") ? query.get("back") : "";
+  const at = Number(query.get("at")) || 0;
   const marks = alertMarks(id, () => { for (const { plot } of shown.values()) plot?.redraw(false); });
   main.append(h("p", {}, h("a", { href: back || "#/" }, back ? "← Alerts" : "← Fleet")), title, lead,
     h("div", { class: "controls" }, tierButtons, spanButtons), charts, marks.card,
