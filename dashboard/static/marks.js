@@ -63,6 +63,7 @@ export function alertMarks(id, redraw) {
       for (const x of one.to === null ? [left] : [left, right]) { ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke(); }
       ctx.fillStyle = color;
       ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+      ctx.textAlign = "left";
       ctx.fillText(one.rule, Math.max(left, bbox.left) + 4 * devicePixelRatio, bbox.top + (12 + (at % 2) * 13) * devicePixelRatio);
     }
     ctx.restore();
