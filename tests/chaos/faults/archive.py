@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,8 +23,10 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 
 
-def penstock(site: Site, *arguments: str, proxied: bool = False) -> subprocess.Popen[str]:
-    """Start a command on the site's stack."""
+def penstock(
+    site: Site, *arguments: str, proxied: bool = False, more: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command on the site's stack, with ``more`` variables of the environment."""
     settings = site.settings
     own = {
         "PENSTOCK_STACK": settings.stack,
@@ -39,7 +41,7 @@ def penstock(site: Site, *arguments: str, proxied: bool = False) -> subprocess.P
     return subprocess.Popen(
         [*PENSTOCK, *arguments],
         cwd=site.folder,
-        env={**environment(), **own},
+        env={**environment(), **own, **(more or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
