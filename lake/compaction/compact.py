@@ -16,8 +16,10 @@ snapshot in which the new ones come.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -32,8 +34,13 @@ from lake.catalog.config import FOLDER, READINGS, CatalogConfig
 from lake.catalog.index import INDEX, CompactedFile, decode, encode, new_index_key
 from lake.catalog.positions import Reached, oldest_hour, reached_in, summary_of
 from lake.catalog.tables import summary, table_of
+from lake.compaction.coded import CodedFile
+from lake.compaction.files import SortedFile, write_files
+from lake.compaction.known import KnownIdentities
+from lake.compaction.merging import SINGLE_ROWS, WHOLE_DEVICES, merged
+from lake.compaction.order import unknown_firsts
 from lake.compaction.plan import FILE_BYTES, Day, days_to_merge, of_days
-from lake.compaction.sorting import SortedFile, Sorter
+from lake.compaction.runs import BATCH_ROWS, Run, Source, write_runs
 from lake.librarian.plan import Batch, batches
 from lake.librarian.sync import ATTEMPTS, BusyError, Step
 from lake.sql.object_files import ObjectFiles
@@ -42,15 +49,19 @@ from lake.sql.segment_files import SegmentFiles
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-CHUNK_BYTES: Final = 64 * 1024 * 1024
-"""Bytes of segments in one commit (some six million readings): what bounds the disk in use."""
-CHUNK_SEGMENTS: Final = 5_000
+CHUNK_BYTES: Final = 128 * 1024 * 1024
+"""Bytes of segments in one commit (some thirty million readings): what bounds the disk in use."""
+CHUNK_SEGMENTS: Final = 20_000
+_RUNS: Final = 5
+"""How often a run's rows must fit into the memory: while it is sorted, they are there three times,
+and what decodes the next segments is beside them."""
 
 
 class Limits(NamedTuple):
-    """What a run may take: DuckDB's memory and threads; bytes of a chunk and of a file."""
+    """What a run may take: memory for rows (bytes), threads that decode segments; bytes of a chunk
+    and of a file."""
 
-    memory: str = "600MB"
+    memory: int = 600_000_000
     threads: int = 2
     chunk_bytes: int = CHUNK_BYTES
     file_bytes: int = FILE_BYTES
@@ -122,20 +133,34 @@ class Compactor:
 
     def _add(self, table: Table, batch: Batch, folder: Path) -> None:
         known = self._files(table)
-        sources = SegmentFiles(self._s3, self._bucket)
-        try:
-            with self._sorter(folder) as sorter:
-                days = sorter.load(sources.fetch(batch.segments))
-                days = sorter.drop_known(self._paths(of_days(known, days)))
-                self._step("sorted")
-                new = [
-                    one for day in days for one in sorter.write_day(day, self._limits.file_bytes)
-                ]
-                self._step("written")
-                self._commit(table, known, (), new, batch.reached)
-        finally:
-            sources.close()
+        runs = defaultdict[int, list[Run]](list)
+        for run in self._runs(batch, folder):
+            runs[run.day].append(run)
+        self._step("sorted")
+        new: list[SortedFile] = []
+        for day, mine in sorted(runs.items()):
+            found = self._identities(of_days(known, [day]))
+            rows = merged([one.batches() for one in mine], WHOLE_DEVICES)
+            fresh = (unknown_firsts(one, found.near(one)) for one in rows)
+            new += write_files(fresh, day, folder, self._limits.file_bytes)
+        self._step("written")
+        self._commit(table, known, (), new, batch.reached)
         self._count(segments=len(batch.segments), readings=sum(one.rows for one in new))
+
+    def _runs(self, batch: Batch, folder: Path) -> list[Run]:
+        copies = SegmentFiles(self._s3, self._bucket)
+        try:
+            paths = copies.fetch(batch.segments)
+            shards = (one.shard for one in batch.segments)
+            sources = [Source(*one) for one in zip(paths, shards, strict=True)]
+            limits = self._limits
+            return list(write_runs(sources, folder, limits.memory // _RUNS, limits.threads))
+        finally:
+            copies.close()
+
+    def _identities(self, files: Iterable[CompactedFile]) -> KnownIdentities:
+        paths = (self._objects.add(one.key, one.size) for one in files)
+        return KnownIdentities(CodedFile(self._objects.open(path)) for path in paths)
 
     def _merge(self, now_ms: int) -> None:
         table = table_of(self._catalog, self._config, READINGS)
@@ -145,11 +170,19 @@ class Compactor:
 
     def _merge_day(self, table: Table, day: Day, folder: Path) -> None:
         known = self._files(table)
-        with self._sorter(folder) as sorter:
-            new = list(sorter.merge(self._paths(day.files), day.day, self._limits.file_bytes))
-            self._step("merged")
-            self._commit(table, known, day.files, new, reached_in(summary(table)))
+        copies = [self._copy(one, folder) for one in day.files]
+        rows = merged([CodedFile(one).batches(BATCH_ROWS) for one in copies], SINGLE_ROWS)
+        new = list(write_files(rows, day.day, folder, self._limits.file_bytes))
+        self._step("merged")
+        self._commit(table, known, day.files, new, reached_in(summary(table)))
         self._count(merged_days=1)
+
+    def _copy(self, file: CompactedFile, folder: Path) -> Path:
+        path = folder / file.key.rpartition("/")[2]
+        answer = self._s3.get_object(Bucket=self._bucket, Key=file.key)
+        with path.open("wb") as copy:
+            shutil.copyfileobj(answer["Body"], copy, 1024 * 1024)
+        return path
 
     def _commit(
         self, table: Table, known: Sequence[CompactedFile], old: Iterable[CompactedFile],
@@ -191,14 +224,8 @@ class Compactor:
             return []
         return decode(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
 
-    def _paths(self, files: Iterable[CompactedFile]) -> list[str]:
-        return [self._objects.add(one.key, one.size) for one in files]
-
     def _location(self, key: str) -> str:
         return f"{self._config.root}/{key}"
-
-    def _sorter(self, folder: Path) -> Sorter:
-        return Sorter(self._objects, folder, self._limits.memory, self._limits.threads)
 
     def _count(self, *, segments: int = 0, readings: int = 0, merged_days: int = 0) -> None:
         done = self.done

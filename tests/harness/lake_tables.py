@@ -92,7 +92,7 @@ class World(NamedTuple):
         catalog = open_catalog(self.bucket.config)
         compactor = Compactor(catalog, self.bucket.config, self.bucket, BUCKET,  # type: ignore[arg-type]
                               retention_hours=RETENTION_HOURS, step=step,
-                              limits=Limits(memory="200MB", threads=1, **limits))  # fmt: skip
+                              limits=Limits(memory=20_000, threads=1, **limits))  # fmt: skip
         return compactor.run(NOW + hour * HOUR_MS)
 
     def table(self, name: str) -> Any:

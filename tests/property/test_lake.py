@@ -13,18 +13,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyiceberg.table import TableProperties
 
 import lake.compaction.compact as compactor
-import lake.compaction.sorting as sorting
 import lake.librarian.sync as librarian
 from lake.archive import segments
+from lake.archive.distinct import IDENTITY
 from lake.catalog import tables
+from lake.compaction.runs import Run
 from lake.librarian.plan import Batch
-from lake.sql.views import distinct
 from tests.harness.lake_schedule import COMPACT_STEPS, SYNC_STEPS, Event, play
 from tests.harness.lake_tables import world
 
@@ -75,15 +76,19 @@ def test_the_schedule_with_all_that_can_happen_is_exact() -> None:
 
 
 def _mutant_keep_repeated_readings_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def all_accepted(files: Any, *_: Any) -> str:
-        return f"SELECT * FROM read_parquet({list(files)}) WHERE disposition = 'ok'"
+    def all_unknown(rows: Any, known: Any = None) -> Any:
+        old = set() if known is None else set(_identities(known))
+        return rows.filter(pa.array([one not in old for one in _identities(rows)]))
 
-    monkeypatch.setattr(sorting, distinct.__name__, all_accepted)
+    monkeypatch.setattr(compactor, "unknown_firsts", all_unknown)
+
+
+def _identities(rows: Any) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rows[name].to_pylist() for name in IDENTITY), strict=True)
 
 
 def _mutant_keep_readings_that_the_table_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    drop_known = sorting.Sorter.drop_known
-    monkeypatch.setattr(sorting.Sorter, "drop_known", lambda self, _: drop_known(self, ()))
+    monkeypatch.setattr(compactor.KnownIdentities, "near", lambda *_: None)
 
 
 def _mutant_register_a_segment_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,10 +124,14 @@ def _change_batches(
 
 def _mutant_miss_late_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take in the newest day of a chunk only."""
-    drop_known = sorting.Sorter.drop_known
-    monkeypatch.setattr(
-        sorting.Sorter, "drop_known", lambda self, files: drop_known(self, files)[-1:]
-    )
+    write_runs = compactor.write_runs
+
+    def newest(*given: Any) -> list[Run]:
+        runs = list(write_runs(*given))
+        newest_day = max((one.day for one in runs), default=0)
+        return [one for one in runs if one.day == newest_day]
+
+    monkeypatch.setattr(compactor, "write_runs", newest)
 
 
 def _mutant_ignore_the_other_writer(monkeypatch: pytest.MonkeyPatch) -> None:
