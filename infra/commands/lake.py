@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import rich_click as click
 
 from infra.archive.lake import archive_bucket, compact_lake, sync_lake, writing
 from infra.archive.tables import open_catalog_of
-from infra.commands.options import aws_option, json_option
+from infra.commands.options import Size, aws_option, json_option
 from infra.commands.write_target import find_write_target
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import Target, find_target, refusals_as
@@ -38,14 +39,14 @@ def sync_command(as_json: bool, aws: bool) -> None:
 @lake.command("compact")
 @click.option(
     "--memory",
+    type=Size(),
     default="600MB",
     show_default=True,
-    metavar="SIZE",
-    help="The most memory for sorting; what does not fit waits on the disk.",
+    help="The memory for rows; what does not fit waits on the disk.",
 )
 @json_option
 @aws_option  # fmt: skip
-def compact_command(memory: str, as_json: bool, aws: bool) -> None:
+def compact_command(memory: int, as_json: bool, aws: bool) -> None:
     """Bring new readings into the table `readings`: each once, sorted by device and time.
 
     Run it every hour. Days that are over, and have got late readings, become few files again.
@@ -56,6 +57,49 @@ def compact_command(memory: str, as_json: bool, aws: bool) -> None:
         done = _compact(target, memory)
     sentence = f"{done.readings} readings added, {done.merged_days} days merged"
     _print(as_json, done._asdict(), sentence)
+
+
+@lake.command("clean")
+@click.option(
+    "--older-than",
+    type=click.IntRange(min=1),
+    default=24,
+    show_default=True,
+    metavar="HOURS",
+    help="Only files of at least this age: a writer may still commit younger ones.",
+)
+@click.option(
+    "--forget",
+    type=click.IntRange(min=0),
+    metavar="DAYS",
+    help="First forget snapshots that were replaced longer ago: no time travel beyond.",
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@json_option
+@aws_option  # fmt: skip
+def clean_command(
+    older_than: int, forget: int | None, dry_run: bool, as_json: bool, aws: bool
+) -> None:
+    """Remove files below lake/ that no snapshot names, as a commit that failed leaves them.
+
+    The archive is not touched: its segments are what proves.
+    """
+    from lake.catalog.clean import HOUR_MS, OtherTableError, clean
+
+    target = find_write_target("clean the lake", aws=aws)
+    with writing(target):
+        catalog, config = open_catalog_of(target)
+        try:
+            done = clean(
+                catalog, config, target.client("s3"), archive_bucket(target),
+                now_ms=time.time_ns() // 1_000_000, min_age_ms=older_than * HOUR_MS,
+                forget_ms=None if forget is None else forget * 24 * HOUR_MS, dry_run=dry_run,
+            )  # fmt: skip
+        except OtherTableError as error:
+            raise UserError(str(error)) from None
+    would = "would be " if dry_run else ""
+    sentence = f"{done.objects} objects ({done.bytes / 1e6:.1f} MB) {would}removed"
+    _print(as_json, done._asdict(), f"{sentence}, {done.snapshots} snapshots {would}forgotten")
 
 
 @lake.command("status")
@@ -110,7 +154,7 @@ def _sync(target: Target) -> Any:
         return sync_lake(target)
 
 
-def _compact(target: Target, memory: str = "600MB") -> Any:
+def _compact(target: Target, memory: int = 600_000_000) -> Any:
     from lake.compaction.compact import Done, Limits
 
     so_far = Done()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import rich_click as click
 
@@ -78,3 +79,19 @@ class Time(click.ParamType[int]):
             return value if isinstance(value, int) else parse_time(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType[int]):
+    """An amount of memory on the command line, in bytes."""
+
+    name = "size"
+    _UNITS: Final = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """:raises click.BadParameter: when it is no size."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+) ?(|[KMG]B)", value.strip().upper())
+        if found is None:
+            self.fail(f"{value!r} is no size: write it as 600MB or 2GB", param, ctx)
+        return int(found[1]) * self._UNITS[found[2]]

@@ -98,6 +98,8 @@ def test_the_lake_is_synced_compacted_asked_and_made_again(lake: Target, tmp_pat
     assert run(tmp_path, "lake", "sync", "--json").json["segments"] == HOURS
     compacted = run(tmp_path, "lake", "compact", "--json").json
     assert compacted["readings"] == len(sent())
+    cleaned = run(tmp_path, "lake", "clean", "--forget", "0", "--json").json
+    assert cleaned == {"snapshots": 0, "objects": 0, "bytes": 0}  # all is in use
     again, err = counts(tmp_path)
     assert again == expected
     assert f"from {HOURS} objects" not in err  # the compacted file instead

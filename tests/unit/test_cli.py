@@ -23,6 +23,7 @@ from tests.harness.command import run
         ("nonsense",),
         ("device", "create"),
         ("simulate", "--via", "kinesis", "--speed", "3"),
+        ("lake", "compact", "--memory", "much"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what_is_wrong(
