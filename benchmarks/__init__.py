@@ -1,6 +1,7 @@
 """Measurements, each against a baseline of the same run. ``make bench`` runs them.
 
-A measure is a module with ``run(progress) -> Result``, listed in :data:`MEASURES`.
+A measure is a module with ``run(progress) -> Result``, listed in :data:`MEASURES`; one that can be
+smaller has ``quick`` too, for ``--quick``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ MEASURES: Final = {
     "P14": "benchmarks.path.p14_cost",
     "P15": "benchmarks.path.p15_steady",
     "P16": "benchmarks.worker.p16_hostile",
+    "L1": "benchmarks.lake.l1_sql",
+    "L2": "benchmarks.lake.l2_files",
+    "L3": "benchmarks.lake.l3_fresh",
     "L4": "benchmarks.lake.l4_replay",
+    "L5": "benchmarks.lake.l5_compaction",
     "A3": "benchmarks.alerts.a3_fold",
     "A4": "benchmarks.alerts.a4_backtest",
 }

@@ -1,4 +1,4 @@
-"""Run the measures and print a table: ``python -m benchmarks [--only P1 …] [--record]``.
+"""Run the measures and print a table: ``python -m benchmarks [--only P1 …] [--quick] [--record]``.
 
 With ``--record`` the figures go into ``benchmarks/results.json`` and the plots are drawn again; a
 measure that is run alone replaces its own figures and leaves the others. Without it they go to
@@ -36,10 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=sorted(MEASURES), metavar="P1")
     parser.add_argument("--record", action="store_true", help="update the recorded figures")
+    parser.add_argument("--quick", action="store_true", help="smaller, where a measure can be")
     options = parser.parse_args(arguments)
-    chosen = options.only or list(MEASURES)
+    if options.quick and options.record:
+        parser.error("figures of --quick are not those of a measure: leave out --record")
+    chosen = [name for name in MEASURES if name in (options.only or MEASURES)]
     console = Console(stderr=True)
-    results = {name: _measure(name, console) for name in chosen}
+    results = {name: _measure(name, console, quick=options.quick) for name in chosen}
     print(f"figures: {write(results, record=options.record)}", file=sys.stderr)
     Console().print(table(results))
     return 0
@@ -60,7 +63,7 @@ def write(results: Mapping[str, Any], *, record: bool) -> Path:
     return path
 
 
-def _measure(name: str, console: Console) -> Result:
+def _measure(name: str, console: Console, *, quick: bool = False) -> Result:
     started = time.monotonic()
     with console.status(name) as status:
 
@@ -69,7 +72,9 @@ def _measure(name: str, console: Console) -> Result:
             if not console.is_terminal and what.endswith("…"):
                 print(f"{name}: {what}", file=sys.stderr, flush=True)
 
-        result: Result = import_module(MEASURES[name]).run(progress)
+        module = import_module(MEASURES[name])
+        run = getattr(module, "quick", module.run) if quick else module.run
+        result: Result = run(progress)
     result["seconds"] = round(time.monotonic() - started, 1)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,3 +42,22 @@ def test_with_record_a_run_replaces_its_own_figures_and_draws_the_plots(recorded
     assert (found["P1"], found["P2"]) == (FIGURES["P1"], "old")
     assert found["machine"]["cores"] > 0
     assert drawn == [found]
+
+
+def test_a_quick_run_is_smaller_where_a_measure_can_be_and_is_never_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def whole(_: object) -> dict[str, object]:
+        return {"ran": "whole", "checks": []}
+
+    def quick(_: object) -> dict[str, object]:
+        return {"ran": "quick", "checks": []}
+
+    modules = {"L1": SimpleNamespace(run=whole, quick=quick), "P1": SimpleNamespace(run=whole)}
+    monkeypatch.setattr(bench, "MEASURES", {name: name for name in modules})
+    monkeypatch.setattr(bench, "import_module", modules.__getitem__)
+    assert bench.main(["--quick"]) == 0
+    found = json.loads(bench.LATEST.read_text())
+    assert {name: found[name]["ran"] for name in modules} == {"L1": "quick", "P1": "whole"}
+    with pytest.raises(SystemExit):
+        bench.main(["--quick", "--record"])
