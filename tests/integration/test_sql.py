@@ -85,8 +85,11 @@ def test_ctrl_c_ends_a_long_query_and_removes_its_copies(
     def copies() -> bool | None:
         return len([*tmp_path.rglob("penstock-sql-*/**/*.parquet")]) == HOURS or None
 
-    await_value(copies, 60, "the segments' copies")
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    try:
+        await_value(copies, 60, "the segments' copies")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()  # the query would compute for years
     assert process.returncode == 130, errors
     assert not [*tmp_path.glob("penstock-sql-*")]
