@@ -12,6 +12,7 @@ Disposition = Literal[
     "clock_ahead",
     "late",
     "out_of_range",
+    "quarantined",
     "overflow",
     "internal_error",
 ]

@@ -77,6 +77,7 @@ class Feed:
         self._watched = Watched()
         self._roster: list[Device] = []
         self._workers: list[Report] = []
+        self._units: dict[str, str] = {}
         self.reads = 0
         self.read_s = 0.0
         self.pool = ThreadPoolExecutor(_READERS, "dashboard")
@@ -181,6 +182,7 @@ class Feed:
             devices={row["device"]: row for row in rows},
             workers=self._workers,
             alerts=self.snapshot.alerts,
+            units=self._units,
         )
         self._wake()
 
@@ -188,7 +190,7 @@ class Feed:
         """Everything, and what was read of watched devices since."""
         self._mark()
         self._roster = queries.roster(self.client, self.tables.devices, self.pool)
-        self._workers = queries.workers(self.client, self.tables.status)
+        self._workers, self._units = queries.workers(self.client, self.tables.status)
         return self.live(self._roster)
 
     def _read_watched(self) -> list[Device]:

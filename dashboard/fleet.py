@@ -43,7 +43,8 @@ SORTS: Final = ("device", "group", "type", "status", "last_seen")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The hot tables as they were read at ``at`` (ms); ``version`` grows with each."""
+    """The hot tables as they were read at ``at`` (ms); ``version`` grows with each. ``units`` are
+    those of the applied schemas, by metric."""
 
     version: int = 0
     at: int = 0
@@ -51,6 +52,7 @@ class Snapshot:
     workers: Sequence[Report] = ()
     alerts: Mapping[str, Sequence[Alert]] = field(default_factory=dict)
     """Alerts by device, of those that changed lately."""
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ def _key(row: FreshDevice, sort: str) -> tuple[int | str, str]:
 
 
 def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> Summary:
-    """The fleet in a few figures, with the units of its metrics."""
+    """The fleet in a few figures, with the units of its metrics: those that are given, and the
+    schemas' for others."""
     counts = Counter(freshness(row, snapshot.at) for row in snapshot.devices.values())
     working = [report for report in snapshot.workers if _reports(report, snapshot.at)]
     latency = [one["latency_ms"] for one in working if one["latency_ms"]["p50"] is not None]
@@ -142,7 +145,7 @@ def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> Summa
             if shard["state"] != "lost" and shard["lag_ms"] is not None
         },
         "rejected": _rejected(snapshot.workers),
-        "units": dict(units or {}),
+        "units": {**snapshot.units, **(units or {})},
         "groups": sorted({row["group"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
         "types": sorted({row["type"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
     }

@@ -17,6 +17,8 @@ import orjson
 
 from dashboard.answers import Device, Report, Window
 from dashboard.errors import BadRequestError
+from ingest.schemas import item as schemas_item
+from ingest.schemas.schema import units_of
 from ingest.tables import status as worker_report
 from ingest.tables.hot import (
     Query,
@@ -108,13 +110,18 @@ def windows(
     return found, _encode(last["window"]["S"]) if last else None
 
 
-def workers(client: Client, table: str) -> list[Report]:
-    """Every worker's last report. There are few workers."""
+def workers(client: Client, table: str) -> tuple[list[Report], dict[str, str]]:
+    """Every worker's last report, and the units of metrics by the applied schemas. There are few
+    workers."""
     found = client.scan(TableName=table)["Items"]
+    units: dict[str, str] = {}
+    for item in found:
+        if item["worker"]["S"] == schemas_item.KEY:
+            units = units_of(schemas_item.history_of(item).newest.schemas)
     reports = [
         cast(Report, worker_report.read(item)) for item in found if worker_report.is_report(item)
     ]
-    return sorted(reports, key=lambda one: one["worker"])
+    return sorted(reports, key=lambda one: one["worker"]), units
 
 
 def _encode(key: str) -> str:

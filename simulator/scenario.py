@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
@@ -16,6 +17,8 @@ import msgspec
 
 from devices.provisioning.attributes import check_attribute
 from ingest.message import MAX_READINGS
+from ingest.schemas.schema import Schema
+from ingest.schemas.schema_file import SchemaError, parse_schema
 from simulator.errors import ScenarioError
 from simulator.signals import KINDS
 from simulator.verification.watches import watch_of
@@ -84,7 +87,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``duplicates`` are published twice; ``disorder`` are held back for up to ``held_s``; each of
     ``malformed`` is followed by bytes that no worker can read; each of ``spoof`` by an attempt to
     publish as another device. ``duplicate_every`` and ``malformed_every`` do the same to each so
-    many messages of a device, so that they can be counted beforehand. ``storms`` times the whole
+    many messages of a device, so that they can be counted beforehand. Each ``outside_every``-th
+    reading of a device is outside of any schema. ``storms`` times the whole
     fleet loses its connections at once. ``power_cuts`` times the fleet's process is killed, and
     started again after ``down_s`` with the spools that it left. ``clock_skew_s`` is the range
     (from, to) by which clocks are off. ``silent`` devices take no readings for a while, as if they
@@ -97,6 +101,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_s: Seconds = 2.0
     malformed: Share = 0.0
     malformed_every: Times = 0
+    outside_every: Times = 0
     spoof: Share = 0.0
     storms: Times = 0
     power_cuts: Times = 0
@@ -123,8 +128,9 @@ class Segment(NamedTuple):
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Devices that do the same, in a process of their own. Signals are those of ``type``, or the
-    rows of a ``replay`` file (CSV or Parquet; see :mod:`simulator.load.replay`)."""
+    """Devices that do the same, in a process of their own. Signals are those of ``type``, or in the
+    ranges of a ``schema`` file of that type, or the rows of a ``replay`` file (CSV or Parquet; see
+    :mod:`simulator.load.replay`)."""
 
     name: str
     devices: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -133,6 +139,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Annotated[int, msgspec.Meta(ge=1, le=MAX_READINGS)] = 1
     jitter: Share = 0.2
     replay: str = ""
+    schema: str = ""
     order: Literal["oldest_first", "live_first"] = "oldest_first"
     faults: Faults = Faults()
 
@@ -238,12 +245,36 @@ def load_scenario(which: str) -> Scenario:
     return msgspec.structs.replace(
         scenario,
         fleets=[
-            msgspec.structs.replace(fleet, replay=str(folder / fleet.replay))
-            if fleet.replay
-            else fleet
+            msgspec.structs.replace(
+                fleet,
+                replay=str(folder / fleet.replay) if fleet.replay else "",
+                schema=_checked_schema(fleet, folder) if fleet.schema else "",
+            )
             for fleet in scenario.fleets
         ],
     )
+
+
+def _checked_schema(fleet: Fleet, folder: Path) -> str:
+    """The path of a fleet's schema, which is of its type."""
+    path = str(folder / fleet.schema)
+    if schema_at(path).type != fleet.type:
+        raise ScenarioError(
+            f"fleet {fleet.name} is of type {fleet.type}, its schema of {schema_at(path).type}"
+        )
+    return path
+
+
+@cache
+def schema_at(path: str) -> Schema:
+    """The schema in a file.
+
+    :raises ScenarioError: when there is none, or it is wrong.
+    """
+    try:
+        return parse_schema(Path(path).read_text(), path)
+    except (OSError, SchemaError) as error:
+        raise ScenarioError(str(error)) from None
 
 
 def parse(text: str, where: str = "the scenario") -> Scenario:
@@ -261,7 +292,7 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
         except ScenarioError as error:
             raise ScenarioError(f"{where}: {error}") from None
     for fleet in scenario.fleets:
-        if not fleet.replay and fleet.type not in TYPES:
+        if not (fleet.replay or fleet.schema) and fleet.type not in TYPES:
             raise ScenarioError(
                 f"{where}: fleet {fleet.name} is of type {fleet.type}, known are {sorted(TYPES)}"
             )
@@ -382,7 +413,9 @@ def steady_fleet(
     batch: int = 1,
     duplicate_every: int = 0,
     malformed_every: int = 0,
+    outside_every: int = 0,
     kind: str = "mixed",
+    schema: str = "",
 ) -> Fleet:
     """A fleet that sends at one rate: ``rate`` messages/s a device, ``batch`` readings a message,
     at least one message a device.
@@ -391,5 +424,9 @@ def steady_fleet(
     20.0
     """
     phase = Phase(seconds=float(seconds), rate=max(rate, 1 / seconds))
-    faults = Faults(duplicate_every=duplicate_every, malformed_every=malformed_every)
-    return Fleet("load", devices, [phase], type=kind, batch=batch, faults=faults)
+    faults = Faults(
+        duplicate_every=duplicate_every,
+        malformed_every=malformed_every,
+        outside_every=outside_every,
+    )
+    return Fleet("load", devices, [phase], type=kind, batch=batch, faults=faults, schema=schema)

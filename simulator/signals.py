@@ -12,13 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ingest.schemas.schema import Metric, Schema
+
 _DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
     """One metric's shape. ``level`` and the amplitudes are in the metric's unit; ``step_s`` is
-    how long a step of the level lasts (0: none), ``digits`` how a sensor rounds."""
+    how long a step of the level lasts (0: none), ``digits`` how a sensor rounds; a value stays
+    between ``low`` and ``high``."""
 
     level: float
     daily: float = 0.0
@@ -27,6 +30,8 @@ class Signal:
     step: float = 0.0
     step_s: int = 0
     digits: int = 2
+    low: float = -math.inf
+    high: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,29 @@ def kind_of(index: int) -> str:
     return list(KINDS)[index % len(KINDS)]
 
 
-def reader(seed: int, device: str, kind: str) -> Callable[[int], dict[str, float | bool]]:
-    """A device's sensors: event time (ms) to metrics."""
-    metrics = KINDS[kind]
+def shapes_of(schema: Schema) -> dict[str, Signal | Flag]:
+    """Signals in the ranges of a schema: a daily cycle of half the range, and noise."""
+    return {name: _shape(metric) for name, metric in schema.metrics.items()}
+
+
+def _shape(metric: Metric) -> Signal | Flag:
+    if (metric.min, metric.max, metric.unit) == (0.0, 1.0, ""):
+        return Flag(0.3, 60)
+    low = metric.min if metric.min is not None else min(0.0, (metric.max or 0.0) - 100.0)
+    high = metric.max if metric.max is not None else low + 100.0
+    span = high - low
+    digits = max(0, 3 - math.floor(math.log10(span))) if span else 6
+    return Signal(
+        (low + high) / 2, daily=span / 4, noise=span / 100, digits=digits, low=low, high=high
+    )
+
+
+def reader(
+    seed: int, device: str, kind: str, shapes: Mapping[str, Signal | Flag] | None = None
+) -> Callable[[int], dict[str, float | bool]]:
+    """A device's sensors: event time (ms) to metrics. ``shapes`` are used in place of the kind's
+    signals."""
+    metrics = shapes or KINDS[kind]
     keys = {name: _key(seed, device, name) for name in metrics}
 
     def read(ts: int) -> dict[str, float | bool]:
@@ -97,7 +122,8 @@ def _value(signal: Signal, key: int, ts: int) -> float:
     if signal.step_s:
         value += signal.step * (_unit(key, 3 + ts // (signal.step_s * 1000)) - 0.5)
     noise = _unit(key, ts) + _unit(key, ts ^ 0x5555) + _unit(key, ts ^ 0xAAAA) - 1.5
-    return round(value + 2 * signal.noise * noise, signal.digits)
+    rounded = round(value + 2 * signal.noise * noise, signal.digits)
+    return min(max(rounded, signal.low), signal.high)
 
 
 def _flag(flag: Flag, key: int, ts: int) -> bool:

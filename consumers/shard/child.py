@@ -36,6 +36,7 @@ from consumers.hot.runs import Kept
 from consumers.hot.store import HotStore
 from consumers.kcl.protocol import Action
 from consumers.logs import ROOT
+from consumers.schemas.at_work import SchemasAtWork
 from consumers.shard.journal import Journal
 from consumers.shard.pipe import Pipe
 from consumers.shard.processor import ShardProcessor
@@ -152,6 +153,11 @@ def _opener(
             traces=traces,
             refresh_rules=_rules_at_work(config, clients, store, shard)
             if config.alerts_table
+            else None,
+            judge_for=SchemasAtWork(
+                clients.dynamodb, config.status_table, store, config.devices_table
+            ).judge_for
+            if config.status_table
             else None,
         )
         activity.steps = lambda: processor.received + hot.items_written

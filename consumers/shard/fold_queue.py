@@ -21,8 +21,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
 
 from consumers.disposition import OK, Disposition
 from consumers.hot.lateness import LatenessPolicy
@@ -35,6 +35,9 @@ from consumers.hot.store import (
 from consumers.hot.windows import MAX_MAGNITUDE, MAX_WEIGHT, Window, has_room
 from consumers.record import ShardRecord
 from ingest.message import Message, Reading, Rejection, decode_raw
+
+if TYPE_CHECKING:
+    from consumers.schemas.judge import Judge
 
 log: Final = logging.getLogger(__name__)
 
@@ -65,6 +68,14 @@ class FoldStats(Protocol):
     def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
         """Readings of a device were so old when the broker received them."""
 
+    def on_outside(self, device: str, readings: int) -> None:
+        """Readings of a device are outside of its type's schema, which only warns."""
+
+
+JudgeFor = Callable[[Collection[str]], "Judge | None"]
+"""Gives what decides by schemas for records of these devices; ``None`` where there are no schemas.
+See :meth:`consumers.schemas.at_work.SchemasAtWork.judge_for`."""
+
 
 class FoldTraces(Protocol):
     """Follows sampled messages: :class:`consumers.traces.shard_traces.ShardTraces`."""
@@ -88,8 +99,11 @@ class FoldQueue:
         stats: FoldStats,
         on_message: Callable[[str, str, int, int], None] | None = None,
         traces: FoldTraces | None = None,
+        judge_for: JudgeFor | None = None,
     ) -> None:
         """``on_message`` is called with each decoded message: device, boot, ``seq``, readings."""
+        self._judge_for = judge_for
+        self._judge: Judge | None = None
         self._on_message = on_message
         self._traces = traces
         self._hot = hot
@@ -131,8 +145,10 @@ class FoldQueue:
         Devices whose windows are all loaded are folded at once. Those of the others are read
         together, then these devices are folded.
 
-        :raises StoreError, GaveUpError: when a window's item cannot be read.
+        :raises StoreError, GaveUpError: when a window's item cannot be read, or the schemas.
         """
+        if self._judge_for is not None and self._waiting:
+            self._judge = self._judge_for(self._waiting.keys())
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         self._hot.now = self._since
         self._folds += 1
@@ -148,6 +164,8 @@ class FoldQueue:
                 for message in messages:
                     if message is not None:
                         self._on_message(device, message.boot, message.seq, len(message.readings))
+            if self._judge is not None and (n := self._judge.outside(device, records, messages)):
+                self._stats.on_outside(device, n)
             placed = None
             if device not in self._crowded:
                 placed = self._placed_as_runs(device, records, messages)
@@ -208,6 +226,8 @@ class FoldQueue:
             if tiers is None:
                 return None
             placed: list[Placed] = []
+            if self._judge is not None and not self._judge.takes_all(device, records, runs):
+                return None
             for run in runs:
                 if not _is_in_range(run):
                     return None
@@ -238,7 +258,7 @@ class FoldQueue:
         for record, message in zip(records, messages, strict=True):
             for reading in message.readings if message else ():
                 with contextlib.suppress(Exception):  # it is raised again where it is folded
-                    for where in self._judged(device, record.received_at, reading)[0]:
+                    for where in self._judged(device, record, reading)[0]:
                         seen[where[1]] = where
         return list(seen.values())
 
@@ -259,7 +279,7 @@ class FoldQueue:
         received_at = record.received_at
         judged: list[Judged] | None = None
         with contextlib.suppress(Exception):  # it is raised again below
-            judged = [self._judged(device, received_at, reading) for reading in message.readings]
+            judged = [self._judged(device, record, reading) for reading in message.readings]
         if judged is not None:
             # Loaded already, unless an earlier record's fold was taken back.
             self._hot.load(where for windows, _ in judged for where in windows)
@@ -267,7 +287,7 @@ class FoldQueue:
         def accepted() -> Iterator[Placed]:
             for index, reading in enumerate(message.readings):
                 windows, disposition = (
-                    judged[index] if judged else self._judged(device, received_at, reading)
+                    judged[index] if judged else self._judged(device, record, reading)
                 )
                 seq = message.seq + index
                 if disposition == OK and not _has_room_for_one(windows, message.boot, seq):
@@ -289,13 +309,17 @@ class FoldQueue:
             if disposition != OK:
                 self._stats.reject(device, disposition, record.payload, record.arrived_at, readings)
 
-    def _judged(self, device: str, received_at: int, reading: Reading) -> Judged:
-        """A reading's windows, if its own fields are acceptable, and its disposition as far as
-        they decide it."""
-        disposition = self._lateness.disposition(reading, received_at)
+    def _judged(self, device: str, record: ShardRecord, reading: Reading) -> Judged:
+        """A reading's windows, if its record's fields make it acceptable, and its disposition as
+        far as they decide it."""
+        disposition = self._lateness.disposition(reading, record.received_at)
         if disposition != OK:
             return (), disposition
-        tiers = self._lateness.tiers(received_at - reading.ts)
+        if self._judge is not None and self._judge.quarantines(
+            device, record.arrived_at, reading.metrics
+        ):
+            return (), "quarantined"
+        tiers = self._lateness.tiers(record.received_at - reading.ts)
         return self._hot.windows(device, reading.ts, tiers), OK
 
 

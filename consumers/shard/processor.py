@@ -32,7 +32,7 @@ from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
 from consumers.record import open_record
-from consumers.shard.fold_queue import FoldQueue, FoldTraces
+from consumers.shard.fold_queue import FoldQueue, FoldTraces, JudgeFor
 from consumers.shard.report import ShardStats
 from ingest.tables.watched import READ_S, WATCH_S
 
@@ -130,10 +130,11 @@ class ShardProcessor:
         read_watched: Callable[[], frozenset[str] | None] | None = None,
         traces: Traces | None = None,
         refresh_rules: Callable[[HotStore], None] | None = None,
+        judge_for: JudgeFor | None = None,
     ) -> None:
         """``read_watched`` returns the devices that are watched, ``None`` when it cannot tell.
         ``refresh_rules`` gives the store the alert rules, and sees to it that they are known before
-        the first record is folded."""
+        the first record is folded; ``judge_for`` the schemas, for each fold."""
         self._refresh_rules = refresh_rules
         self._acknowledger = acknowledger
         self._hot = hot
@@ -142,7 +143,7 @@ class ShardProcessor:
         self._stats = stats
         self._clock = clock
         self._fold_queue = FoldQueue(
-            hot, lateness, stats, acknowledger.add if acknowledger else None, traces
+            hot, lateness, stats, acknowledger.add if acknowledger else None, traces, judge_for
         )
         self._traces = traces
         self._newest: StreamRecord | None = None

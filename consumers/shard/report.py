@@ -34,6 +34,9 @@ MARK: Final = b'{"penstock":'
 REJECTS_KEPT: Final = 5
 DEVICES_KEPT: Final = 20
 PREVIEW_BYTES: Final = 160
+OUTSIDE_KEPT: Final = 1_000
+
+log: Final = logging.getLogger(__name__)
 
 
 class Reject(Struct):
@@ -71,6 +74,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     DynamoDB took. Pending and open are counted over all tiers, see
     :class:`consumers.hot.figures.Figures`. ``busy_ms`` is the time in which the child did not wait
     for the daemon.
+    ``outside`` are readings outside of a schema that only warns; they are folded.
     ``rejected_devices`` are the devices of which something was not folded, the newest last, at
     most :data:`DEVICES_KEPT`.
     """
@@ -107,6 +111,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     pending_windows: int = 0
     open_windows: int = 0
     busy_ms: int = 0
+    outside: int = 0
     rejects: list[Reject] = []
     rejected_devices: dict[str, DeviceRejects] = {}
 
@@ -159,6 +164,7 @@ class ShardStats:
         self.puts, self.flushes = Histogram(), Histogram()
         self._pending_since = PendingSince()
         self._not_live: set[str] = set()
+        self._outside: set[str] = set()
         self._progressed_at: int | None = None
         self._reported_at = 0.0
         self.acknowledgements: Callable[[], tuple[int, int]] | None = None
@@ -194,6 +200,16 @@ class ShardStats:
         devices[device] = known  # the newest last
         if len(devices) > DEVICES_KEPT:
             del devices[next(iter(devices))]
+
+    def on_outside(self, device: str, readings: int) -> None:
+        """Readings of a device are outside of its type's schema, which only warns. The first of a
+        device is logged; memory of that is bounded."""
+        self.report.outside += readings
+        if device not in self._outside:
+            if len(self._outside) >= OUTSIDE_KEPT:
+                self._outside.clear()
+            self._outside.add(device)
+            log.warning("readings of %s are outside of the schema of its type", device)
 
     def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
         """How old a device's newest readings were when the broker received them, at least and at

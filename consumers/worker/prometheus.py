@@ -32,6 +32,7 @@ _COUNTERS: Final = {
     "items_written": "Items that DynamoDB took.",
     "acknowledgements": "Messages published that tell devices which readings are durable.",
     "acknowledgements_dropped": "Acknowledgements that could not be published.",
+    "outside": "Readings that are outside of a schema which only warns; they are folded.",
 }
 
 

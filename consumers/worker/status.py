@@ -248,6 +248,7 @@ class WorkerStatus:
             "daemon_memory_mb": resident_mb(self.daemon_pid) if self.daemon_pid else None,
             "acknowledgements": total.acknowledgements,
             "acknowledgements_dropped": total.acknowledgements_dropped,
+            "outside": total.outside,
             "first_durable_at": total.first_durable_at,
             "lag_ms": max(lags.values(), default=None),
             "longest_stall_ms": longest_stall_ms,
@@ -287,7 +288,7 @@ def _nothing() -> ShardReport:
 _HISTOGRAMS: Final = ("dispositions", "latency", "live_latency", "puts", "flushes")
 _SUMS: Final = (
     "records", "durable", "conflicts", "throttled", "items_written", "acknowledgements",
-    "acknowledgements_dropped",
+    "acknowledgements_dropped", "outside",
 )  # fmt: skip
 
 

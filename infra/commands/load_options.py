@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
-from simulator.scenario import steady_fleet
+from infra.console import UserError
+from simulator.errors import ScenarioError
+from simulator.scenario import schema_at, steady_fleet
 
 
 def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], Any]:
@@ -26,6 +29,8 @@ def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], 
             seed: int | None,
             garbage: int,
             duplicates: int,
+            outside: int,
+            schema: Path | None,
             **others: Any,
         ) -> Any:
             fleet = steady_fleet(
@@ -35,6 +40,8 @@ def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], 
                 batch=batch,
                 duplicate_every=duplicates,
                 malformed_every=garbage,
+                outside_every=outside,
+                **_of_schema(schema),
             )
             seed = random.randrange(2**31) if seed is None else seed
             return command(fleet=fleet, seed=seed, **others)
@@ -45,6 +52,19 @@ def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], 
         return wrapped
 
     return decorate
+
+
+def _of_schema(path: Path | None) -> dict[str, str]:
+    """Type and schema of the fleet, where a file says them.
+
+    :raises UserError: when it is no schema.
+    """
+    if path is None:
+        return {}
+    try:
+        return {"kind": schema_at(str(path)).type, "schema": str(path)}
+    except ScenarioError as error:
+        raise UserError(str(error)) from None
 
 
 def _options(rate: float, seconds: float) -> list[Callable[[Any], Any]]:
@@ -86,5 +106,18 @@ def _options(rate: float, seconds: float) -> list[Callable[[Any], Any]]:
             metavar="K",
             type=click.IntRange(0),
             help="Every K-th message is published twice.",
+        ),
+        click.option(
+            "--outside",
+            default=0,
+            metavar="K",
+            type=click.IntRange(0),
+            help="Every K-th reading of a device is outside of any schema.",
+        ),
+        click.option(
+            "--schema",
+            type=click.Path(dir_okay=False, path_type=Path),
+            metavar="FILE",
+            help="Devices of the type of this schema, with signals in its ranges.",
         ),
     ]

@@ -16,6 +16,7 @@ REASONS: Final = {
     "clock_ahead": "the device's clock is ahead",
     "late": "older than every tier keeps",
     "out_of_range": "a value that is too large to be folded",
+    "quarantined": "outside of the schema of the device's type",
     "overflow": "its window's item is full",
     "internal_error": "the worker failed on it: see the worker's log",
 }

@@ -9,14 +9,17 @@ from typing import Any, Final, TypeVar, get_args
 import rich_click as click
 
 from consumers.disposition import OK, Disposition
+from infra.archive.auditing import source_of
 from infra.commands.options import Time, aws_option, json_option
 from infra.commands.rejected import REASONS
 from infra.console import STDOUT, UserError, print_json
 from infra.target import Target, find_target
 from ingest.message import Rejection, decode
 from ingest.times import show_time
+from lake.rejects.admission import as_sent
 from lake.rejects.fix import new_ids, shown
 from lake.rejects.found import Wanted, find_redriven, find_rejects
+from lake.rejects.redrive import accepted_ids
 from lake.rejects.reject import Id, Reject
 from lake.replay.source import S3Segments
 
@@ -91,7 +94,7 @@ def list_rejects(
     archive = archive_of(target)
     found = sorted(find_rejects(archive, wanted), key=lambda one: one.arrived_at)
     shown_ones = found[-last:]
-    redriven = find_redriven(archive, wanted.start) if shown_ones else {}
+    redriven = _outcomes(target, archive, shown_ones) if shown_ones else {}
     if as_json:
         print_json({"found": len(found), "rejects": [plain(one, redriven) for one in shown_ones]})
         return
@@ -117,7 +120,7 @@ def show_reject(name: str, start: int | None, end: int | None, as_json: bool, aw
     archive = archive_of(target)
     for one in find_rejects(archive, wanted):
         if one.place == name:
-            redriven = find_redriven(archive, one.arrived_at)
+            redriven = _outcomes(target, archive, [one])
             if as_json:
                 print_json(plain(one, redriven))
             else:
@@ -129,8 +132,20 @@ def show_reject(name: str, start: int | None, end: int | None, as_json: bool, aw
     )
 
 
+def _outcomes(target: Target, archive: S3Segments, ones: Sequence[Reject]) -> dict[Id, str]:
+    """What became of rejects, by identity: the dispositions of redriven readings, and ``ok`` for
+    quarantined ones that were admitted."""
+    found = dict(find_redriven(archive, min(one.arrived_at for one in ones)))
+    if quarantined := [reading for one in ones if (reading := as_sent(one)) is not None]:
+        source, _ = source_of(target, None)
+        found |= dict.fromkeys(accepted_ids(source, quarantined), OK)
+    return found
+
+
 def state_of(one: Reject, redriven: Mapping[Id, str]) -> str:
-    """What became of a reject that was redriven; empty when it was not."""
+    """What became of a reject that was redriven or admitted; empty when it was not."""
+    if redriven.get((one.device_id or "", one.boot or "", one.seq or 0)) == OK:
+        return OK
     states = {redriven.get(key, "") for key in new_ids(one)}
     return ", ".join(sorted(states - {""})) + (" in part" if len(states) > 1 else "")
 

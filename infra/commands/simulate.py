@@ -84,7 +84,7 @@ def simulate(
         return _play(target, wanted, path, via, as_json)
     meter = RunMeter(target) if target.local else None
     say(f"simulating {fleet.devices} devices, seed {seed}, ledger {path}")
-    kinds = fleet_names(target.settings.stack, fleet.devices)
+    kinds = fleet_names(target.settings.stack, fleet.devices, fleet.type)
     made = [name for name, _ in kinds] if via == "mqtt" else []
     try:
         before = archived_counter(target).count() if verified else 0

@@ -15,8 +15,10 @@ from infra.archive.tables import compacted_readings
 from infra.commands.options import Time, aws_option, json_option
 from infra.commands.sql_output import TABLE_ROWS, table_lines, write_csv, write_json, write_parquet
 from infra.console import UserError, live, say
+from infra.schemas import applied_schemas, roster_types
 from infra.target import Target, find_target, refusals_as
 from lake.sql.session import QueryError, Session
+from lake.sql.typed_views import DeviceTypes
 
 BATCH_ROWS: Final = 10_000
 
@@ -58,7 +60,8 @@ def sql(
     """Ask the archive one QUERY, a SELECT of DuckDB's SQL; - reads it from stdin.
 
     Two tables: `readings` has each accepted reading once (device_id, ts, boot, seq, metrics,
-    received_at, arrived_at), `records` the archive as it is. A comparison of ts, arrived_at or
+    received_at, arrived_at), `records` the archive as it is. A type of device with a schema has a
+    view `readings_<type>`, with a column for each metric. A comparison of ts, arrived_at or
     device_id with a constant saves reading what it leaves out. docs/sql.md has ten examples.
     """
     if as_csv + as_json + (parquet is not None) > 1:
@@ -84,7 +87,13 @@ def _session(target: Target, memory: str | None) -> Session:
         clock_ahead_s=ahead,
         memory=memory,
         compacted=lambda: compacted_readings(target),
+        device_types=lambda: _device_types(target),
     )
+
+
+def _device_types(target: Target) -> DeviceTypes:
+    """The applied schemas, and the roster's types."""
+    return DeviceTypes(applied_schemas(target).newest.schemas, roster_types(target))
 
 
 def _interruptible(lake: Session, work: Callable[[], int]) -> int:

@@ -62,7 +62,7 @@ def run_demo(
     meter = RunMeter(target)
     with stages.stage("provision", f"{fleet.devices} devices have their certificates"):
         identities = provision_fleet(
-            target, fleet_names(target.settings.stack, fleet.devices), group="demo"
+            target, fleet_names(target.settings.stack, fleet.devices, fleet.type), group="demo"
         )
     with stages.stage("leases", "the worker holds every shard"):
         stack.await_shards(stopping)

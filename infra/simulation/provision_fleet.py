@@ -26,11 +26,14 @@ def simulated(stack: str, name: str) -> str:
     return f"{stack}-sim-{name}"
 
 
-def fleet_names(stack: str, count: int) -> list[tuple[str, str]]:
-    """Names and kinds of a new fleet; the names of two fleets differ."""
+def fleet_names(stack: str, count: int, kind: str = "mixed") -> list[tuple[str, str]]:
+    """Names and kinds of a new fleet; the names of two fleets differ. ``mixed`` gives all kinds in
+    turn."""
     prefix = simulated(stack, secrets.token_hex(3))
     width = max(3, len(str(count - 1)))
-    return [(f"{prefix}-{i:0{width}d}", kind_of(i)) for i in range(count)]
+    return [
+        (f"{prefix}-{i:0{width}d}", kind_of(i) if kind == "mixed" else kind) for i in range(count)
+    ]
 
 
 def provision_fleet(target: Target, names: list[tuple[str, str]], *, group: str) -> list[Identity]:

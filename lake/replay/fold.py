@@ -42,6 +42,9 @@ class FoldCounts:
     def on_ages(self, device: str, least_ms: int, greatest_ms: int) -> None:
         """See :class:`consumers.shard.fold_queue.FoldStats`: a replay has no latency."""
 
+    def on_outside(self, device: str, readings: int) -> None:
+        """See :class:`consumers.shard.fold_queue.FoldStats`: a replay asks no schemas."""
+
 
 class ArchiveFold(FoldQueue):
     """A fold queue for records of the archive, in the order of the archive."""

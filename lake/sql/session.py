@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import duckdb
 import orjson
+import pyarrow as pa
 
 from consumers.archive.segment_key import HOUR_MS
 from lake.archive.distinct import READING_COLUMNS
@@ -17,6 +18,7 @@ from lake.catalog.index import Compacted, CompactedFile
 from lake.sql.bounds import EVERYTHING, TABLES, Bounds, Span, bounds_of
 from lake.sql.object_files import ObjectFiles
 from lake.sql.segment_files import SegmentFiles
+from lake.sql.typed_views import TYPES_TABLE, DeviceTypes, names_a_view, typed_views
 from lake.sql.views import (
     RECORD_COLUMNS,
     Sources,
@@ -31,6 +33,7 @@ CLOCK_AHEAD_S: Final = 600
 """A reading with a clock further ahead than that is in no window and no reading, unless the
 deployment's setting ``clock_ahead_s`` says otherwise."""
 
+_TYPES: Final = pa.schema([("device_id", pa.string()), ("type", pa.string())])
 _COLUMNS: Final = {"records": RECORD_COLUMNS, "readings": READING_COLUMNS}
 _CONFIG: Final[dict[str, Any]] = {
     "autoinstall_known_extensions": False,  # no network but the archive's
@@ -63,6 +66,8 @@ class Session:
     :param clock_ahead_s: the deployment's setting: no reading arrived before its ``ts`` by more.
     :param compacted: gives the newest snapshot of compacted readings, if there is one; without it,
         each query reads the archive itself.
+    :param device_types: gives schemas and the devices' types, asked once, when a query names a view
+        ``readings_<type>``; without it there are no such views.
     :param memory: DuckDB's limit, as ``"2GB"``; beyond it, it uses the disk. Its default is 80% of
         the machine's.
     """
@@ -75,11 +80,13 @@ class Session:
         clock_ahead_s: int = CLOCK_AHEAD_S,
         memory: str | None = None,
         compacted: Callable[[], Compacted | None] = lambda: None,
+        device_types: Callable[[], DeviceTypes] | None = None,
     ) -> None:
         self._s3 = s3
         self._bucket = bucket
         self._clock_ahead_ms = clock_ahead_s * 1000
         self._compacted = compacted
+        self._device_types = device_types
         self._files = SegmentFiles(s3, bucket)
         self._objects = ObjectFiles(s3, bucket)
         config = {**_CONFIG, "temp_directory": str(self._files.folder / "spill")}
@@ -164,6 +171,9 @@ class Session:
     def _plan(self, sql: str) -> dict[str, Bounds]:
         """What the query needs of each table, by its plan over empty ones."""
         self._empty_views()
+        if self._device_types is not None and names_a_view(sql):
+            self._typed_views(self._device_types())
+            self._device_types = None
         try:
             statements = duckdb.extract_statements(sql)
         except duckdb.Error as error:
@@ -189,6 +199,18 @@ class Session:
             self._duckdb.execute(
                 f"CREATE OR REPLACE TEMP VIEW {table} AS SELECT {columns} FROM no_{table}"
             )
+
+    def _typed_views(self, types: DeviceTypes) -> None:
+        """Views with a column for each metric. The types are a table of DuckDB's own: the plan must
+        show no other Arrow tables than the archive's."""
+        names = pa.table({"device_id": [], "type": []}, _TYPES)
+        if types.devices:
+            names = pa.table([*map(list, zip(*types.devices, strict=True))], schema=_TYPES)
+        self._duckdb.register("arrow_types", names)
+        self._duckdb.execute(f"CREATE TEMP TABLE {TYPES_TABLE} AS SELECT * FROM arrow_types")
+        self._duckdb.unregister("arrow_types")
+        for view in typed_views(types.schemas):
+            self._duckdb.execute(view)
 
     def _segments(
         self, needed: dict[str, Bounds], span: Span, compacted: Compacted | None

@@ -203,7 +203,10 @@ class VirtualDevice:
         self._identity = runner.transport.identity(name)
         self._schedule_chance = random.Random(f"{seed}/{name}/schedule")
         self._chance = random.Random(f"{seed}/{name}/{runner.incarnation}")
-        self.sensor = sensor_of(fleet, index, name, seed, runner.rows_of(index))
+        self.sensor = sensor_of(
+            fleet, index, name, seed, runner.rows_of(index),
+            lambda: runner.ledger.fault("outside", name),
+        )  # fmt: skip
         self._recorder = Recorder(runner.ledger, runner.acks.add, time.monotonic)
         self.spool: Spool | None = None
         self._silent = False

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ingest.schemas.item import history_of, read_request
+from ingest.schemas.schema import History
 from ingest.settings import Settings
 from ingest.tables.hot import roster_scans
 
@@ -41,16 +43,19 @@ class ArchiveRow(NamedTuple):
     reading: int | None
     disposition: str
     raw: bytes | None
+    arrived_at: int | None = None
 
 
 @dataclass
 class Observed:
-    """Everything there is: windows by (device, window), devices by name, archive rows."""
+    """Everything there is: windows by (device, window), devices by name, archive rows, and the
+    schemas that were in force."""
 
     windows: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     devices: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     rows: list[ArchiveRow] = field(default_factory=list)
     objects: int = 0
+    schemas: History = field(default_factory=History)
 
 
 def observe(
@@ -76,6 +81,8 @@ def observe(
         observed.windows[item["device"]["S"], item["window"]["S"]] = item
     for item in roster:
         observed.devices[item["device"]["S"]] = item
+    item = clients.dynamodb.get_item(**read_request(settings.status_table)).get("Item", {})
+    observed.schemas = history_of(item)
     observed.rows, observed.objects = archive_rows(clients.s3, settings.bucket(account))
     return observed
 
@@ -151,7 +158,7 @@ def rows_of(body: bytes) -> list[ArchiveRow]:
 
     file = pq.ParquetFile(io.BytesIO(body), pre_buffer=False)
     table = file.read(columns=list(ArchiveRow._fields), use_threads=False)
-    for name in ("ts", "received_at"):
+    for name in ("ts", "received_at", "arrived_at"):
         index = table.schema.get_field_index(name)
         table = table.set_column(index, name, table.column(name).cast(pa.int64()))
     columns = [table.column(name).to_pylist() for name in ArchiveRow._fields]

@@ -8,7 +8,7 @@ again, and a window is a set of ids, where the worker keeps ranges.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from simulator.verification.observe import ArchiveRow, Observed
@@ -67,8 +67,11 @@ class Room:
         self._metrics.update(metrics)
 
 
-def refused(observed: Observed, rules: Rules) -> set[Place]:
-    """Where the rows are that must be archived as ``overflow``.
+def refused(
+    observed: Observed, rules: Rules, not_judged: Collection[Place] = frozenset()
+) -> set[Place]:
+    """Where the rows are that must be archived as ``overflow``; those ``not_judged`` meet no
+    window.
 
     A device's rows are judged in the order of the stream. Only devices that have such a row, or a
     window that may be full, are looked at: a set of every id of a large fleet takes much memory.
@@ -80,7 +83,7 @@ def refused(observed: Observed, rules: Rules) -> set[Place]:
     rows = [row for row in observed.rows if row.device_id in crowded and row.boot is not None]
     for row in sorted(rows, key=_order):
         ts, received_at, metrics = row.ts or 0, row.received_at or 0, row.metrics or {}
-        if rules.disposition(ts, metrics, received_at) != "ok":
+        if rules.disposition(ts, metrics, received_at) != "ok" or place_of(row) in not_judged:
             continue
         assert row.boot is not None
         assert row.seq is not None

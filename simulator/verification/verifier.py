@@ -14,6 +14,7 @@ from simulator.verification.lake import DAY_MS, LakeReading
 from simulator.verification.ledger import OK, Entry
 from simulator.verification.observe import ArchiveRow, Observed
 from simulator.verification.oracle import Rules, Sent
+from simulator.verification.quarantine import quarantined
 from simulator.verification.room import Place, place_of, refused
 
 SHOWN: Final = 20
@@ -92,6 +93,7 @@ class Verifier:
         self._first_sent: dict[Id, int] = {}
         self._rows_of: dict[Id, list[ArchiveRow]] = defaultdict(list)
         self._refused: set[Place] = set()
+        self._quarantined: set[Place] = set()
         self.taken: list[Sent] = []
         self.wanted: dict[tuple[str, str], oracle.Window] = {}
         """After :meth:`report`: the readings that the stream took, and the windows that must exist,
@@ -100,7 +102,8 @@ class Verifier:
     def report(self) -> Report:
         """Compare everything."""
         self._read_ledger()
-        self._refused = refused(self._observed, self._rules)
+        self._quarantined = quarantined(self._observed, self._rules)
+        self._refused = refused(self._observed, self._rules, self._quarantined)
         report = Report(sent=self._sent(), devices=len(self._devices))
         self._check_archive(report)
         taken = self.taken = list(self._taken())
@@ -188,11 +191,12 @@ class Verifier:
         if (row.ts, row.metrics) not in contents:
             report.archive["wrong"] += 1
             report.differ(f"{_name(identity)} is archived with other content: {row.metrics}")
-        wanted = (
-            "overflow"
-            if place_of(row) in self._refused
-            else self._rules.disposition(row.ts or 0, row.metrics or {}, row.received_at or 0)
-        )
+        if place_of(row) in self._refused:
+            wanted = "overflow"
+        elif place_of(row) in self._quarantined:
+            wanted = "quarantined"
+        else:
+            wanted = self._rules.disposition(row.ts or 0, row.metrics or {}, row.received_at or 0)
         if row.disposition != wanted:
             report.archive["wrong"] += 1
             report.differ(f"{_name(identity)} is archived as {row.disposition}, expected {wanted}")
@@ -219,11 +223,12 @@ class Verifier:
     def _taken(self) -> Iterator[Sent]:
         """Every reading that the stream took, acknowledged or found in the archive, in the order
         of arrival; one that came with several contents is there with each of them. What a full
-        window refused is not among them."""
+        window refused is not among them, nor what a schema quarantined."""
+        left_out = self._refused | self._quarantined
         for identity, contents in self._contents.items():
             arrived = self._rows_of.get(identity, [])
             rows = sorted(
-                (row for row in arrived if place_of(row) not in self._refused),
+                (row for row in arrived if place_of(row) not in left_out),
                 key=lambda row: (int(row.sequence_number), row.sub_sequence),
             )
             if not arrived and identity in self._acked:

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from consumers.archive.parquet import SegmentFile
+from consumers.shard.fold_queue import JudgeFor
 from consumers.shard.processor import ShardProcessor
 from ingest.tiers import Tier
 from lake.archive.segments import Segment, segment_of
@@ -82,11 +83,11 @@ class Pipeline:
         self.now = 0.0
         self._seq = 0
 
-    def worker(self) -> ShardProcessor:
+    def worker(self, judge_for: JudgeFor | None = None) -> ShardProcessor:
         """A worker that owns the shard from now on."""
         return open_worker(
             self.shard, self.dynamo, self.s3, lambda: self.now,
-            new_buffer=partial(SegmentFile, self.shard.name),
+            new_buffer=partial(SegmentFile, self.shard.name), judge_for=judge_for,
         )  # fmt: skip
 
     def send(self, messages: int = 60, *, ahead: float = 0.1) -> None:

@@ -18,6 +18,7 @@ from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.store import HotStore
 from consumers.kcl.position import Position
 from consumers.kcl.protocol import StreamRecord
+from consumers.shard.fold_queue import JudgeFor
 from consumers.shard.processor import ShardProcessor
 from consumers.shard.report import ShardStats
 from consumers.traces.shard_traces import ShardTraces
@@ -120,6 +121,7 @@ def open_worker(
     fold_wrapper: Callable[[HotStore], HotStore] = lambda hot: hot,
     new_buffer: Callable[[], SegmentBuffer] = MemoryBuffer,
     traces: ShardTraces | None = None,
+    judge_for: JudgeFor | None = None,
 ) -> ShardProcessor:
     """A real processor that owns the shard's lease from now on."""
     stats = ShardStats(shard.name, lambda: NOW, write=lambda _: None)
@@ -144,4 +146,5 @@ def open_worker(
         clock=clock,
         read_watched=read_watched,
         traces=traces,
+        judge_for=judge_for,
     )

@@ -30,6 +30,7 @@ from devices.provisioning.registry import (
 from devices.provisioning.rotation import revoke, rotate
 from infra.aws.redrive import redrive
 from infra.local.dashboard import feed_of
+from infra.schemas import apply_schemas
 from infra.simulation.drive import drive, into_stream, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.verify import verify_ledger, verify_settled
@@ -37,6 +38,7 @@ from infra.target import Target
 from infra.worker import supervised, worker_of
 from ingest.topic import SHADOW, telemetry_topic
 from simulator.scenario import steady_fleet
+from tests.harness.schemas import schema
 from tests.harness.waiting import until
 
 WORK_S = 90.0
@@ -127,6 +129,7 @@ def operate(target: Target, folder: Path) -> None:
     """A person makes, lists, configures, rotates, revokes and deletes devices, by hand and by
     claim."""
     mine, settings = clients(target, "operator"), target.settings
+    assert apply_schemas(target, [schema(1, 0, 1, outside="warn")]).added == ["pump"]
     data_endpoint(mine.iot)
     device = create_device(mine, settings, "press-1")
     assert "press-1" in {thing["device"] for thing in list_things(mine.iot, settings)}

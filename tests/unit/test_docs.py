@@ -30,6 +30,8 @@ def commands() -> dict[str, click.Command]:
     def add(name: str, command: click.Command | None) -> None:
         assert command is not None, name
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                found[name] = command
             for sub in command.list_commands(context):
                 add(f"{name} {sub}", command.get_command(context, sub))
         else:

@@ -32,7 +32,7 @@ TOP = "top"
 """Modules that lie directly in a package. Every sub-package may import them."""
 
 SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
-    "ingest": {TOP: set(), "tables": set(), "traces": set()},
+    "ingest": {TOP: set(), "tables": set(), "traces": set(), "schemas": set()},
     "devices": {
         TOP: {"mqtt", "spool", "store", "provisioning"},
         "mqtt": set(),
@@ -49,7 +49,8 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "fleet": {"alerts", "aws", "hot", "kcl"},
         "archive": {"aws", "kcl"},
         "traces": {"hot"},
-        "shard": {"aws", "kcl", "hot", "archive", "alerts", "traces"},
+        "schemas": {"aws"},
+        "shard": {"aws", "kcl", "hot", "archive", "alerts", "traces", "schemas"},
         "worker": {"aws", "kcl", "shard"},
     },
     "lake": {

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from simulator.signals import KINDS, kind_of, reader
+from ingest.schemas.schema import Metric, Schema
+from ingest.schemas.schema_file import parse_schema
+from simulator.load.sensor import Sensor
+from simulator.signals import KINDS, UNITS, kind_of, reader, shapes_of
+
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 START = 1_795_420_800_000
 MINUTE = 60_000
@@ -85,3 +91,47 @@ def test_times_before_1970_and_far_ahead_have_values_too() -> None:
 
 def test_a_fleet_has_every_kind_in_turn() -> None:
     assert [kind_of(i) for i in range(4)] == ["thermostat", "pump", "meter", "thermostat"]
+
+
+def test_signals_of_a_schema_stay_in_its_ranges_and_are_alive() -> None:
+    for path in sorted(SCHEMAS.glob("*.toml")):
+        schema = parse_schema(path.read_text(), str(path))
+        read = reader(7, "device-1", schema.type, shapes_of(schema))
+        taken = [read(START + i * MINUTE) for i in range(0, 1440, 7)]
+        assert taken[0].keys() == schema.metrics.keys()
+        for name, metric in schema.metrics.items():
+            assert all(metric.takes(one[name]) for one in taken), (path, name)
+            assert len({one[name] for one in taken}) > 1, (path, name)
+
+
+def test_a_narrow_range_and_one_without_an_end_are_kept_to() -> None:
+    metrics = {"a": Metric(min=0.0011, max=0.0012), "b": Metric(min=5.0), "c": Metric(max=-3.0)}
+    read = reader(1, "d", "x", shapes_of(Schema("x", 1, metrics)))
+    for i in range(500):
+        for name, value in read(START + i * MINUTE).items():
+            assert metrics[name].takes(value), (name, value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_simulators_own_types_send_what_their_schemas_take(kind: str) -> None:
+    schema = parse_schema((SCHEMAS / f"{kind}.toml").read_text())
+    read = reader(7, "device-1", kind)
+    for i in range(0, 1440, 3):
+        reading = read(START + i * MINUTE)
+        assert reading.keys() == schema.metrics.keys()
+        assert all(schema.metrics[name].takes(value) for name, value in reading.items())
+    assert {n: m.unit for n, m in schema.metrics.items() if m.unit} == {
+        n: UNITS[n] for n in schema.metrics if n in UNITS
+    }
+
+
+def test_each_so_many_readings_are_outside_of_any_schema() -> None:
+    noted: list[None] = []
+    sensor = Sensor(reader(7, "d", "pump"), 0, 3, lambda: noted.append(None))
+    schema = parse_schema((SCHEMAS / "pump.toml").read_text())
+    outside = [
+        not all(n in schema.metrics and schema.metrics[n].takes(v) for n, v in metrics.items())
+        for _, metrics in sensor.take(START, 12)
+    ]
+    assert outside == [False, False, True] * 4
+    assert len(noted) == 4

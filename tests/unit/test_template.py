@@ -229,12 +229,15 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
     reads = {"BatchGetItem", "GetItem", "Query", "Scan"}
     assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads | {"UpdateItem"}}
     reads |= {"DescribeTable"}
-    only_the_mark = {"ForAnyValue:StringEquals": {"dynamodb:LeadingKeys": ["#watched"]}}
-    for role, action in (("DashboardRole", "UpdateItem"), ("WorkerRole", "GetItem")):
-        found = [
-            s for name, s in _statements() if name == role and s["Action"] == f"dynamodb:{action}"
-        ]
-        assert [one["Condition"] for one in found] == [only_the_mark]
+    for role, action, keys in (
+        ("DashboardRole", "UpdateItem", ["#watched"]),
+        ("WorkerRole", "GetItem", ["#watched", "#schemas"]),
+        ("OperatorRole", ["dynamodb:GetItem", "dynamodb:UpdateItem"], ["#schemas"]),
+    ):
+        named = f"dynamodb:{action}" if isinstance(action, str) else action
+        found = [s for name, s in _statements() if name == role and s["Action"] == named]
+        only_these = {"ForAnyValue:StringEquals": {"dynamodb:LeadingKeys": keys}}
+        assert [one["Condition"] for one in found] == [only_these]
     files = {"s3:GetObject", "s3:ListBucket"}
     assert _actions("ReaderRole") == {f"dynamodb:{action}" for action in reads} | files
     for role in ("WorkerRole", "DashboardRole", "ReaderRole", "SimulatorRole", "OperatorRole"):
