@@ -147,7 +147,8 @@ def test_the_archive_is_private_encrypted_and_versioned() -> None:
 
 def test_the_archive_ages_only_when_asked_to() -> None:
     rules = _properties("ArchiveBucket")["LifecycleConfiguration"]["Rules"]
-    always, *asked = rules
+    always, athena, *asked = rules
+    assert athena["Prefix"] == "athena/"
     assert "AbortIncompleteMultipartUpload" in always
     assert "NoncurrentVersionExpiration" in always
     moves = {r["Fn::If"][0]: r["Fn::If"][1]["Transitions"][0]["StorageClass"] for r in asked}
