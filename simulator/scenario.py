@@ -8,18 +8,16 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Sequence
-from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from devices.provisioning.attributes import check_attribute
 from ingest.message import MAX_READINGS
-from ingest.schemas.schema import Schema
-from ingest.schemas.schema_file import SchemaError, parse_schema
 from simulator.errors import ScenarioError
+from simulator.schema_file import check_type
 from simulator.signals import KINDS
 from simulator.verification.watches import watch_of
 
@@ -31,7 +29,6 @@ Rate = Annotated[float, msgspec.Meta(ge=0)]
 SUFFIX: Final = ".toml"
 TYPES: Final = (*KINDS, "mixed")
 """What a fleet's devices can be; ``mixed`` gives them all types in turn."""
-_Spell = TypeVar("_Spell", "Offline | None", "Jumps | None", "Stuck | None", "Drift | None")
 
 
 class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,33 +245,17 @@ def load_scenario(which: str) -> Scenario:
             msgspec.structs.replace(
                 fleet,
                 replay=str(folder / fleet.replay) if fleet.replay else "",
-                schema=_checked_schema(fleet, folder) if fleet.schema else "",
+                schema=_schema_path(fleet, folder) if fleet.schema else "",
             )
             for fleet in scenario.fleets
         ],
     )
 
 
-def _checked_schema(fleet: Fleet, folder: Path) -> str:
-    """The path of a fleet's schema, which is of its type."""
+def _schema_path(fleet: Fleet, folder: Path) -> str:
     path = str(folder / fleet.schema)
-    if schema_at(path).type != fleet.type:
-        raise ScenarioError(
-            f"fleet {fleet.name} is of type {fleet.type}, its schema of {schema_at(path).type}"
-        )
+    check_type(path, fleet.type, fleet.name)
     return path
-
-
-@cache
-def schema_at(path: str) -> Schema:
-    """The schema in a file.
-
-    :raises ScenarioError: when there is none, or it is wrong.
-    """
-    try:
-        return parse_schema(Path(path).read_text(), path)
-    except (OSError, SchemaError) as error:
-        raise ScenarioError(str(error)) from None
 
 
 def parse(text: str, where: str = "the scenario") -> Scenario:
@@ -308,27 +289,6 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
     if len({fleet.name for fleet in scenario.fleets}) != len(scenario.fleets):
         raise ScenarioError(f"{where}: two fleets have the same name")
     return scenario
-
-
-def at_speed(scenario: Scenario, speed: float | None = None) -> Scenario:
-    """The scenario as it is run: times divided and rates multiplied by its speed, or by
-    another."""
-    factor = speed or scenario.speed
-    return msgspec.structs.replace(
-        scenario, speed=1.0, fleets=[_faster(fleet, factor) for fleet in scenario.fleets]
-    )
-
-
-def thinned(scenario: Scenario, devices: int) -> Scenario:
-    """The scenario with about so many devices in all, at least one a fleet."""
-    share = devices / scenario.devices
-    return msgspec.structs.replace(
-        scenario,
-        fleets=[
-            msgspec.structs.replace(fleet, devices=max(1, round(fleet.devices * share)))
-            for fleet in scenario.fleets
-        ],
-    )
 
 
 def plan(fleet: Fleet, seed: int) -> list[Event]:
@@ -379,30 +339,6 @@ def _times(chance: random.Random, count: int, seconds: float) -> list[float]:
 def _ranges(faults: Faults) -> Sequence[tuple[float, float]]:
     jumps = faults.clock_jumps
     return [faults.clock_skew_s, *([jumps.by_s] if jumps else [])]
-
-
-def _faster(fleet: Fleet, factor: float) -> Fleet:
-    phases = [
-        msgspec.structs.replace(phase, seconds=phase.seconds / factor, rate=phase.rate * factor)
-        for phase in fleet.phases
-    ]
-    faults = fleet.faults
-    return msgspec.structs.replace(
-        fleet,
-        phases=phases,
-        faults=msgspec.structs.replace(
-            faults,
-            offline=_shorter(faults.offline, factor),
-            clock_jumps=_shorter(faults.clock_jumps, factor),
-            silent=_shorter(faults.silent, factor),
-            stuck=_shorter(faults.stuck, factor),
-            drift=_shorter(faults.drift, factor),
-        ),
-    )
-
-
-def _shorter(spell: _Spell, factor: float) -> _Spell:
-    return spell and msgspec.structs.replace(spell, seconds=spell.seconds / factor)
 
 
 def steady_fleet(

@@ -12,7 +12,8 @@ import rich_click as click
 
 from infra.console import UserError
 from simulator.errors import ScenarioError
-from simulator.scenario import schema_at, steady_fleet
+from simulator.scenario import steady_fleet
+from simulator.schema_file import schema_at
 
 
 def load_options(rate: float, seconds: float) -> Callable[[Callable[..., Any]], Any]:

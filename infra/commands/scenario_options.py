@@ -18,7 +18,8 @@ from infra.scenario.report import lines as scenario_lines
 from infra.scenario.report import report_page, worker_lines
 from infra.simulation.report import report_lines, verdict_line
 from simulator.errors import ScenarioError
-from simulator.scenario import Scenario, at_speed, load_scenario, thinned
+from simulator.rescale import at_speed, thinned
+from simulator.scenario import Scenario, load_scenario
 
 
 def scenario_options(command: Callable[..., Any]) -> Any:

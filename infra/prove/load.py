@@ -26,7 +26,8 @@ from infra.target import Target
 from infra.worker import await_shards, supervised, worker_of
 from simulator.errors import LedgerError
 from simulator.load.director import Setup
-from simulator.scenario import Scenario, at_speed, load_scenario, thinned
+from simulator.rescale import at_speed, thinned
+from simulator.scenario import Scenario, load_scenario
 from simulator.verification.ledger import read_entries, read_faults, read_meta
 
 LAG_S: Final = 60.0

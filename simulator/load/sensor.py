@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from simulator.scenario import Fleet, schema_at
+from simulator.scenario import Fleet
+from simulator.schema_file import schema_at
 from simulator.signals import kind_of, reader, shapes_of
 
 Metrics = Mapping[str, float | bool]

@@ -18,7 +18,8 @@ from simulator.load.director import FleetProgress
 from simulator.load.fleet import Status
 from simulator.load.replay import Replay
 from simulator.report_page import Plot, Series, nice, page
-from simulator.scenario import Scenario, at_speed, load_scenario, names, parse, plan, thinned
+from simulator.rescale import at_speed, thinned
+from simulator.scenario import Scenario, load_scenario, names, parse, plan
 from simulator.verification.ledger import OK, Entry
 
 SMALL = """
