@@ -35,9 +35,9 @@ def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     assert found["spool"]["lost"] == found["spool"]["waiting"] == 0
     assert found["spool"]["numbered"] == found["sent"]["readings"]
     kinds = {"duplicates", "disorder", "malformed", "spoof", "spoof_refused", "storm", "offline"}
-    of_sensors = {"drift", "silent", "stuck"}
+    of_sensors = {"drift", "outside", "silent", "stuck"}
     assert kinds | {"power_cut", "clock_jump"} == found["faults"].keys() - of_sensors
-    assert "drift" in found["faults"]
+    assert {"drift", "outside"} <= found["faults"].keys()
     assert found["faults"]["spoof"] >= found["faults"]["spoof_refused"] > 0
     assert found["faults"]["power_cut"] == 6
     assert found["dispositions"]["malformed"] > 0
