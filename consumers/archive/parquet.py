@@ -178,7 +178,9 @@ def _indices(message: Message, count: int) -> Iterable[int | None]:
 def _dispositions(
     records: Sequence[ShardRecord], counts: Sequence[int], rows: int
 ) -> tuple[Any, Any]:
-    """The columns ``disposition`` and ``raw``."""
+    """The columns ``disposition`` and ``raw``. A record's bytes are in the first of its rows that
+    were not folded, and not in each: a message of a thousand late readings would be there a
+    thousand times."""
     if all(record.disposition == OK and record.dispositions is None for record in records):
         return pa.repeat(OK, rows), pa.nulls(rows, pa.binary())
     dispositions: list[str] = []
@@ -186,7 +188,8 @@ def _dispositions(
     for record, count in zip(records, counts, strict=True):
         mine = record.dispositions or [record.disposition] * count
         dispositions += mine
-        raw += [None if disposition == OK else record.payload for disposition in mine]
+        row_of_raw = next((row for row, disposition in enumerate(mine) if disposition != OK), None)
+        raw += [record.payload if row == row_of_raw else None for row in range(count)]
     return pa.array(dispositions, pa.string()), pa.array(raw, pa.binary())
 
 

@@ -85,7 +85,12 @@ def _rejects(rows: Any) -> Iterator[Reject]:
     for name in ("ts", "received_at", "arrived_at"):
         index = rows.schema.get_field_index(name)
         rows = rows.set_column(index, name, rows[name].cast(pa.int64()))
-    yield from map(Reject, *(rows[name].to_pylist() for name in _COLUMNS))
+    raw, raw_of = b"", None
+    for reject in map(Reject, *(rows[name].to_pylist() for name in _COLUMNS)):
+        record = (reject.shard_id, reject.sequence_number, reject.sub_sequence)
+        if record != raw_of:  # the first of a record's rows has its bytes
+            raw, raw_of = reject.raw, record
+        yield reject._replace(raw=raw)
 
 
 def _all_folded(file: Any, group: int) -> bool:

@@ -103,6 +103,23 @@ def test_a_reading_that_was_folded_when_it_came_another_time_is_not_redriven() -
     assert (len(done.send), done.accepted) == (0, 1)
 
 
+def test_each_rejected_reading_of_a_message_is_found_with_the_message_s_bytes() -> None:
+    pipeline = Pipeline(1)
+    early = NOW + 650_000
+    sent = [
+        payload("boot-one", 3 * n, [(early, {"a": 1.5}), (NOW, {"a": 2.5}), (early, {"a": 3.5})])
+        for n in range(2)
+    ]
+    for data in sent:
+        pipeline.shard.put_raw(encode_record(data, "dev-a", NOW), NOW)
+    pipeline.work()
+    found = [*find_rejects(pipeline.segments, Wanted(0, NOW + 1))]
+    assert [(one.reading, one.raw) for one in found] == [
+        (0, sent[0]), (2, sent[0]), (0, sent[1]), (2, sent[1]),
+    ]  # fmt: skip
+    assert len(planned(pipeline).send) == 4
+
+
 def test_rejects_are_found_by_reason_device_and_time() -> None:
     pipeline = Pipeline(2)
     pipeline.send(100, ahead=0.3)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from consumers.archive.commit import Archive, Limits, Put
-from consumers.archive.parquet import SCHEMA, SegmentFile
+from consumers.archive.parquet import SCHEMA, SegmentFile, batch
 from consumers.exceptions import NotFinalError
 from consumers.kcl.protocol import StreamRecord
 from consumers.record import ShardRecord, open_record
@@ -152,3 +152,19 @@ def test_rows_in_memory_read_back_as_they_were() -> None:
     worker.commit()
     rows = [row for body, _ in s3.objects.values() for row in decode_rows(body)]
     assert {row.sequence_number for row in rows} == {r.sequence_number for r in shard.records}
+
+
+def test_a_message_that_is_not_folded_takes_its_own_size_and_not_that_for_each_reading() -> None:
+    shard = Shard()
+    late = [(NOW - 10**12 + i, {"a" * 60: float(i)}) for i in range(1000)]
+    sent = payload("boot-one", 0, [(NOW, {"b": 1.0}), *late[1:]])
+    shard.put("dev-1", sent, NOW, NOW)
+    given: list[ShardRecord] = []
+    worker = open_worker(shard, MemoryDynamo(), MemoryS3(), lambda: 0.0)
+    worker._archive.append = lambda record, size, now: given.append(record)  # type: ignore[method-assign]
+    worker.process(shard.records)
+    worker._fold_queue.fold()
+    rows = batch(given, "shardId-000000000000")
+    assert rows.num_rows == 1000
+    assert rows["raw"].nbytes < len(sent) + 8 * 1000
+    assert rows["raw"].to_pylist() == [None, sent] + [None] * 998
