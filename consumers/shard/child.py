@@ -163,8 +163,7 @@ def _opener(
         activity.steps = lambda: processor.received + hot.items_written
         if config.flush_when_idle:
             pipe.on_idle = partial(processor.process, (), may_checkpoint=False)
-        if replaced:
-            stats.send_due(time.monotonic(), force=True)
+        stats.send_due(time.monotonic(), force=True)  # a first batch may take minutes
         return processor, stats
 
     return open_shard

@@ -93,6 +93,20 @@ def test_the_child_speaks_over_the_fork_client_s_pipes_and_ends_with_the_daemon(
     until(lambda: is_gone(child))
 
 
+def test_a_child_reports_its_shard_before_its_first_batch(
+    fork_server: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        child_command(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as client:  # fmt: skip
+        initialized(client)
+        assert client.stderr is not None
+        line = client.stderr.readline()
+        client.kill()
+    assert b'"shard":"shardId-0"' in line
+
+
 def test_the_fork_client_leaves_with_the_child_s_exit_status(
     fork_server: Process, fork_client: Process
 ) -> None:
