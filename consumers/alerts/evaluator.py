@@ -195,9 +195,11 @@ class Evaluator:
     def _read_around(
         self, device: Device, track: Track, touched: list[Window]
     ) -> tuple[Device, Track, list[Window], list[Window]]:
-        """The stored windows that decide the touched ones: all since the oldest of them, and those
-        that rules look back on from the one before."""
-        name, tier, before = device.alarms.device, track.plan.tier, track.plan.lookback + 1
+        """The stored windows that decide the touched ones: all since the oldest of them, the one
+        before it, which they finished, those that rules look back on from there, and the one that
+        the oldest of these is compared with."""
+        name, tier = device.alarms.device, track.plan.tier
+        before = 1 + track.plan.lookback + int(track.plan.compares)
         first = min(one.end for one in touched) - tier.size_ms
         count = before + 2
         stored = self._history.newest(name, tier, count)

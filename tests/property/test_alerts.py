@@ -60,6 +60,13 @@ RULES = [
         name = "jump"
         tier = "10s"
         when = "change(temperature) > 4 or min(temperature) < -8"
+
+        [[rule]]
+        name = "falls"
+        tier = "10s"
+        when = "change(temperature) < -2"
+        for = "2 of 3"
+        clear_for = 2
         """
     )
 ]
@@ -144,6 +151,7 @@ def violations(seed: int) -> list[str]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.integers(0, 2**32))
+@example(143)  # a successor looks back on windows that are compared with the one before them
 @example(300057)  # a poisoned message leaves a window without readings behind the newest one
 def test_each_transition_takes_effect_once_whatever_crashes_or_comes_twice(seed: int) -> None:
     assert violations(seed) == []
