@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -24,8 +25,12 @@ Item = Mapping[str, Any]
 Position = str | list[Any]
 """Where to go on in one half of the index: at its start, its end, or after a device."""
 
-_START: Final = "start"
-_END: Final = "end"
+START: Final = "start"
+END: Final = "end"
+
+Half = Callable[[str, Position, int], tuple[list[Item], Position]]
+"""Reads up to so many items of one half of the index (``"1"`` open, ``"0"`` not) from a position
+on; also returns the position after them."""
 
 
 @dataclass(frozen=True)
@@ -48,49 +53,56 @@ class Wanted:
 
 
 def open_page(
-    client: Client, table: str, limit: int, cursor: str | None
+    client: Client, table: str, limit: int, cursor: str | None, half: Half | None = None
 ) -> tuple[list[Alert], str | None]:
     """The open alerts of up to ``limit`` devices, those that changed last first, and a cursor when
     there are more.
 
+    :param half: what reads the index; by default all of it is seen.
     :raises BadRequestError: when the cursor is none that this API gave out.
     """
     (position,) = _decode(cursor, 1)
-    items, left = _half(client, table, "1", position, limit)
+    items, left = (half or partial(_half, client, table))("1", position, limit)
     found = [one for item in items for one in alerts_of(item) if one["open"]]
-    return found, _encode([left]) if left != _END else None
+    return found, _encode([left]) if left != END else None
 
 
 def history_page(
-    client: Client, table: str, wanted: Wanted, limit: int, cursor: str | None
+    client: Client,
+    table: str,
+    wanted: Wanted,
+    limit: int,
+    cursor: str | None,
+    half: Half | None = None,
 ) -> tuple[list[AlertTransition], str | None]:
     """The transitions of up to ``limit`` devices, those that changed last first, and a cursor when
     there are more. Of one device: all that are remembered.
 
+    :param half: as of :func:`open_page`.
     :raises BadRequestError: when the cursor is none that this API gave out.
     """
     if wanted.device:
         item = device_item(client, table, wanted.device)
         return _transitions([item] if item else [], wanted), None
     positions = _decode(cursor, 2)
+    read = half or partial(_half, client, table)
     halves = [
-        _half(client, table, is_open, position, limit)
-        for is_open, position in zip("10", positions, strict=True)
+        read(is_open, position, limit) for is_open, position in zip("10", positions, strict=True)
     ]
     merged = heapq.merge(
-        *([(half, item) for item in items] for half, (items, _) in enumerate(halves)),
+        *([(side, item) for item in items] for side, (items, _) in enumerate(halves)),
         key=lambda one: -changed_at(one[1]),
     )
     taken = list(islice(merged, limit))
     left: list[Position] = []
-    for half, (items, after) in enumerate(halves):
-        mine = [item for from_half, item in taken if from_half == half]
+    for side, (items, after) in enumerate(halves):
+        mine = [item for from_side, item in taken if from_side == side]
         if len(mine) == len(items):
             left.append(after)
         else:
-            left.append(_place(mine[-1]) if mine else positions[half])
+            left.append(place(mine[-1]) if mine else positions[side])
     found = _transitions([item for _, item in taken], wanted)
-    return found, None if left == [_END, _END] else _encode(left)
+    return found, None if left == [END, END] else _encode(left)
 
 
 def device_item(client: Client, table: str, device: str) -> Item | None:
@@ -152,8 +164,8 @@ def _half(
     client: Client, table: str, is_open: str, position: Position, limit: int
 ) -> tuple[list[Item], Position]:
     """Items of one half of the index from a position on, and the position after them."""
-    if position == _END:
-        return [], _END
+    if position == END:
+        return [], END
     query = alarms_query(table, is_open=is_open == "1")
     if isinstance(position, list):
         changed, device = position
@@ -163,11 +175,12 @@ def _half(
     answer = client.query(**query, Limit=limit)
     items: list[Item] = answer["Items"]
     if "LastEvaluatedKey" not in answer:
-        return items, _END
-    return items, _place(answer["LastEvaluatedKey"])
+        return items, END
+    return items, place(answer["LastEvaluatedKey"])
 
 
-def _place(item: Item) -> Position:
+def place(item: Item) -> Position:
+    """The position after an item."""
     return [changed_at(item), item["device"]["S"]]
 
 
@@ -178,7 +191,7 @@ def _encode(positions: Sequence[Position]) -> str:
 def _decode(cursor: str | None, count: int) -> list[Position]:
     """As many positions as there are halves to read."""
     if cursor is None:
-        return [_START] * count
+        return [START] * count
     try:
         found = orjson.loads(base64.urlsafe_b64decode(cursor[:600]))
     except (binascii.Error, ValueError):

@@ -152,15 +152,17 @@ class Latency(TypedDict):
 
 
 class Summary(TypedDict):
-    """The fleet in a few figures. ``lag_ms`` is by shard, ``rejected`` by disposition."""
+    """The fleet in a few figures. ``lag_ms`` is by shard, ``rejected`` by disposition. For those
+    who see some groups only, what is added up over all groups is null or empty, and ``rejected``
+    counts what workers report of their own devices."""
 
     at: int
     version: int
     devices: DeviceCounts
-    messages_per_s: float
-    readings_per_s: float
+    messages_per_s: float | None
+    readings_per_s: float | None
     latency_ms: Latency
-    workers: int
+    workers: int | None
     lag_ms: dict[str, int]
     rejected: dict[str, int]
     units: dict[str, str]
@@ -207,7 +209,8 @@ class Worker(TypedDict):
 
 
 class Stream(TypedDict):
-    """Shards, workers, and what was rejected lately."""
+    """Shards, workers, and what was rejected lately. Those who see some groups only see what was
+    rejected of their own devices."""
 
     at: int
     shards: list[Shard]
@@ -238,8 +241,8 @@ class Alert(TypedDict):
 
 class Alerts(TypedDict):
     """A page of open alerts, those that changed last first; ``cursor`` is for the next page.
-    ``user`` is who asks, empty when no proxy names the user; ``may_change`` is whether alerts can
-    be acknowledged and muted here."""
+    ``user`` is who asks, empty when nobody names the user; ``may_change`` is whether the user can
+    acknowledge and mute alerts here."""
 
     alerts: list[Alert]
     cursor: str | None
@@ -268,7 +271,7 @@ class AlertHistory(TypedDict):
 
 
 class AlertAct(TypedDict):
-    """What to change. ``by`` counts only where no proxy names the user; ``until`` (ms) is the end
+    """What to change. ``by`` counts only where nobody names the user; ``until`` (ms) is the end
     of a mute."""
 
     device: str

@@ -2,6 +2,8 @@
 
 DashboardError
 ├── BadRequestError   the request is wrong: answer 400 with the text
+├── ForbiddenError    who asks may not: answer 403 with the text
+├── NotFoundError     there is none, or none for who asks: answer 404 with the text
 ├── AccessError       it would be open to everybody: do not start
 └── PortBusyError     the port is taken: try another one
 """
@@ -15,6 +17,14 @@ class DashboardError(Exception):
 
 class BadRequestError(DashboardError):
     """A request asks for what cannot be; the text says what is wrong with it."""
+
+
+class ForbiddenError(DashboardError):
+    """Who asks may not do that; the text says what is missing."""
+
+
+class NotFoundError(DashboardError):
+    """It does not exist, or not for who asks: the text is the same for both."""
 
 
 class AccessError(DashboardError):

@@ -178,6 +178,7 @@ class Feed:
         self.sparks.add(rows)
         self.snapshot = Snapshot(
             version=self.snapshot.version + 1,
+            read=self.reads,
             at=self.now_ms(),
             devices={row["device"]: row for row in rows},
             workers=self._workers,

@@ -43,8 +43,9 @@ SORTS: Final = ("device", "group", "type", "status", "last_seen")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The hot tables as they were read at ``at`` (ms); ``version`` grows with each. ``units`` are
-    those of the applied schemas, by metric."""
+    """The hot tables as they were read at ``at`` (ms). ``version`` grows with each change, ``read``
+    with each read of the tables. ``units`` are those of the applied schemas, by metric. One that is
+    not whole holds what some groups' viewers may see, see :mod:`dashboard.tenants.visible`."""
 
     version: int = 0
     at: int = 0
@@ -53,6 +54,8 @@ class Snapshot:
     alerts: Mapping[str, Sequence[Alert]] = field(default_factory=dict)
     """Alerts by device, of those that changed lately."""
     units: Mapping[str, str] = field(default_factory=dict)
+    read: int = 0
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,13 +120,18 @@ def _key(row: FreshDevice, sort: str) -> tuple[int | str, str]:
 
 def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> Summary:
     """The fleet in a few figures, with the units of its metrics: those that are given, and the
-    schemas' for others."""
+    schemas' for others. Of a snapshot that is not whole, what is added up over all groups is
+    ``None``."""
     counts = Counter(freshness(row, snapshot.at) for row in snapshot.devices.values())
     working = [report for report in snapshot.workers if _reports(report, snapshot.at)]
     latency = [one["latency_ms"] for one in working if one["latency_ms"]["p50"] is not None]
+    whole = snapshot.is_whole
 
     def worst(name: Literal["p50", "p95", "p99"]) -> float | None:
         return max((value for one in latency if (value := one[name]) is not None), default=None)
+
+    def rate(name: Literal["messages_per_s", "readings_per_s"]) -> float | None:
+        return round(sum(one.get(name, 0.0) for one in working), 1) if whole else None
 
     return {
         "at": snapshot.at,
@@ -135,20 +143,28 @@ def summary(snapshot: Snapshot, units: Mapping[str, str] | None = None) -> Summa
             "silent": counts["silent"],
             "new": counts["new"],
         },
-        "messages_per_s": round(sum(one.get("messages_per_s", 0.0) for one in working), 1),
-        "readings_per_s": round(sum(one.get("readings_per_s", 0.0) for one in working), 1),
+        "messages_per_s": rate("messages_per_s"),
+        "readings_per_s": rate("readings_per_s"),
         "latency_ms": {"p50": worst("p50"), "p95": worst("p95"), "p99": worst("p99")},
-        "workers": len(working),
+        "workers": len(working) if whole else None,
         "lag_ms": {
             shard["shard"]: shard["lag_ms"]
             for shard in stream(snapshot)["shards"]
             if shard["state"] != "lost" and shard["lag_ms"] is not None
         },
         "rejected": _rejected(snapshot.workers),
-        "units": {**snapshot.units, **(units or {})},
+        "units": _units(snapshot, {**snapshot.units, **(units or {})}),
         "groups": sorted({row["group"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
         "types": sorted({row["type"] for row in snapshot.devices.values()} - {""})[:MAX_NAMES],
     }
+
+
+def _units(snapshot: Snapshot, units: Mapping[str, str]) -> dict[str, str]:
+    """The units of metrics; of a snapshot that is not whole, of those that its devices have."""
+    if snapshot.is_whole:
+        return dict(units)
+    metrics = {name for row in snapshot.devices.values() for name in row["metrics"]}
+    return {name: unit for name, unit in units.items() if name in metrics}
 
 
 def _reports(report: Report, now_ms: int) -> bool:
@@ -195,7 +211,7 @@ def stream(snapshot: Snapshot) -> Stream:
         "shards": [shards[name] for name in sorted(shards)],
         "dispositions": _dispositions(snapshot.workers),
         "rejects": rejects[:MAX_REJECTS],
-        "workers": [_worker(report) for report in snapshot.workers],
+        "workers": [_worker(report) for report in snapshot.workers if snapshot.is_whole],
     }
 
 

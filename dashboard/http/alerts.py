@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, get_args
+from typing import Final, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,18 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import alerts, answers
+from dashboard import answers
 from dashboard.alerts import MAX_PAGE, Wanted
 from dashboard.errors import BadRequestError
-from dashboard.feed import Feed
 from dashboard.http import requests
-from dashboard.http.access import user_of
 from dashboard.http.responses import json_response, tagged_response
-from ingest.tables.alarm_acts import AlarmBusyError, Client, change_alarms
-from ingest.tables.alarms import DeviceAlarms, Kind
+from dashboard.tenants.view import View
+from ingest.tables.alarm_acts import AlarmBusyError
+from ingest.tables.alarms import Kind
 
 UNNAMED: Final = "dashboard"
-"""Who did it, where no proxy names the user and the request does not say."""
+"""Who did it, where nobody names the user and the request does not say."""
 
 MAX_BODY: Final = 4096
 MAX_MUTE_MS: Final = 366 * 86_400_000
@@ -33,34 +32,27 @@ _RULE: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class AlertsApi:
-    """The handlers, over one feed."""
+    """The handlers."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
-
-    async def open(self, request: Request) -> Response:
+    async def open(self, request: Request, view: View) -> Response:
         """A page of open alerts."""
         limit = requests.integer(request, "limit", 50, 1, MAX_PAGE)
-        found, cursor = await self._feed.call(
-            alerts.open_page, self._feed.client, self._table(), limit,
-            request.query_params.get("cursor"),
-        )  # fmt: skip
+        found, cursor = await view.open_alerts(limit, request.query_params.get("cursor"))
         page: answers.Alerts = {
-            "alerts": found, "cursor": cursor, "user": user_of(request),
-            "may_change": self._feed.writer is not None,
+            "alerts": found, "cursor": cursor, "user": view.principal.name,
+            "may_change": view.may_change_alerts,
         }  # fmt: skip
         return tagged_response(request, page)
 
-    async def of_device(self, request: Request) -> Response:
+    async def of_device(self, request: Request, view: View) -> Response:
         """The alerts of a device, open or not; of one rule with ``rule``."""
         device, rule = _subject(request.query_params.get("device", "")), _rule(request)
-        item = await self._feed.call(alerts.device_item, self._feed.client, self._table(), device)
-        found = alerts.alerts_of(item) if item else []
+        found = await view.alerts_of(device)
         if rule:
             found = [one for one in found if one["rule"] == rule]
         return tagged_response(request, found)
 
-    async def history(self, request: Request) -> Response:
+    async def history(self, request: Request, view: View) -> Response:
         """A page of transitions."""
         asked = request.query_params
         severity = asked.get("severity", "")
@@ -74,70 +66,42 @@ class AlertsApi:
             end_ms=requests.time(request, "to", 2**53),
         )
         limit = requests.integer(request, "limit", 50, 1, MAX_PAGE)
-        found, cursor = await self._feed.call(
-            alerts.history_page, self._feed.client, self._table(), wanted, limit,
-            asked.get("cursor"),
-        )  # fmt: skip
+        found, cursor = await view.alert_history(wanted, limit, asked.get("cursor"))
         history: answers.AlertHistory = {"transitions": found, "cursor": cursor}
         return tagged_response(request, history)
 
-    async def acknowledge(self, request: Request) -> Response:
+    async def acknowledge(self, request: Request, view: View) -> Response:
         """Say that somebody takes care of an open alert."""
-        return await self._act(request, "acknowledged")
+        return await self._act(request, view, "acknowledged")
 
-    async def mute(self, request: Request) -> Response:
+    async def mute(self, request: Request, view: View) -> Response:
         """Let nobody be notified, until a time."""
-        return await self._act(request, "muted")
+        return await self._act(request, view, "muted")
 
-    async def unmute(self, request: Request) -> Response:
+    async def unmute(self, request: Request, view: View) -> Response:
         """End that."""
-        return await self._act(request, "unmuted")
+        return await self._act(request, view, "unmuted")
 
-    async def _act(self, request: Request, kind: Kind) -> Response:
-        table, writer = self._table(), self._feed.writer
+    async def _act(self, request: Request, view: View, kind: Kind) -> Response:
         check_same_origin(request)
-        if writer is None:
-            raise HTTPException(403, "this dashboard only reads: use `penstock alert` instead")
+        view.require_changes()
         act = await _body(request)
-        by = user_of(request) or act.get("by", "").strip() or UNNAMED
-        until = _until(act, self._feed.now_ms()) if kind == "muted" else 0
+        by = view.principal.name or act.get("by", "").strip() or UNNAMED
+        until = _until(act, view.now_ms()) if kind == "muted" else 0
         if not _NAME.fullmatch(by):
             raise BadRequestError("by: a name of up to 128 characters")
         device, rule = _subject(act["device"]), act["rule"]
-
-        def change(alarms: DeviceAlarms) -> None:
-            if rule not in alarms.states:
-                raise KeyError(rule)
-            alarms.act(rule, kind, by, until)
-
-        done = await self._feed.call(_write, writer, table, device, change)
+        try:
+            done = await view.change_alert(device, rule, lambda one: one.act(rule, kind, by, until))
+        except LookupError as error:
+            raise HTTPException(409, str(error)) from None
+        except AlarmBusyError as error:
+            raise HTTPException(503, str(error)) from None
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "AccessDeniedException":
+                raise HTTPException(403, "the dashboard's role may not change alerts") from None
+            raise
         return json_response(done)
-
-    def _table(self) -> str:
-        if not self._feed.tables.alerts:
-            raise HTTPException(
-                404,
-                "this deployment has no alerts: set `alerts = true` in penstock.toml and deploy",
-            )
-        return self._feed.tables.alerts
-
-
-def _write(writer: Client, table: str, device: str, change: Any) -> list[answers.Alert]:
-    """:raises HTTPException: as the API answers what stands against it."""
-    try:
-        change_alarms(writer, table, device, change)
-    except KeyError as error:
-        raise HTTPException(404, f"{device} has no alert of rule {error.args[0]}") from None
-    except LookupError as error:
-        raise HTTPException(409, str(error)) from None
-    except AlarmBusyError as error:
-        raise HTTPException(503, str(error)) from None
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "AccessDeniedException":
-            raise HTTPException(403, "the dashboard's role may not change alerts") from None
-        raise
-    item = writer.get_item(TableName=table, Key={"device": {"S": device}}, ConsistentRead=True)
-    return alerts.alerts_of(item["Item"])
 
 
 def check_same_origin(request: Request) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,159 +16,132 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from dashboard import answers, completeness, fleet, queries
-from dashboard.errors import BadRequestError
+from dashboard.errors import BadRequestError, ForbiddenError, NotFoundError
 from dashboard.feed import Feed
 from dashboard.http import requests
-from dashboard.http.access import Access, Guard
+from dashboard.http.access import OPEN_PATH, Access, Guard
 from dashboard.http.alerts import AlertsApi
 from dashboard.http.live import Live
 from dashboard.http.openapi import document
 from dashboard.http.requests import MAX_SPAN_WINDOWS, Span
 from dashboard.http.responses import json_response, tagged_response
+from dashboard.http.routes import acts, reads
+from dashboard.tenants.view import View, Views
 from ingest.tiers import Tier
 
 STATIC: Final = Path(__file__).parents[1] / "static"
 
 
 class Api:
-    """The handlers, over one feed."""
+    """The handlers."""
 
-    def __init__(self, feed: Feed, tiers: Sequence[Tier], units: Mapping[str, str]) -> None:
-        self._feed = feed
+    def __init__(self, tiers: Sequence[Tier], units: Mapping[str, str]) -> None:
         self._units = units
         self._tiers = {tier.name: tier for tier in tiers}
-        self.live = Live(feed, units)
-        feed.finest = min(tiers, key=lambda tier: tier.size_ms)
 
     # -- the fleet, from the newest snapshot -----------------------------------------------
 
-    async def summary(self, request: Request) -> Response:
+    async def summary(self, request: Request, view: View) -> Response:
         """The fleet in a few figures."""
-        return tagged_response(request, fleet.summary(self._feed.snapshot, self._units))
+        return tagged_response(request, fleet.summary(view.snapshot, self._units))
 
-    async def devices(self, request: Request) -> Response:
+    async def devices(self, request: Request, view: View) -> Response:
         """A page of devices."""
-        snapshot, wanted = self._feed.snapshot, requests.wanted(request)
+        snapshot, wanted = view.snapshot, requests.wanted(request)
         found, total = fleet.page(snapshot, wanted)
-        self._feed.watch(row["device"] for row in found)
+        view.watch(row["device"] for row in found)
         listing: answers.Listing = {
             "total": total,
             "offset": wanted.offset,
             "version": snapshot.version,
-            "devices": self._feed.sparks.listed(found),
+            "devices": view.with_trends(found),
         }
         return tagged_response(request, listing)
 
-    async def stream(self, request: Request) -> Response:
+    async def stream(self, request: Request, view: View) -> Response:
         """Shards, workers and rejects."""
-        return tagged_response(request, fleet.stream(self._feed.snapshot))
+        return tagged_response(request, fleet.stream(view.snapshot))
 
     # -- one device, read when it is asked for ---------------------------------------------
 
-    async def device(self, request: Request) -> Response:
+    async def device(self, request: Request, view: View) -> Response:
         """One device."""
-        row = await self._device(request)
-        self._feed.watch([row["device"]])
-        (row,) = await self._feed.call(self._feed.live, [row])
+        row = await view.live_device(requests.device(request))
         detail: answers.DeviceDetail = {
-            **fleet.with_status(row, self._feed.now_ms()),
+            **fleet.with_status(row, view.now_ms()),
             "tiers": list(self._tiers),
-            "rejected": fleet.rejected(self._feed.snapshot, row["device"]),
+            "rejected": fleet.rejected(view.snapshot, row["device"]),
         }
         return json_response(detail)
 
-    async def windows(self, request: Request) -> Response:
+    async def windows(self, request: Request, view: View) -> Response:
         """A page of a device's windows."""
-        span = self._span(request)
+        span = self._span(request, view)
         limit = requests.integer(request, "limit", 500, 1, queries.MAX_PAGE)
-        name = (await self._device(request))["device"]
-        found, cursor = await self._page(name, span, limit, request.query_params.get("cursor"))
+        name = requests.device(request)
+        found, cursor = await view.windows(
+            name, span.tier, start_ms=span.start_ms, end_ms=span.end_ms, limit=limit,
+            cursor=request.query_params.get("cursor"),
+        )  # fmt: skip
         page: answers.Windows = {
             "device": name, "tier": span.tier.name, "windows": found, "cursor": cursor,
         }  # fmt: skip
         return json_response(page)
 
-    async def missing(self, request: Request) -> Response:
+    async def missing(self, request: Request, view: View) -> Response:
         """Which sequence numbers of a device are missing within a span."""
-        span = self._span(request)
-        name = (await self._device(request))["device"]
-        found = await self._all(name, span)
+        span, name = self._span(request, view), requests.device(request)
+        found = await self._all(view, name, span)
         missing: answers.Missing = {
             "device": name, "tier": span.tier.name, "from": span.start_ms, "to": span.end_ms,
             "boots": completeness.missing(window["ids"] for window in found),
         }  # fmt: skip
         return json_response(missing)
 
-    async def series(self, request: Request) -> Response:
+    async def series(self, request: Request, view: View) -> Response:
         """One metric as a flat array of points, as Grafana's JSON data sources read it."""
-        span, metric = self._span(request), requests.metric(request)
-        name = (await self._device(request))["device"]
+        span, metric = self._span(request, view), requests.metric(request)
+        name = requests.device(request)
         points: list[answers.Point] = [
             {"time": window["start"], "device": name, **window["metrics"][metric]}
-            for window in await self._all(name, span)
+            for window in await self._all(view, name, span)
             if metric in window["metrics"]
         ]
         return json_response(points)
 
-    def _span(self, request: Request) -> Span:
-        return requests.span(request, self._tiers, self._feed.now_ms())
+    def _span(self, request: Request, view: View) -> Span:
+        return requests.span(request, self._tiers, view.now_ms())
 
-    async def _device(self, request: Request) -> answers.Device:
-        """:raises HTTPException: 404 when the roster does not have it."""
-        name = requests.device(request)
-        row: answers.Device | None = await self._feed.call(
-            queries.device, self._feed.client, self._feed.tables.devices, name
-        )
-        if row is None:
-            raise HTTPException(404, f"there is no device {name}")
-        return row
-
-    async def _page(
-        self, name: str, span: Span, limit: int, cursor: str | None
-    ) -> tuple[list[answers.Window], str | None]:
-        page: tuple[list[answers.Window], str | None] = await self._feed.call(
-            queries.windows, self._feed.client, self._feed.tables.windows, name, span.tier,
-            start_ms=span.start_ms, end_ms=span.end_ms, limit=limit, cursor=cursor,
-            now_s=self._feed.now_ms() / 1000,
-        )  # fmt: skip
-        return page
-
-    async def _all(self, name: str, span: Span) -> list[answers.Window]:
+    async def _all(self, view: View, name: str, span: Span) -> list[answers.Window]:
         """Every window of a span, whose size :func:`~dashboard.http.requests.span` bounds."""
-        found, cursor = await self._page(name, span, queries.MAX_PAGE, None)
-        while cursor is not None and len(found) < MAX_SPAN_WINDOWS:
-            more, cursor = await self._page(name, span, queries.MAX_PAGE, cursor)
+        found: list[answers.Window] = []
+        cursor: str | None = None
+        while True:
+            more, cursor = await view.windows(
+                name, span.tier, start_ms=span.start_ms, end_ms=span.end_ms,
+                limit=queries.MAX_PAGE, cursor=cursor,
+            )  # fmt: skip
             found += more
-        return found
+            if cursor is None or len(found) >= MAX_SPAN_WINDOWS:
+                return found
 
     # -- about itself ----------------------------------------------------------------------
 
-    async def up(self, _: Request) -> Response:
-        """200 while the newest read of the hot tables succeeded, else 503; and nothing else,
-        because everybody may ask."""
-        if self._feed.error:
-            return PlainTextResponse("down\n", 503)
-        return PlainTextResponse("up\n")
-
-    async def health(self, _: Request) -> Response:
-        """The same, with why."""
-        error = self._feed.error
+    async def health(self, _: Request, view: View) -> Response:
+        """Whether the newest read of the hot tables succeeded, and why not."""
+        error = view.error
         health: answers.Health = {"status": "degraded" if error else "ok", "error": error}
         return json_response(health, 503 if error else 200)
 
-    async def metrics(self, _: Request) -> Response:
+    async def metrics(self, _: Request, view: View) -> Response:
         """This process's own figures, for Prometheus."""
-        lines = [
-            ("penstock_dashboard_devices", "gauge", len(self._feed.snapshot.devices)),
-            ("penstock_dashboard_streams", "gauge", self.live.streams),
-            ("penstock_dashboard_reads_total", "counter", self._feed.reads),
-            ("penstock_dashboard_read_seconds", "gauge", round(self._feed.read_s, 4)),
-            ("penstock_dashboard_healthy", "gauge", int(not self._feed.error)),
-        ]
-        text = "".join(f"# TYPE {name} {kind}\n{name} {value}\n" for name, kind, value in lines)
+        text = "".join(
+            f"# TYPE {name} {kind}\n{name} {value}\n"
+            for name, kind, value in view.process_figures()
+        )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
-    async def openapi(self, _: Request) -> Response:
+    async def openapi(self, _: Request, __: View) -> Response:
         """The document that describes this API."""
         return json_response(document(list(self._tiers)))
 
@@ -187,8 +160,8 @@ def create_app(
 
     >>> app = create_app(feed, settings.tiers, units={"power": "W"})  # doctest: +SKIP
     """
-    api = Api(feed, tiers, units or {})
-    alarms = AlertsApi(feed)
+    feed.finest = min(tiers, key=lambda tier: tier.size_ms)
+    views = Views(feed)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -198,30 +171,21 @@ def create_app(
         finally:
             await feed.stop()
 
+    async def up(_: Request) -> Response:
+        """200 while the newest read of the hot tables succeeded, else 503; and nothing else,
+        because everybody may ask."""
+        return PlainTextResponse("up\n" if views.is_up else "down\n", 200 if views.is_up else 503)
+
     app = Starlette(
         routes=[
-            Route("/healthz", api.up),
-            Route("/metrics", api.metrics),
-            Route("/api/v1/openapi.json", api.openapi),
-            Route("/api/v1/health", api.health),
-            Route("/api/v1/summary", api.summary),
-            Route("/api/v1/stream", api.stream),
-            Route("/api/v1/live", api.live.open),
-            Route("/api/v1/devices", api.devices),
-            Route("/api/v1/devices/{device}", api.device),
-            Route("/api/v1/devices/{device}/windows", api.windows),
-            Route("/api/v1/devices/{device}/missing", api.missing),
-            Route("/api/v1/devices/{device}/series", api.series),
-            Route("/api/v1/alerts", alarms.open),
-            Route("/api/v1/alerts/device", alarms.of_device),
-            Route("/api/v1/alerts/history", alarms.history),
-            Route("/api/v1/alerts/acknowledge", alarms.acknowledge, methods=["POST"]),
-            Route("/api/v1/alerts/mute", alarms.mute, methods=["POST"]),
-            Route("/api/v1/alerts/unmute", alarms.unmute, methods=["POST"]),
+            Route(OPEN_PATH, up),
+            *routes_of(views, tiers, units or {}),
             Mount("/", StaticFiles(directory=STATIC, html=True)),
         ],
         exception_handlers={
-            BadRequestError: _bad_request,
+            BadRequestError: _sentence(400),
+            ForbiddenError: _sentence(403),
+            NotFoundError: _sentence(404),
             HTTPException: _http_error,
             Exception: _query_failed,
         },
@@ -230,8 +194,35 @@ def create_app(
     return Guard(app, access or Access())
 
 
-async def _bad_request(_: Request, error: Exception) -> Response:
-    return _failure(str(error), 400)
+def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> list[Route]:
+    """Every route that answers with what a deployment holds."""
+    api, live, alarms = Api(tiers, units), Live(units), AlertsApi()
+    return [
+        reads(views, "/metrics", api.metrics),
+        reads(views, "/api/v1/openapi.json", api.openapi),
+        reads(views, "/api/v1/health", api.health),
+        reads(views, "/api/v1/summary", api.summary),
+        reads(views, "/api/v1/stream", api.stream),
+        reads(views, "/api/v1/live", live.open),
+        reads(views, "/api/v1/devices", api.devices),
+        reads(views, "/api/v1/devices/{device}", api.device),
+        reads(views, "/api/v1/devices/{device}/windows", api.windows),
+        reads(views, "/api/v1/devices/{device}/missing", api.missing),
+        reads(views, "/api/v1/devices/{device}/series", api.series),
+        reads(views, "/api/v1/alerts", alarms.open),
+        reads(views, "/api/v1/alerts/device", alarms.of_device),
+        reads(views, "/api/v1/alerts/history", alarms.history),
+        acts(views, "/api/v1/alerts/acknowledge", alarms.acknowledge),
+        acts(views, "/api/v1/alerts/mute", alarms.mute),
+        acts(views, "/api/v1/alerts/unmute", alarms.unmute),
+    ]
+
+
+def _sentence(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(_: Request, error: Exception) -> Response:
+        return _failure(str(error), status)
+
+    return answer
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

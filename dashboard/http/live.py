@@ -11,9 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from dashboard import alerts, fleet
 from dashboard.errors import BadRequestError
-from dashboard.feed import Feed
 from dashboard.fleet import Snapshot
 from dashboard.http.responses import event
+from dashboard.tenants.view import View
 from ingest.topic import is_device_id
 
 HEARTBEAT_S: Final = 10.0
@@ -22,16 +22,16 @@ MAX_STREAMS: Final = 200
 
 
 class Live:
-    """The open streams, over one feed."""
+    """The open streams."""
 
-    def __init__(self, feed: Feed, units: Mapping[str, str]) -> None:
-        self._feed = feed
+    def __init__(self, units: Mapping[str, str]) -> None:
         self._units = units
         self.streams = 0
 
-    async def open(self, request: Request) -> Response:
+    async def open(self, request: Request, view: View) -> Response:
         """A stream of ``summary``, ``devices`` (those in ``watch`` that changed), ``alerts``
-        (those of devices in which one changed) and ``problem``.
+        (those of devices in which one changed) and ``problem``. It ends when what says who asks
+        expires.
 
         :raises BadRequestError: when ``watch`` holds anything but some device ids.
         :raises HTTPException: 503 when too many streams are open.
@@ -42,38 +42,43 @@ class Live:
         if self.streams >= MAX_STREAMS:
             raise HTTPException(503, "too many live streams are open: try again later")
         return StreamingResponse(
-            self._events(watched),
+            self._events(view, watched),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
 
-    async def _events(self, watched: list[str]) -> AsyncIterator[bytes]:
+    async def _events(self, view: View, watched: list[str]) -> AsyncIterator[bytes]:
         self.streams += 1
-        self._feed.viewers += 1
         known = Snapshot()
         sent: dict[str, Any] = {}
         error = ""
         try:
-            yield b"retry: 1000\n\n"
-            while True:
-                self._feed.watch(watched)
-                newest = await self._feed.after(known.version, HEARTBEAT_S)
-                if error != self._feed.error:
-                    error = self._feed.error
-                    yield event("problem", {"error": error})
-                if newest is None:
-                    yield b": heartbeat\n\n"
-                    continue
-                summary = fleet.summary(newest, self._units)
-                figures = {k: v for k, v in summary.items() if k not in ("at", "version")}
-                if figures != sent:
-                    sent = figures
-                    yield event("summary", summary)
-                if rows := fleet.changed(known, newest, watched):
-                    yield event("devices", self._feed.sparks.listed(rows))
-                if known.version and (told := alerts.news(known.alerts, newest.alerts)):
-                    yield event("alerts", told)
-                known = newest
+            with view.looking():
+                yield b"retry: 1000\n\n"
+                while (left_s := _left_s(view)) > 0:
+                    view.watch(watched)
+                    newest = await view.after(known, min(HEARTBEAT_S, left_s))
+                    if error != view.error:
+                        error = view.error
+                        yield event("problem", {"error": error})
+                    if newest is None:
+                        yield b": heartbeat\n\n"
+                        continue
+                    summary = fleet.summary(newest, self._units)
+                    figures = {k: v for k, v in summary.items() if k not in ("at", "version")}
+                    if figures != sent:
+                        sent = figures
+                        yield event("summary", summary)
+                    if rows := fleet.changed(known, newest, watched):
+                        yield event("devices", view.with_trends(rows))
+                    if known.version and (told := alerts.news(known.alerts, newest.alerts)):
+                        yield event("alerts", told)
+                    known = newest
         finally:
             self.streams -= 1
-            self._feed.viewers -= 1
+
+
+def _left_s(view: View) -> float:
+    """Until when it is known who asks."""
+    until_s = view.principal.until_s
+    return HEARTBEAT_S if until_s is None else until_s - view.now_ms() / 1000

@@ -188,9 +188,11 @@ def changed_at(item: Mapping[str, Any]) -> int:
     return int(item["changed"]["N"])
 
 
-def alarms_query(table: str, *, is_open: bool, since_ms: int | None = None) -> dict[str, Any]:
+def alarms_query(
+    table: str, *, is_open: bool, since_ms: int | None = None, until_ms: int | None = None
+) -> dict[str, Any]:
     """The devices with an open alarm, or those that had one before, the latest change first; with
-    ``since_ms`` those that changed then or later."""
+    ``since_ms`` those that changed then or later, or with ``until_ms`` then or earlier."""
     query: dict[str, Any] = {
         "TableName": table,
         "IndexName": OPEN_INDEX,
@@ -201,6 +203,9 @@ def alarms_query(table: str, *, is_open: bool, since_ms: int | None = None) -> d
     if since_ms is not None:
         query["KeyConditionExpression"] += " AND changed >= :since"
         query["ExpressionAttributeValues"][":since"] = {"N": str(since_ms)}
+    elif until_ms is not None:
+        query["KeyConditionExpression"] += " AND changed <= :until"
+        query["ExpressionAttributeValues"][":until"] = {"N": str(until_ms)}
     return query
 
 

@@ -11,12 +11,14 @@ from ingest.tables.alarms import COLUMNS, DeviceAlarms, Entry, RuleState
 
 
 class AlertTable:
-    """Items by device. ``read`` counts the items that queries answered; ``before_put`` is called
+    """Items by device. ``read`` counts the items that queries answered, ``keys`` those that were
+    asked for by key; ``before_put`` is called
     before a write, as another writer that comes in between."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         self.read = 0
+        self.keys = 0
         self.before_put: Any = None
 
     def add(
@@ -33,6 +35,12 @@ class AlertTable:
         item = self.items.get(request["Key"]["device"]["S"])
         return {"Item": dict(item)} if item else {}
 
+    def batch_get_item(self, **request: Any) -> Any:
+        ((table, asked),) = request["RequestItems"].items()
+        found = [self.items.get(key["device"]["S"]) for key in asked["Keys"]]
+        self.keys += len(found)
+        return {"Responses": {table: [dict(item) for item in found if item]}}
+
     def put_item(self, **request: Any) -> None:
         if self.before_put is not None:
             between, self.before_put = self.before_put, None
@@ -48,9 +56,11 @@ class AlertTable:
     def query(self, **request: Any) -> Any:
         values = request["ExpressionAttributeValues"]
         since = int(values.get(":since", {"N": "0"})["N"])
+        until = int(values.get(":until", {"N": str(2**53)})["N"])
         found = sorted(
             (item for item in self.items.values()
-             if item["is_open"] == values[":open"] and int(item["changed"]["N"]) >= since),
+             if item["is_open"] == values[":open"]
+             and since <= int(item["changed"]["N"]) <= until),
             key=lambda item: (-int(item["changed"]["N"]), item["device"]["S"]),
         )  # fmt: skip
         if after := request.get("ExclusiveStartKey"):
