@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard import alerts, queries
-from dashboard.answers import Device, Report
+from dashboard.answers import Alert, Device, Report
 from dashboard.fleet import Snapshot, Sparks
 from dashboard.watching import Watched, newest_windows, with_newest
 from ingest.tables import alarm_acts
@@ -157,10 +157,14 @@ class Feed:
             except Exception as error:  # noqa: BLE001 - said, and tried again
                 log.warning("cannot read which alerts changed: %s", error)
                 continue
-            if found != self.snapshot.alerts:
-                version = self.snapshot.version + 1
-                self.snapshot = replace(self.snapshot, version=version, alerts=found)
-                self._wake()
+            self._tell(found)
+
+    def _tell(self, changed: Mapping[str, Sequence[Alert]]) -> None:
+        """Put what changed in alerts into a snapshot."""
+        if changed != self.snapshot.alerts:
+            version = self.snapshot.version + 1
+            self.snapshot = replace(self.snapshot, version=version, alerts=changed)
+            self._wake()
 
     def _watches(self) -> bool:
         return bool(self._watched.devices(self.now_ms() / 1000))

@@ -266,15 +266,21 @@ def changed(old: Snapshot, new: Snapshot, watched: Iterable[str]) -> list[FreshD
 
 class Sparks:
     """The last values of one metric of each device, for the small line beside its name. It is the
-    first metric by name that ever had a value other than 0 and 1."""
+    first metric by name that ever had a value other than 0 and 1. A device that is moved to another
+    group begins anew: its values of before are of those who saw it then."""
 
     def __init__(self) -> None:
+        self._group: dict[str, str] = {}
         self._points: dict[str, deque[tuple[int, float]]] = {}
         self._metric: dict[str, str] = {}
 
     def add(self, rows: Iterable[Device]) -> None:
         """Take the values that are newer than the last ones."""
         for row in rows:
+            if self._group.setdefault(row["device"], row["group"]) != row["group"]:
+                self._group[row["device"]] = row["group"]
+                self._points.pop(row["device"], None)
+                self._metric.pop(row["device"], None)
             if not row["metrics"]:
                 continue
             name = self._metric.get(row["device"]) or self._choose(row)

@@ -236,7 +236,7 @@ class View:
             act(alarms)
 
         def write() -> list[Alert]:
-            alarm_acts.change_alarms(writer, table, subject, change)
+            alarm_acts.change_alarms(writer, table, subject, change, self._feed.now_ms)
             key = {"device": {"S": subject}}
             item = writer.get_item(TableName=table, Key=key, ConsistentRead=True)
             return alerts.alerts_of(item["Item"])
