@@ -122,10 +122,13 @@ export function fleetView(main, live) {
     tiles.replaceChildren(
       tile("Online", count(devices.online), `of ${count(devices.total)}`),
       tile("Late", count(devices.late)), tile("Silent", count(devices.silent)),
-      tile("Messages", count(summary.messages_per_s), "a second"),
-      tile("Readings", count(summary.readings_per_s), "a second"),
-      tile("Device to hot store", duration(latency.p50), latency.p99 === null ? "" : `p99 ${duration(latency.p99)}`),
-      tile("Lag", lag === 0 ? "none" : duration(lag), `${count(lags.length)} shards, ${count(summary.workers)} ${summary.workers === 1 ? "worker" : "workers"}`),
+      // Who sees some groups only has no figures of the workers: they are of all groups.
+      ...(summary.workers === null ? [] : [
+        tile("Messages", count(summary.messages_per_s), "a second"),
+        tile("Readings", count(summary.readings_per_s), "a second"),
+        tile("Device to hot store", duration(latency.p50), latency.p99 === null ? "" : `p99 ${duration(latency.p99)}`),
+        tile("Lag", lag === 0 ? "none" : duration(lag), `${count(lags.length)} shards, ${count(summary.workers)} ${summary.workers === 1 ? "worker" : "workers"}`),
+      ]),
       tile("Rejected", count(total), rejected.slice(0, 2).map(([name, n]) => `${count(n)} ${name.replaceAll("_", " ")}`).join(", ")));
     fill(groups, summary.groups);
     fill(types, summary.types);

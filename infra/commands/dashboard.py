@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import rich_click as click
 
@@ -14,6 +15,8 @@ from dashboard.errors import AccessError, PortBusyError
 from dashboard.http.access import LOOPBACK_NETWORKS, Access
 from dashboard.http.api import create_app
 from dashboard.http.server import HOST, PORT, listen, server
+from dashboard.http.tokens import read_tokens
+from dashboard.principal import EVERYTHING, SCOPE_CLAIMS, Principal, principal_of, scope_claims
 from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.local.dashboard import feed_of
@@ -42,6 +45,19 @@ TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
     metavar="NETWORK",
     help="Address or network of that proxy; the header of others is ignored.  [default: loopback]",
 )
+@click.option(
+    "--token-scope",
+    metavar="ROLE:GROUPS",
+    help="What the token in PENSTOCK_DASHBOARD_TOKEN is good for, as viewer:hall-1.  "
+    "[default: everything]",
+)
+@click.option(
+    "--tokens",
+    "tokens_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file of further tokens, each with its role and groups (TOML, readable by you alone).",
+)
 @click.option("--read-only", is_flag=True, help="Let nobody acknowledge or mute alerts here.")
 @aws_option
 def dashboard(
@@ -49,18 +65,27 @@ def dashboard(
     port: int,
     user_header: str | None,
     proxies: tuple[str, ...],
+    token_scope: str | None,
+    tokens_file: Path | None,
     read_only: bool,
     aws: bool,
 ) -> None:
     """Serve the live page and the read API until Ctrl-C.
 
-    It reads the hot tables with the read-only role where there is one, and acknowledges and mutes
-    alerts with the operator's, unless --read-only. Beyond loopback it
-    asks for the token in PENSTOCK_DASHBOARD_TOKEN, for the user that a proxy in front of it names
-    (`--user-header`, `--proxy`), or for both, and refuses to start with neither.
+    For a local stack it reads with the role of the dashboard, and acknowledges and mutes alerts
+    with the operator's, unless --read-only; on AWS it does both with your own credentials. Beyond
+    loopback it asks for the token in PENSTOCK_DASHBOARD_TOKEN or one of --tokens, for the user that
+    a proxy in front of it names (`--user-header`, `--proxy`), or for both, and refuses to start
+    with neither.
     """
-    access = Access(os.environ.get(TOKEN) or None, user_header, proxies or LOOPBACK_NETWORKS)
     try:
+        access = Access(
+            os.environ.get(TOKEN) or None,
+            user_header,
+            proxies or LOOPBACK_NETWORKS,
+            scope=_scope(token_scope),
+            tokens=read_tokens(_private_text(tokens_file)) if tokens_file else (),
+        )
         access.check_address(host)
     except AccessError as error:
         raise UserError(str(error)) from None
@@ -75,6 +100,27 @@ def dashboard(
         running.run(sockets=[listener])
     listener.close()
     say("stopped")
+
+
+def _scope(text: str | None) -> Principal:
+    if text is None:
+        return EVERYTHING
+    if not os.environ.get(TOKEN):
+        raise click.UsageError(f"--token-scope is of the token in {TOKEN}, which is not set")
+    try:
+        return principal_of(scope_claims(text), SCOPE_CLAIMS)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--token-scope") from None
+
+
+def _private_text(path: Path) -> str:
+    """The text of a file that nobody else may read."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise UserError(f"others may read {path}: chmod 600 {path}")
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def _listener(host: str, port: int) -> socket.socket:

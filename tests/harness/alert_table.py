@@ -3,6 +3,7 @@ conditions on the version."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -61,14 +62,10 @@ class AlertTable:
             (item for item in self.items.values()
              if item["is_open"] == values[":open"]
              and since <= int(item["changed"]["N"]) <= until),
-            key=lambda item: (-int(item["changed"]["N"]), item["device"]["S"]),
+            key=_order,
         )  # fmt: skip
         if after := request.get("ExclusiveStartKey"):
-            place = (-int(after["changed"]["N"]), after["device"]["S"])
-            found = [
-                item for item in found
-                if (-int(item["changed"]["N"]), item["device"]["S"]) > place
-            ]  # fmt: skip
+            found = [item for item in found if _order(item) > _order(after)]
         page = found[: request["Limit"]]
         self.read += len(page)
         answer: dict[str, Any] = {"Items": page}
@@ -76,3 +73,9 @@ class AlertTable:
             last = page[-1]
             answer["LastEvaluatedKey"] = {n: last[n] for n in ("is_open", "changed", "device")}
         return answer
+
+
+def _order(item: Any) -> tuple[int, str]:
+    """By time, the newest first; DynamoDB promises no order of what changed at the same time."""
+    name = item["device"]["S"]
+    return -int(item["changed"]["N"]), hashlib.sha256(name.encode()).hexdigest()

@@ -54,18 +54,25 @@ def test_what_a_tenant_is_answered_is_what_a_fleet_without_the_others_answers() 
     assert {("GET", 200), ("GET", 404), ("POST", 200), ("POST", 403), ("POST", 404)} <= seen.keys()
 
 
-@calm
-@given(st.integers(0, 2**32), st.sampled_from(TENANTS))
-def test_a_stream_tells_what_a_fleet_without_the_others_would_tell(seed: int, token: str) -> None:
-    chance = random.Random(seed)
-    worlds = [a_world(chance, 12)]
-    for _ in range(5):
-        worlds.append(_changed(chance, worlds[-1]))
-    watched = [one.name for one in worlds[0].things] + ["ghost"]
-    groups = PEOPLE[token].groups or frozenset()
-    whole = asyncio.run(_streamed(worlds, token, watched))
-    alone = asyncio.run(_streamed([one.only(groups) for one in worlds], token, watched))
-    assert whole == alone
+def test_a_stream_tells_what_a_fleet_without_the_others_would_tell() -> None:
+    told: Counter[bytes] = Counter()
+
+    @calm
+    @given(st.integers(0, 2**32), st.sampled_from(TENANTS))
+    def follow(seed: int, token: str) -> None:
+        chance = random.Random(seed)
+        worlds = [a_world(chance, 12)]
+        for _ in range(5):
+            worlds.append(_changed(chance, worlds[-1]))
+        watched = [one.name for one in worlds[0].things] + ["ghost"]
+        groups = PEOPLE[token].groups or frozenset()
+        whole = asyncio.run(_streamed(worlds, token, watched))
+        alone = asyncio.run(_streamed([one.only(groups) for one in worlds], token, watched))
+        assert whole == alone
+        told.update(one.partition(b"\n")[0] for one in whole)
+
+    follow()
+    assert all(told[b"event: " + kind] > EXAMPLES for kind in (b"summary", b"devices", b"alerts"))
 
 
 def _changed(chance: random.Random, world: World) -> World:
@@ -98,6 +105,8 @@ async def _streamed(worlds: list[World], token: str, watched: list[str]) -> list
             world.fill(tables)
             await feed._refresh(feed._read)
             await _settled()
+            visible = {one.name for one in world.things if view.principal.sees(one.group)}
+            assert set(view.snapshot.devices) == visible
             feed._tell(alerts.changed_since(tables, "alerts", NOW - 15))
             await _settled()
     finally:

@@ -11,7 +11,7 @@ import pytest
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from dashboard import http
+from dashboard import alerts, http
 from dashboard.alerts import Wanted, history_page, open_page
 from dashboard.http.access import CLAIMS, OPEN_PATH, Access, Guard, SharedToken
 from dashboard.http.api import create_app, routes_of
@@ -162,6 +162,28 @@ def test_nobody_marks_a_foreign_device_as_watched() -> None:
     assert feed._watched.devices(NOW / 1000) == ["red-1"]
 
 
+def test_what_changes_for_others_wakes_no_stream() -> None:
+    tables = Tables()
+    WORLD.fill(tables)
+    feed = feed_of(tables)
+
+    async def wait() -> list[bool]:
+        await feed._refresh(feed._read)
+        view, woken = Views(feed).of(PEOPLE["red-viewer"]), []
+        for subject in ("blue-1", "#group/blue", "red-1"):
+            known = view.snapshot
+            feed._tell({**feed.snapshot.alerts, **changed_since(tables, "alerts", 0, {subject})})
+            woken.append(await view.after(known, 0.01) is not None)
+        await feed.stop()
+        return woken
+
+    def changed_since(*arguments: Any) -> Any:
+        *asked, subjects = arguments
+        return {one: rows for one, rows in alerts.changed_since(*asked).items() if one in subjects}
+
+    assert asyncio.run(wait()) == [False, False, True]
+
+
 def test_a_device_that_is_moved_is_gone_for_one_and_there_for_the_other() -> None:
     with serving(WORLD) as (client, tables):
         assert client.get("/api/v1/devices/red-1", headers=as_("red-viewer")).is_success
@@ -300,8 +322,11 @@ def test_a_page_costs_at_most_twice_the_cheaper_of_index_and_keys(
     assert [one["device"] for one in again] == [f"red-{number}" for number in range(10, 20)]
 
 
+@pytest.mark.parametrize("limit", [3, 5])
 @pytest.mark.parametrize("foreign", [0, 5, 1_000])
-def test_pages_of_the_own_alerts_hold_each_once_whatever_else_there_is(foreign: int) -> None:
+def test_pages_of_the_own_alerts_hold_each_once_whatever_else_there_is(
+    foreign: int, limit: int
+) -> None:
     tables = Tables()
     for number in range(40):
         entries = (RAISED, Entry(NOW, "cleared"))[: 1 + number % 2]
@@ -311,7 +336,7 @@ def test_pages_of_the_own_alerts_hold_each_once_whatever_else_there_is(foreign: 
     half, found = own(tables, 40).half, []
     cursor: str | None = None
     while True:
-        part, cursor = history_page(tables, "alerts", Wanted(), 3, cursor, half)
+        part, cursor = history_page(tables, "alerts", Wanted(), limit, cursor, half)
         assert part, "no page is empty"
         found += [(one["device"], one["kind"]) for one in part]
         if cursor is None:
