@@ -12,6 +12,8 @@ from dashboard.errors import AccessError
 from dashboard.http.access import LOOPBACK_NETWORKS, Access
 from dashboard.http.server import server
 from dashboard.http.session import SESSION_S, is_session, make_session
+from dashboard.http.tokens import read_tokens
+from dashboard.principal import Principal
 from tests.harness.dashboard import a_fleet, client_of
 from tests.harness.tables import Tables
 
@@ -174,3 +176,57 @@ def test_a_session_ends_and_neither_its_date_nor_its_token_can_be_changed() -> N
         f"-1.{signature}", f"{'9' * 5000}.{signature}",
     ):  # fmt: skip
         assert not is_session("secret", forged, 1000)
+
+
+FILE = """
+[[token]]
+name = "screen"
+secret = "0123456789abcdef"
+role = "viewer"
+groups = ["g0", "g2"]
+
+[[token]]
+secret = "fedcba9876543210"
+role = "operator"
+groups = ["*"]
+"""
+
+
+def test_a_file_of_tokens_gives_each_its_own_scope(tables: Tables) -> None:
+    tokens = read_tokens(FILE)
+    assert [one.principal for one in tokens] == [
+        Principal("screen", frozenset({"g0", "g2"}), "viewer"),
+        Principal("", None, "operator"),
+    ]
+    with client_of(tables, Access(token="secret", tokens=tokens)) as client:
+        for token, total in (("0123456789abcdef", 21), ("fedcba9876543210", 41), ("secret", 41)):
+            headers = {"Authorization": f"Bearer {token}"}
+            summary = client.get("/api/v1/summary", headers=headers).json()
+            assert summary["devices"]["total"] == total
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[[token]]", "[[tokens]]", "tokens"),
+        ('role = "viewer"', 'role = "root"', "root"),
+        ('["g0", "g2"]', "[]", "groups"),
+        ('groups = ["g0", "g2"]', 'group = "g0"', "group"),
+        ("0123456789abcdef", "short", "secret"),
+        ("0123456789abcdef", "fedcba9876543210", "one secret"),
+        ("=", ":", "cannot be read"),
+    ],
+)
+def test_a_file_of_tokens_that_is_wrong_is_refused_with_the_place(
+    old: str, new: str, said: str
+) -> None:
+    with pytest.raises(AccessError, match=said):
+        read_tokens(FILE.replace(old, new))
+
+
+def test_a_token_s_scope_is_what_it_is_good_for(tables: Tables) -> None:
+    access = Access(token="secret", scope=Principal("", frozenset({"g1"}), "viewer"))
+    right = {"Authorization": "Bearer secret"}
+    with client_of(tables, access) as client:
+        assert client.get("/api/v1/summary", headers=right).json()["groups"] == ["g1"]
+        assert client.get("/api/v1/devices/dev-00", headers=right).status_code == 404
