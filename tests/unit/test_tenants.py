@@ -330,10 +330,19 @@ def test_pages_of_the_own_alerts_hold_each_once_whatever_else_there_is(
     tables = Tables()
     for number in range(40):
         entries = (RAISED, Entry(NOW, "cleared"))[: 1 + number % 2]
-        tables.alerts.add(f"red-{number}", *entries, changed=NOW - number // 7)
+        tables.alerts.add(f"red-{number}", *entries, changed=NOW - number // 20)
     for number in range(foreign):
         tables.alerts.add(f"blue-{number}", RAISED, changed=NOW - number % 9)
-    half, found = own(tables, 40).half, []
+    half, found = own(tables, 40).half, list[Any]()
+    opened = 0
+    at: str | None = None
+    while True:
+        page, at = open_page(tables, "alerts", limit, at, half)
+        assert page, "no page is empty"
+        opened += len(page)
+        if at is None:
+            break
+    assert opened == 20
     cursor: str | None = None
     while True:
         part, cursor = history_page(tables, "alerts", Wanted(), limit, cursor, half)
