@@ -30,6 +30,8 @@ MEASURES: Final = {
     "L3": "benchmarks.lake.l3_fresh",
     "L4": "benchmarks.lake.l4_replay",
     "L5": "benchmarks.lake.l5_compaction",
+    "A1": "benchmarks.alerts.a1_latency",
+    "A2": "benchmarks.alerts.a2_exactness",
     "A3": "benchmarks.alerts.a3_fold",
     "A4": "benchmarks.alerts.a4_backtest",
 }

@@ -42,6 +42,7 @@ def place_of(run: Run) -> Iterator[Target]:
             iot_port=emulator.mqtt_port,
             iot_ca=emulator.ca_path,
             devices_dir=(run.folder / "devices").absolute(),
+            alerts=True,
         )
         target = Target(settings, account="", roles=dict(run.roles), local=True)
         target.account = target.client("sts").get_caller_identity()["Account"]
