@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Final
@@ -51,8 +52,8 @@ def worker_of(
 
     ``directory`` holds the worker's files; it exists, and is the caller's to remove. The daemon's
     own output goes to ``output``. ``settings`` are those of the target unless given: the fault
-    suite sends the daemon through a proxy. ``environment`` is added to the daemon's. The status
-    table gets a report every ``report_s`` seconds.
+    suite sends the daemon, and what delivers and decides alarms, through a proxy. ``environment``
+    is added to the daemon's. The status table gets a report every ``report_s`` seconds.
 
     :raises UserError: when the settings do not fit into this machine's memory.
     """
@@ -87,9 +88,10 @@ def worker_of(
             shards.saw(leases)
 
         if settings.alerts:
-            outboxes = Outboxes(dynamodb, settings.alerts_table)
-            stack.enter_context(delivering(outboxes, destinations_of(target, ROLE), is_first))
-            stack.enter_context(watching_fleet(fleet_duty(target, ROLE, shards), is_first))
+            alerting = replace(target, settings=settings)
+            outboxes = Outboxes(alerting.client("dynamodb", ROLE), settings.alerts_table)
+            stack.enter_context(delivering(outboxes, destinations_of(alerting, ROLE), is_first))
+            stack.enter_context(watching_fleet(fleet_duty(alerting, ROLE, shards), is_first))
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)
         monitor = LagMonitor(

@@ -127,9 +127,11 @@ def compare(
     taken: Sequence[Sent],
     watches: Sequence[Watch],
     tiers: Sequence[Tier],
+    late_s: float = LATE_S,
 ) -> Alarms:
     """Compare what was heard of these rules with what must stand. ``taken`` are the readings that
-    the stream took. What people did to alarms is passed over."""
+    the stream took. What people did to alarms is passed over. A transition is late after
+    ``late_s``."""
     names = {watch.name for watch in watches}
     mine = [one for one in heard if one.event["rule"] in names and not one.event["by"]]
     result = Alarms(expected=len(wanted), events=len(mine))
@@ -151,7 +153,7 @@ def compare(
     for transition in sorted(standing.keys() - wanted):
         result.extra += 1
         _differ(result, f"{_text(transition)}: it must not stand")
-    _measure(result, first.values(), wanted, taken, watches, tiers)
+    _measure(result, first.values(), wanted, taken, watches, tiers, late_s)
     return result
 
 
@@ -177,6 +179,7 @@ def _measure(
     taken: Sequence[Sent],
     watches: Sequence[Watch],
     tiers: Sequence[Tier],
+    late_s: float,
 ) -> None:
     """How long each transition took that stands. One that had to be decided again is measured from
     the last reading that had a say in it."""
@@ -194,7 +197,7 @@ def _measure(
         due = _due(readings[transition.device], transition.window, size, one.at)
         seconds = (one.at - due) / 1000
         result.slowest_s = max(result.slowest_s, seconds)
-        if seconds > LATE_S:
+        if seconds > late_s:
             result.late += 1
             _differ(result, f"{_text(transition)}: it came after {seconds:.0f} s")
 

@@ -12,7 +12,7 @@ from consumers.alerts.rule_file import parse_rules
 from infra.alarms import applied_rules, apply_rules
 from infra.simulation.hearing import Listener
 from simulator.verification.oracle import Sent, Window
-from simulator.verification.transitions import Alarms, Heard, compare, must_stand
+from simulator.verification.transitions import LATE_S, Alarms, Heard, compare, must_stand
 from simulator.verification.watches import Watch, watch_of
 from tests.chaos.stack import DeployedStack
 
@@ -27,6 +27,8 @@ class SiteAlarms:
         self._listener: Listener | None = None
         self._watches: list[Watch] = []
         self._exit = ExitStack()
+        self.undeliverable_s = 0.0
+        """How long nothing could be delivered: a transition may be so much later."""
 
     def apply(self, text: str, ahead_ms: int) -> None:
         """Put rules to work in place of those before, for windows that end later than ``ahead_ms``
@@ -69,8 +71,9 @@ class SiteAlarms:
         tiers = self._stack.settings.tiers
         wanted = must_stand(windows, self._watches, tiers)
         deadline = time.monotonic() + DELIVERED_S
+        late_s = LATE_S + self.undeliverable_s
         while True:
-            found = compare(self.heard(), wanted, taken, self._watches, tiers)
+            found = compare(self.heard(), wanted, taken, self._watches, tiers, late_s)
             if (found.exact and not self.waiting()) or time.monotonic() > deadline:
                 return found
             time.sleep(0.3)

@@ -106,6 +106,7 @@ def the_bus_of_alarms_is_down_for_a_minute(site: Site) -> None:
     with alarming(site, DOWN_S + 12):
         before = len(site.alarms.heard())
         site.spoil(bus(Fault.ERROR, end_s=DOWN_S))
+        site.alarms.undeliverable_s = DOWN_S
         site.until(lambda: site.alarms.waiting() > 5, 30, "transitions that wait")
         site.until(lambda: len(site.alarms.heard()) > before + 20, DOWN_S + 30, "their delivery")
 
