@@ -274,13 +274,12 @@ class Sparks:
         self._points: dict[str, deque[tuple[int, float]]] = {}
         self._metric: dict[str, str] = {}
 
-    def add(self, rows: Iterable[Device]) -> None:
-        """Take the values that are newer than the last ones."""
+    def add(self, rows: Sequence[Device]) -> None:
+        """Take the values that are newer than the last ones; ``rows`` are all devices there are."""
         for row in rows:
             if self._group.setdefault(row["device"], row["group"]) != row["group"]:
+                self._forget(row["device"])
                 self._group[row["device"]] = row["group"]
-                self._points.pop(row["device"], None)
-                self._metric.pop(row["device"], None)
             if not row["metrics"]:
                 continue
             name = self._metric.get(row["device"]) or self._choose(row)
@@ -290,6 +289,13 @@ class Sparks:
             points = self._points.setdefault(row["device"], deque(maxlen=POINTS))
             if not points or points[-1][0] != value["ts"]:
                 points.append((value["ts"], value["v"]))
+        if len(self._group) > len(rows):
+            for gone in self._group.keys() - {row["device"] for row in rows}:
+                self._forget(gone)
+
+    def _forget(self, device: str) -> None:
+        for known in (self._group, self._points, self._metric):
+            known.pop(device, None)
 
     def _choose(self, row: Device) -> str:
         metrics = row["metrics"]

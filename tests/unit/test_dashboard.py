@@ -141,6 +141,20 @@ def test_a_trend_is_of_a_metric_that_is_more_than_a_switch() -> None:
     assert sparks.of("a") == [i / 2 for i in range(50 - fleet.POINTS, 50)]
 
 
+def test_a_trend_ends_when_the_device_is_moved_to_another_group_or_removed() -> None:
+    sparks = fleet.Sparks()
+
+    def add(at: int, *groups: str) -> None:
+        metrics: dict[str, Value] = {"level": {"v": at / 10, "ts": at}}
+        sparks.add([{**a_device(last_seen=NOW), "group": one, "metrics": metrics}
+                    for one in groups])  # fmt: skip
+
+    for at, groups in ((1, ["x"]), (2, ["x"]), (3, ["y"]), (4, ["y"]), (5, []), (6, ["y"])):
+        add(at, *groups)
+        wanted = {1: [1], 2: [1, 2], 3: [3], 4: [3, 4], 5: [], 6: [6]}[at]
+        assert sparks.of("a") == [one / 10 for one in wanted]
+
+
 @pytest.mark.parametrize("wrong", [{"sort": "ver"}, {"limit": 0}, {"limit": 201}, {"offset": -1}])
 def test_a_page_is_bounded(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadRequestError):
