@@ -5,6 +5,7 @@ DashboardError
 ├── ForbiddenError    who asks may not: answer 403 with the text
 ├── NotFoundError     there is none, or none for who asks: answer 404 with the text
 ├── AccessError       it would be open to everybody: do not start
+├── IssuerError       whoever issues tokens does not answer: answer 503
 └── PortBusyError     the port is taken: try another one
 """
 
@@ -29,6 +30,10 @@ class NotFoundError(DashboardError):
 
 class AccessError(DashboardError):
     """The dashboard would be open to everybody; the text says what to do."""
+
+
+class IssuerError(DashboardError):
+    """The issuer of tokens does not answer: nobody who shows one can be let in now."""
 
 
 class PortBusyError(DashboardError):

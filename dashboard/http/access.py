@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,10 +20,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dashboard.errors import AccessError
+from dashboard.errors import AccessError, IssuerError
 from dashboard.http.responses import json_response
 from dashboard.http.session import SESSION_S, is_session, make_session
 from dashboard.principal import COGNITO, EVERYTHING, ClaimNames, Principal, principal_of
+
+log: Final = logging.getLogger(__name__)
 
 OPEN_PATH: Final = "/healthz"
 """What everybody may ask."""
@@ -197,7 +200,14 @@ class Guard:
             request.query_params.get("token"),
             request.client.host if request.client else None,
         )
-        principal = self._access.principal(asked, await self._claims(scope, asked))
+        try:
+            claims = await self._claims(scope, asked)
+        except IssuerError as error:
+            log.warning("%s", error)
+            refusal = json_response({"error": "the issuer of tokens does not answer"}, 503)
+            await refusal(scope, receive, guarded)
+            return
+        principal = self._access.principal(asked, claims)
         if principal is None:
             refusal = json_response({"error": _refusal(self._access)}, 401)
             await refusal(scope, receive, guarded)

@@ -7,16 +7,24 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import rich_click as click
 
 from dashboard.errors import AccessError, PortBusyError
-from dashboard.http.access import LOOPBACK_NETWORKS, Access
+from dashboard.http.access import LOOPBACK_NETWORKS, Access, Claims
 from dashboard.http.api import create_app
 from dashboard.http.server import HOST, PORT, listen, server
 from dashboard.http.tokens import read_tokens
-from dashboard.principal import EVERYTHING, SCOPE_CLAIMS, Principal, principal_of, scope_claims
+from dashboard.principal import (
+    COGNITO,
+    EVERYTHING,
+    SCOPE_CLAIMS,
+    Principal,
+    principal_of,
+    scope_claims,
+)
 from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.local.dashboard import feed_of
@@ -58,6 +66,24 @@ TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
     type=click.Path(path_type=Path),
     help="A file of further tokens, each with its role and groups (TOML, readable by you alone).",
 )
+@click.option(
+    "--oidc-issuer",
+    metavar="URL",
+    help="Let in who shows a token of this OpenID Connect issuer, as Authorization: Bearer.",
+)
+@click.option("--oidc-audience", help="Whom its tokens are for: the `aud` of those that count.")
+@click.option(
+    "--oidc-groups-claim",
+    default=COGNITO.groups,
+    show_default=True,
+    help="The claim with the device groups that a person sees.",
+)
+@click.option(
+    "--oidc-roles-claim",
+    default=COGNITO.roles,
+    show_default=True,
+    help="The claim that has the role: viewer, operator or admin.",
+)
 @click.option("--read-only", is_flag=True, help="Let nobody acknowledge or mute alerts here.")
 @aws_option
 def dashboard(
@@ -67,6 +93,10 @@ def dashboard(
     proxies: tuple[str, ...],
     token_scope: str | None,
     tokens_file: Path | None,
+    oidc_issuer: str | None,
+    oidc_audience: str | None,
+    oidc_groups_claim: str,
+    oidc_roles_claim: str,
     read_only: bool,
     aws: bool,
 ) -> None:
@@ -74,9 +104,9 @@ def dashboard(
 
     For a local stack it reads with the role of the dashboard, and acknowledges and mutes alerts
     with the operator's, unless --read-only; on AWS it does both with your own credentials. Beyond
-    loopback it asks for the token in PENSTOCK_DASHBOARD_TOKEN or one of --tokens, for the user that
-    a proxy in front of it names (`--user-header`, `--proxy`), or for both, and refuses to start
-    with neither.
+    loopback it asks for the token in PENSTOCK_DASHBOARD_TOKEN or one of --tokens, for one of
+    --oidc-issuer, or for the user that a proxy in front of it names (`--user-header`, `--proxy`),
+    and refuses to start with none of them. A token and a user header are both required.
     """
     try:
         access = Access(
@@ -85,6 +115,8 @@ def dashboard(
             proxies or LOOPBACK_NETWORKS,
             scope=_scope(token_scope),
             tokens=read_tokens(_private_text(tokens_file)) if tokens_file else (),
+            verify=_verify(oidc_issuer, oidc_audience, user_header),
+            claim_names=replace(COGNITO, groups=oidc_groups_claim, roles=oidc_roles_claim),
         )
         access.check_address(host)
     except AccessError as error:
@@ -111,6 +143,20 @@ def _scope(text: str | None) -> Principal:
         return principal_of(scope_claims(text), SCOPE_CLAIMS)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--token-scope") from None
+
+
+def _verify(
+    issuer: str | None, audience: str | None, user_header: str | None
+) -> Callable[[str], Claims | None] | None:
+    if issuer is None and audience is None:
+        return None
+    if issuer is None or audience is None:
+        raise click.UsageError("--oidc-issuer and --oidc-audience belong together")
+    if user_header:
+        raise click.UsageError("either --user-header or --oidc-issuer says who asks, not both")
+    from dashboard.http.oidc import discover
+
+    return discover(issuer, audience).claims
 
 
 def _private_text(path: Path) -> str:

