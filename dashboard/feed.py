@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dashboard import alerts, queries
 from dashboard.answers import Alert, Device, Report
 from dashboard.fleet import Snapshot, Sparks
 from dashboard.watching import Watched, newest_windows, with_newest
+from ingest.acts import ActLog
 from ingest.tables import alarm_acts
 from ingest.tables.alarms import OVERLAP_MS
 from ingest.tiers import Tier
@@ -45,6 +46,13 @@ class Tables:
     """Empty when the deployment has no alerts."""
 
 
+class Writer(NamedTuple):
+    """What writes acknowledgements and mutes, and the log that each of them is recorded in."""
+
+    alarms: alarm_acts.Client
+    acts: ActLog
+
+
 class Feed:
     """Reads the roster and the workers' reports in a loop.
 
@@ -64,7 +72,7 @@ class Feed:
         *,
         now_ms: Callable[[], int],
         fastest_s: float = FASTEST_S,
-        writer: alarm_acts.Client | None = None,
+        writer: Writer | None = None,
     ) -> None:
         self.client = client
         self.writer = writer

@@ -92,7 +92,7 @@ class AlertsApi:
             raise BadRequestError("by: a name of up to 128 characters")
         device, rule = _subject(act["device"]), act["rule"]
         try:
-            done = await view.change_alert(device, rule, lambda one: one.act(rule, kind, by, until))
+            done = await view.change_alert(device, rule, kind, by, until)
         except LookupError as error:
             raise HTTPException(409, str(error)) from None
         except AlarmBusyError as error:

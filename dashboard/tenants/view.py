@@ -16,13 +16,13 @@ from typing import Any, Final, cast
 from dashboard import alerts, queries
 from dashboard.answers import Alert, AlertTransition, Device, FreshDevice, ListedDevice, Window
 from dashboard.errors import ForbiddenError, NotFoundError
-from dashboard.feed import Feed, Tables
+from dashboard.feed import Feed, Tables, Writer
 from dashboard.fleet import Snapshot
 from dashboard.principal import Principal, Role
 from dashboard.tenants.alarms import OwnAlarms
 from dashboard.tenants.visible import GROUP, is_visible, restrict
 from ingest.tables import alarm_acts
-from ingest.tables.alarms import DeviceAlarms
+from ingest.tables.alarms import DeviceAlarms, Kind
 from ingest.tiers import Tier
 
 KEPT: Final = 64
@@ -216,9 +216,10 @@ class View:
         return alerts.alerts_of(item) if item else []
 
     async def change_alert(
-        self, subject: str, rule: str, act: Callable[[DeviceAlarms], Any]
+        self, subject: str, rule: str, kind: Kind, by: str, until_ms: int = 0
     ) -> list[Alert]:
-        """Let a person's act change an alert; returns the subject's alerts as they are then.
+        """Acknowledge or mute an alert, until a time (ms), and record who did it; returns the
+        subject's alerts as they are then. ``by`` counts where the principal has no name.
 
         :raises ForbiddenError: when the role may not, or nobody may here.
         :raises NotFoundError: when there is no such alert.
@@ -226,6 +227,7 @@ class View:
             :func:`ingest.tables.alarm_acts.change_alarms` does.
         """
         table, writer = self._alerts_table(), self.require_changes()
+        who = self.principal.name or by
         absent = NotFoundError(f"{subject} has no alert of rule {rule}")
         if not await self._is_subject(subject):
             raise absent
@@ -233,17 +235,27 @@ class View:
         def change(alarms: DeviceAlarms) -> None:
             if rule not in alarms.states:
                 raise absent
-            act(alarms)
+            alarms.act(rule, kind, who, until_ms)
 
         def write() -> list[Alert]:
-            alarm_acts.change_alarms(writer, table, subject, change, self._feed.now_ms)
+            act = writer.acts.begin(
+                f"{kind} {rule} on {subject}", by=who, verified=self._verified, via="dashboard",
+                details={"until_ms": str(until_ms)} if until_ms else {},
+            )  # fmt: skip
+            with writer.acts.ending(act):
+                alarm_acts.change_alarms(writer.alarms, table, subject, change, self._feed.now_ms)
             key = {"device": {"S": subject}}
-            item = writer.get_item(TableName=table, Key=key, ConsistentRead=True)
+            item = writer.alarms.get_item(TableName=table, Key=key, ConsistentRead=True)
             return alerts.alerts_of(item["Item"])
 
         return cast(list[Alert], await self._call(write))
 
-    def require_changes(self) -> alarm_acts.Client:
+    @property
+    def _verified(self) -> str:
+        """What is known of the caller for certain."""
+        return f"{self.principal.name or 'nobody named'}, {self.principal.role}"
+
+    def require_changes(self) -> Writer:
         """What writes acts on alerts.
 
         :raises ForbiddenError: when the role may not, or nobody may here.

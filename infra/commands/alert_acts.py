@@ -10,7 +10,7 @@ import rich_click as click
 
 from infra.alarms import act_on_alarms
 from infra.commands.options import Time, aws_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import UserError, say
 from ingest.tables.alarms import DeviceAlarms, Kind
 from ingest.times import show_time
@@ -64,7 +64,7 @@ def unmute_(rule: str, device: str, by: str | None, aws: bool) -> None:
 
 
 def _act(rule: str, device: str, kind: Kind, by: str, until: int, *, aws: bool) -> None:
-    target = find_write_target(f"change the alarm {rule} of {device}", aws=aws)
+    target = find_operator_target(f"change the alarm {rule} of {device}", aws=aws)
 
     def act(alarms: DeviceAlarms) -> None:
         alarms.act(rule, kind, by, until)

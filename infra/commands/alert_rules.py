@@ -15,7 +15,7 @@ from consumers.alerts.rule_file import RuleError, read_rules
 from consumers.alerts.rules import Condition, Rule
 from infra.alarms import applied_rules, apply_rules
 from infra.commands.options import aws_option, json_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import find_target
 from ingest.tiers import Tier
@@ -54,7 +54,7 @@ def apply_(folder: Path, as_json: bool, aws: bool) -> None:
     that end from now on.
     """
     rules = read_folder(folder)
-    target = find_write_target("apply alert rules", aws=aws)
+    target = find_operator_target("apply alert rules", aws=aws)
     _refuse_what_cannot_work(rules, target.settings.tiers)
     applied = apply_rules(target, rules, time.time_ns() // 1_000_000)
     if as_json:

@@ -7,7 +7,7 @@ import rich_click as click
 from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, announce
 from infra.commands.options import attributes_options, aws_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import UserError, say
 
 
@@ -21,7 +21,7 @@ def announce_(names: tuple[str, ...], group: str, kind: str, aws: bool) -> None:
     Group and type are those given here, whatever the device sends. Announce a device again when
     it has lost its certificate.
     """
-    target = find_write_target(f"announce {len(names)} devices", aws=aws)
+    target = find_operator_target(f"announce {len(names)} devices", aws=aws)
     clients = Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
     try:
         for name in names:

@@ -14,7 +14,7 @@ from devices.mqtt.connection import Connection
 from devices.provisioning.rotation import revoke, rotate
 from infra.commands.device_folder import at_current_broker
 from infra.commands.options import aws_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError
 from infra.target import refusals_as
 
@@ -30,7 +30,7 @@ def rotate_(name: str, aws: bool) -> None:
     The new one is tested first. A device that runs meanwhile reconnects with it within seconds and
     loses nothing. When this is interrupted, run it again.
     """
-    target = find_write_target(f"rotate the certificate of {name}", aws=aws)
+    target = find_operator_target(f"rotate the certificate of {name}", aws=aws)
     settings = target.settings
     iot = target.client("iot", "operator")
     try:
@@ -54,7 +54,7 @@ def revoke_(name: str, aws: bool) -> None:
     Its readings wait in its spool. To let it connect again, give it a new certificate: `penstock
     device announce` and `provision`, or move its folder away and `create` it again.
     """
-    target = find_write_target(f"revoke the certificates of {name}", aws=aws)
+    target = find_operator_target(f"revoke the certificates of {name}", aws=aws)
     try:
         with refusals_as(f"AWS IoT refuses to revoke {name}"):
             count = revoke(target.client("iot", "operator"), target.settings, name)

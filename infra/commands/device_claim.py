@@ -14,7 +14,7 @@ from devices.errors import DeviceError
 from devices.provisioning.claims import create_claim, list_claims, revoke_claim
 from devices.provisioning.registry import Clients
 from infra.commands.options import aws_option, json_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target, refusals_as
 
@@ -42,7 +42,7 @@ def create(folder: Path, days: float, aws: bool) -> None:
     """
     if (folder / identity.CERTIFICATE).exists():
         raise UserError(f"{folder} holds a certificate already: name another folder")
-    target = find_write_target("create a claim", aws=aws)
+    target = find_operator_target("create a claim", aws=aws)
     try:
         with refusals_as("AWS refuses to create a claim"):
             made = create_claim(
@@ -92,7 +92,7 @@ def revoke(claim: str, aws: bool) -> None:
 
     Devices that it has provisioned have certificates of their own, and keep them.
     """
-    target = find_write_target(f"revoke the claim {claim}", aws=aws)
+    target = find_operator_target(f"revoke the claim {claim}", aws=aws)
     try:
         with refusals_as("AWS refuses to revoke the claim"):
             revoked = revoke_claim(_clients(target), target.settings, claim, now_s=time.time())

@@ -13,7 +13,7 @@ from devices.errors import DeviceError
 from devices.provisioning.things import own_thing_exists
 from devices.reporting import BOUNDS, VALUE_CHARACTERS
 from infra.commands.options import aws_option, json_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import Target, find_target
 from ingest.message import MAX_READINGS
@@ -65,7 +65,7 @@ def configure_(
     values = {"interval_s": interval_s, "batch": batch, "age_s": age_s}
     desired = {setting: value for setting, value in values.items() if value is not None}
     action = f"configure device {name}"
-    target = find_write_target(action, aws=aws) if desired else find_target(aws=aws)
+    target = find_operator_target(action, aws=aws) if desired else find_target(aws=aws)
     shadows = target.client("iot-data", "operator")
     _check_exists(target, name)
     if desired:

@@ -11,7 +11,7 @@ from devices.errors import DeviceError
 from devices.provisioning.registry import Clients, create_device
 from devices.token_key import TokenKey
 from infra.commands.options import attributes_options, aws_option, json_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, print_json
 from infra.target import refusals_as
 
@@ -49,7 +49,7 @@ def create_(
     if (csr is None) != (pkcs11_library is None):
         raise click.UsageError("a key in a token needs both --csr and --pkcs11-library")
     token = TokenKey(pkcs11_library, pkcs11_token, pkcs11_key) if pkcs11_library else None
-    target = find_write_target(f"create device {name}", aws=aws)
+    target = find_operator_target(f"create device {name}", aws=aws)
     clients = Clients(target.client("iot", "operator"), target.client("dynamodb", "operator"))
     try:
         with refusals_as(f"AWS IoT refuses to create {name}"):

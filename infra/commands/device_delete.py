@@ -14,7 +14,7 @@ from devices.spool.database import count_waiting
 from devices.spool.disk import lock
 from devices.spool.spool import FILE
 from infra.commands.options import aws_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError
 from infra.target import refusals_as
 from ingest.topic import check_device_id
@@ -34,7 +34,7 @@ def delete_(name: str, yes: bool, aws: bool) -> None:
         check_device_id(name)
     except ValueError as error:
         raise UserError(str(error)) from None
-    target = find_write_target(f"delete device {name}", aws=aws)
+    target = find_operator_target(f"delete device {name}", aws=aws)
     folder = target.settings.devices_dir / name
     if folder.exists():
         try:

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from rich.table import Table
 
 from infra.commands.options import aws_option, json_option
-from infra.commands.write_target import find_write_target
+from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, print_json, say
 from infra.schemas import apply_schemas
 from ingest.schemas.schema import Metric, Schema
@@ -53,7 +53,7 @@ def apply_(folder: Path, as_json: bool, aws: bool) -> None:
     `penstock schema admit`.
     """
     schemas = _read(folder)
-    change = apply_schemas(find_write_target("apply schemas", aws=aws), schemas)
+    change = apply_schemas(find_operator_target("apply schemas", aws=aws), schemas)
     if as_json:
         print_json(asdict(change))
         return

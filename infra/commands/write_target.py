@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import rich_click as click
 
+from infra.acts import recorded
 from infra.console import UserError, say
 from infra.target import Target, find_target
 
@@ -42,6 +43,25 @@ def find_write_target(action: str, *, aws: bool, **overrides: Any) -> Target:
                          err=True):  # fmt: skip
         raise UserError("nothing was changed; `penstock up` starts a local stack in this folder")
     return target
+
+
+def find_operator_target(action: str, *, aws: bool) -> Target:
+    """As :func:`find_write_target`, for what an operator does: the act is recorded in the
+    deployment's log of acts with the command's parameters, and how it ended when the command ends.
+
+    :raises UserError: as :func:`find_write_target`, and when the act cannot be recorded.
+    """
+    target = find_write_target(action, aws=aws)
+    context = click.get_current_context()
+    assert context is not None  # it raises without one, where it is not silent
+    given = {name: value for name, value in context.params.items() if value not in (None, False)}
+    details = {name: _shown(value) for name, value in given.items() if name != "aws"}
+    context.with_resource(recorded(target, action, details))
+    return target
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def describe(target: Target) -> str:

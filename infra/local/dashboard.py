@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 
 from dashboard.errors import PortBusyError
-from dashboard.feed import Feed, Tables
+from dashboard.feed import Feed, Tables, Writer
 from dashboard.http.api import create_app
 from dashboard.http.server import HOST, BackgroundServer, listen
+from infra.acts import act_log
 from infra.target import Target
 
 
@@ -15,14 +16,20 @@ def feed_of(target: Target, *, read_only: bool = False) -> Feed:
     """What the dashboard reads of a deployment. It changes alerts as the operator does, unless
     ``read_only``."""
     settings = target.settings
-    may_write = settings.alerts and not read_only
+    writer = None
+    if settings.alerts and not read_only:
+        writer = Writer(target.client("dynamodb", "operator"), act_log(target))
     return Feed(
         target.client("dynamodb", "dashboard"),
-        Tables(settings.windows_table, settings.devices_table, settings.status_table,
-               settings.alerts_table if settings.alerts else ""),
-        writer=target.client("dynamodb", "operator") if may_write else None,
+        Tables(
+            settings.windows_table,
+            settings.devices_table,
+            settings.status_table,
+            settings.alerts_table if settings.alerts else "",
+        ),
+        writer=writer,
         now_ms=lambda: time.time_ns() // 1_000_000,
-    )  # fmt: skip
+    )
 
 
 def serve_beside(target: Target, port: int) -> BackgroundServer:

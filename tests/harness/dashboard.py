@@ -41,7 +41,7 @@ def client_of(
 ) -> TestClient:
     """A client of the API over these tables, as a page on loopback is; ``peer`` is the address
     that it comes from."""
-    writer = None if read_only else tables.alerts
+    writer = None if read_only else tables.writer
     feed = Feed(tables, names, now_ms=lambda: NOW, fastest_s=0.01, writer=writer)
     app = create_app(feed, LOCAL_TIERS, access, {"temperature": "°C"})
     return TestClient(

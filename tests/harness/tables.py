@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dashboard.feed import Writer
+from ingest.acts import ActLog
+from tests.harness.act_bucket import ActBucket
 from tests.harness.alert_table import AlertTable
 
 PAGE = 7
@@ -37,6 +40,8 @@ class Tables:
         self.calls = 0
         self.marks: list[dict[str, Any]] = []
         self.alerts = AlertTable()
+        self.acts = ActBucket()
+        self.writer = Writer(self.alerts, ActLog(self.acts, "bucket", lambda: 1_795_420_800_000))
 
     def add_device(
         self, name: str, *, seen: int | None = 0, group: str = "", kind: str = "",

@@ -28,6 +28,7 @@ from devices.provisioning.registry import (
     list_things,
 )
 from devices.provisioning.rotation import revoke, rotate
+from infra.acts import recorded
 from infra.aws.redrive import redrive
 from infra.local.dashboard import feed_of
 from infra.schemas import apply_schemas
@@ -137,6 +138,8 @@ def operate(target: Target, folder: Path) -> None:
     wanted = json.dumps({"state": {"desired": {"batch": 2}}}).encode()
     shadows.update_thing_shadow(thingName="press-1", shadowName=SHADOW, payload=wanted)
     shadows.get_thing_shadow(thingName="press-1", shadowName=SHADOW)
+    with recorded(target, "configure device press-1", {}):
+        pass
     rotate(mine.iot, settings, device, _connects)
     claim = create_claim(mine, settings, folder / "claim", days=1, now_s=time.time())
     assert claim in list_claims(mine.dynamodb, settings)
