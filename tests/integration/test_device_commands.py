@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from devices.spool.spool import Spool
 from tests.harness import command
@@ -65,6 +66,31 @@ def test_a_broker_that_does_not_answer_is_said_while_the_device_runs(up: Up) -> 
     assert "no connection to" in away.err or "no broker answers" in away.err
     assert away.err.count("offline") == 1
     assert "1 readings wait in the spool" in away.err
+
+
+def test_what_an_operator_does_is_in_the_log_of_acts(up: Up) -> None:
+    assert up.penstock("device", "create", "noted-1").code == 0
+    assert up.penstock("device", "announce", "noted-2", "--group", "hall").code == 0
+    assert up.penstock("device", "configure", "noted-1", "--batch", "5", "--wait", "0").code == 0
+    assert up.penstock("device", "revoke", "noted-1").code == 0
+    target = up.root()
+    s3, bucket = target.client("s3"), target.settings.bucket(target.account)
+    found = s3.list_objects_v2(Bucket=bucket, Prefix="acts/v1/")["Contents"]
+    acts = {
+        one["Key"]: json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read())
+        for one in found
+    }
+    mine = {key: act for key, act in acts.items() if "noted-" in str(act.get("details"))}
+    assert [act["what"] for act in mine.values()] == [
+        "create device noted-1", "announce 1 devices", "configure device noted-1",
+        "revoke the certificates of noted-1",
+    ]  # fmt: skip
+    assert [acts[key.removesuffix(".json") + ".done.json"]["done"] for key in mine] == [True] * 4
+    forbidden = target.client("s3", "operator")
+    with pytest.raises(ClientError, match="AccessDenied"):
+        forbidden.delete_object(Bucket=bucket, Key=next(iter(mine)))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        forbidden.put_object(Bucket=bucket, Key="telemetry/v1/x", Body=b"")
 
 
 def test_configuring_or_deleting_a_device_that_does_not_exist_is_an_error(up: Up) -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from botocore.exceptions import ClientError
+from click.testing import CliRunner
 
+from infra import commands
+from infra.commands import write_target
+from infra.console import UserError
 from ingest.acts import ActLog
+from ingest.settings import Settings
 from tests.harness.act_bucket import ActBucket
 from tests.harness.dashboard import NOW
 from tests.harness.tenants import Thing, World, serving
@@ -92,3 +102,81 @@ def test_nothing_is_done_that_cannot_be_recorded() -> None:
         tables.acts.fail[".json"] = OSError("no route")
         assert act(client, "red-operator").status_code == 502
         assert tables.alerts.items["red-1"] == before
+
+
+# -- on the command line ------------------------------------------------------------------------
+
+
+@dataclass
+class Deployment:
+    """A target with a log of acts in memory."""
+
+    bucket: ActBucket = field(default_factory=ActBucket)
+    settings: Settings = field(default_factory=lambda: Settings(stack="plant", region="eu-west-1"))
+    account: str = "123456789012"
+    local: bool = True
+
+    def client(self, service: str, role: str) -> ActBucket:
+        assert (service, role) == ("s3", "operator")
+        return self.bucket
+
+
+def run(monkeypatch: pytest.MonkeyPatch, body: Callable[[], None]) -> tuple[Deployment, Any]:
+    """A command that does what an operator does."""
+    there = Deployment()
+    monkeypatch.setattr(write_target, "find_write_target", lambda *_, **__: there)
+
+    @click.command("revoke")
+    @click.argument("names", nargs=-1)
+    @click.option("--aws", is_flag=True)
+    @click.option("--days")
+    def revoke(names: tuple[str, ...], aws: bool, days: str | None) -> None:
+        write_target.find_operator_target("revoke two", aws=aws)
+        body()
+
+    return there, CliRunner().invoke(revoke, ["pump-1", "pump-2"])
+
+
+def test_a_command_s_act_is_recorded_with_its_parameters_and_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there, result = run(monkeypatch, lambda: None)
+    assert result.exit_code == 0
+    assert there.bucket.told == [(f"revoke two by {getpass.getuser()}", "done")]
+    (act, _) = there.bucket.objects.values()
+    assert act["details"] == {"names": "pump-1 pump-2"}
+    assert (act["verified"], act["via"]) == ("local stack", "command line")
+
+
+def test_a_command_that_fails_is_recorded_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise UserError("there is no pump-1")
+
+    there, result = run(monkeypatch, fail)
+    assert result.exit_code != 0
+    (_, outcome) = there.bucket.objects.values()
+    assert (outcome["done"], outcome["why"]) == (False, "UserError: there is no pump-1")
+
+
+def test_a_command_does_nothing_that_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    monkeypatch.setattr(ActBucket, "put_object", refuse)
+    _, result = run(monkeypatch, lambda: done.append(1))
+    assert "nothing was changed" in str(result.exception)
+    assert not done
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise DENIED
+
+
+NOT_ACTS = {"device_list", "items", "devices", "windows", "simulate", "dashboard"}
+"""Commands that name the operator's role and change nothing, or nothing by a person."""
+
+
+def test_every_command_that_works_as_the_operator_and_writes_records_it() -> None:
+    for file in Path(str(commands.__path__[0])).glob("*.py"):
+        text = file.read_text()
+        if '"operator"' in text and file.stem not in NOT_ACTS:
+            assert "find_operator_target(" in text, file.name
+            assert "find_write_target(" not in text, file.name
