@@ -254,6 +254,13 @@ ALERTS: Final = (
     Grant("AlertsBus", "events", _BUS_ACTIONS, ("event-bus/{stack}-alerts",)),
     Grant("AlertNotices", "events", _EVENT_RULE_ACTIONS,
           ("rule/{stack}-alerts/{stack}-alert-notices",)),
+    Grant("AlertsSchemas", "schemas",
+          "CreateRegistry DeleteRegistry DescribeRegistry ListTagsForResource TagResource "
+          "UntagResource UpdateRegistry",
+          ("registry/{stack}-alerts",)),
+    Grant("AlertsSchema", "schemas",
+          "CreateSchema DeleteSchema DeleteSchemaVersion DescribeSchema UpdateSchema",
+          ("schema/{stack}-alerts/*",)),
 )  # fmt: skip
 
 _DATABASE: Final = ("catalog", "database/{rule}_lake")

@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
-    Part("alerts"),
+    Part("alerts", inherits=("KmsKeyArn",)),
     Part("service", {"WorkerRoleArn": "WorkerRoleArn"}),
     Part(
         "lake",
