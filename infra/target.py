@@ -56,14 +56,39 @@ class Target:
         )
 
     def session(self, role: str | None = None) -> boto3.Session:
-        """A session as ``role``, assumed once; as the caller when the role is not known."""
+        """A session as ``role``, however long it lasts; as the caller when the role is not
+        known."""
         import boto3
 
         name = role if role in self.roles else ""
         if name not in self._sessions:
-            keys = self.assume(name) if name else self._own_keys()
-            self._sessions[name] = boto3.Session(region_name=self.settings.region, **keys)
+            region = self.settings.region
+            self._sessions[name] = (
+                boto3.Session(region_name=region, botocore_session=self._assumed(name))
+                if name
+                else boto3.Session(region_name=region, **self._own_keys())
+            )
         return self._sessions[name]
+
+    def _assumed(self, role: str) -> Any:
+        """A ``botocore`` session that assumes the role again before its keys expire."""
+        from botocore.credentials import RefreshableCredentials
+        from botocore.session import get_session
+
+        def fetch() -> dict[str, str]:
+            keys = self.assume_with_expiry(role)
+            return {
+                "access_key": keys["AccessKeyId"],
+                "secret_key": keys["SecretAccessKey"],
+                "token": keys["SessionToken"],
+                "expiry_time": keys["Expiration"].isoformat(),
+            }
+
+        session: Any = get_session()
+        session._credentials = RefreshableCredentials.create_from_metadata(
+            fetch(), fetch, "sts-assume-role"
+        )
+        return session
 
     def assume_with_expiry(self, role: str) -> dict[str, Any]:
         """Temporary credentials of a role, as STS gives them."""
@@ -71,15 +96,6 @@ class Target:
             RoleArn=self.roles[role], RoleSessionName=f"penstock-{role}", DurationSeconds=3600
         )["Credentials"]
         return answer
-
-    def assume(self, role: str) -> dict[str, Any]:
-        """Temporary keys of a role, as ``boto3.Session`` takes them."""
-        answer = self.assume_with_expiry(role)
-        return {
-            "aws_access_key_id": answer["AccessKeyId"],
-            "aws_secret_access_key": answer["SecretAccessKey"],
-            "aws_session_token": answer["SessionToken"],
-        }
 
     def _own_keys(self) -> dict[str, Any]:
         return dict(LOCAL_KEYS) if self.local else {}
