@@ -158,6 +158,7 @@ def a_rule_changes_under_load(site: Site) -> None:
     and a child is killed: windows that end after the change are decided by the new rule alone, and
     the other rules go on as before."""
     with alarming(site, 30, level=ALWAYS, tier=LONGER) as worker:
+        site.until(partial(_everybody, site, "raised", 0), 60, "every device is raised")
         for level, kind in ((NEVER, "cleared"), (ALWAYS, "raised"), (NEVER, "cleared")):
             since = time.time_ns() // 1_000_000
             site.alarms.apply(rules(level, LONGER), ahead_ms=0)
