@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -36,6 +36,10 @@ DOWN_S: Final = 60.0
 LONG_AGO_MS: Final = -3_600_000
 ALWAYS, NEVER = -1e6, 1e6
 """Levels that every device is above, and that none is."""
+RAISED: Final = ("raised",)
+ENDED: Final = ("cleared", "withdrawn")
+"""What becomes of an alarm by a new rule: it was raised in a window that the new one decides, or
+before."""
 
 RULES: Final = """
 [[rule]]
@@ -158,23 +162,23 @@ def a_rule_changes_under_load(site: Site) -> None:
     and a child is killed: windows that end after the change are decided by the new rule alone, and
     the other rules go on as before."""
     with alarming(site, 30, level=ALWAYS, tier=LONGER) as worker:
-        site.until(partial(_everybody, site, "raised", 0), 60, "every device is raised")
-        for level, kind in ((NEVER, "cleared"), (ALWAYS, "raised"), (NEVER, "cleared")):
+        site.until(partial(_everybody, site, RAISED, 0), 60, "every device is raised")
+        for level, kinds in ((NEVER, ENDED), (ALWAYS, RAISED), (NEVER, ENDED)):
             since = time.time_ns() // 1_000_000
             site.alarms.apply(rules(level, LONGER), ahead_ms=0)
             if level == ALWAYS:
                 os.kill(worker.children()[0], signal.SIGKILL)
-            done = partial(_everybody, site, kind, since)
-            site.until(done, 40, f"every device is {kind}")
+            done = partial(_everybody, site, kinds, since)
+            site.until(done, 40, f"every device is {kinds[0]}")
 
 
-def _everybody(site: Site, kind: str, since: int) -> bool:
-    """Whether the rule of the level made a transition of a kind on every device after a time."""
+def _everybody(site: Site, kinds: Sequence[str], since: int) -> bool:
+    """Whether the rule of the level made such a transition on every device after a time."""
     told = {
         one.event["device"]
         for one in site.alarms.heard()
         if one.event["rule"] == "high"
-        and one.event["kind"] == kind
+        and one.event["kind"] in kinds
         and one.event["window"] + LONGER.size_ms > since
     }
     return len(told) == DEVICES
