@@ -65,8 +65,9 @@ def principal_of(claims: Mapping[str, Any], names: ClaimNames = COGNITO) -> Prin
     """The principal of verified claims.
 
     Groups are a list, or a text with blanks between; ``*`` is all of them. A text in brackets is a
-    list as API Gateway writes one. An admin whose claims name no groups sees everything; a viewer
-    or an operator sees nothing then. Of several roles the one with most rights counts.
+    list as API Gateway writes one. Who has no such claim sees nothing, an admin too: an access
+    token has the roles of its person and may lack the groups that the id token names. Of several
+    roles the one with most rights counts.
 
     >>> principal_of({"email": "kim@hall.example", "custom:groups": "hall-1 hall-2",
     ...               "cognito:groups": ["operator"]}).may("operator")
@@ -77,10 +78,9 @@ def principal_of(claims: Mapping[str, Any], names: ClaimNames = COGNITO) -> Prin
     given = _words(claims.get(names.roles))
     role = max((one for one in ROLES if one in given), key=ROLES.index, default=ROLES[0])
     groups = frozenset(_words(claims.get(names.groups)))
-    sees_all = ALL_GROUPS in groups or (role == "admin" and not groups)
     return Principal(
         name=_name(claims, names.names),
-        groups=None if sees_all else groups,
+        groups=None if ALL_GROUPS in groups else groups,
         role=role,
         until_s=_time(claims.get("exp")),
     )
