@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from dashboard import alerts, http
 from dashboard.alerts import Wanted, history_page, open_page
+from dashboard.errors import ForbiddenError
 from dashboard.http.access import CLAIMS, OPEN_PATH, Access, Guard, SharedToken
 from dashboard.http.api import create_app, routes_of
 from dashboard.http.live import Live
-from dashboard.http.routes import Endpoint
-from dashboard.principal import Principal
+from dashboard.http.routes import Endpoint, acts
+from dashboard.principal import ROLES, Principal
 from dashboard.tenants.alarms import OwnAlarms
 from dashboard.tenants.view import Views
 from ingest.tables.alarms import Entry
@@ -74,6 +77,25 @@ def test_a_route_that_changes_something_needs_an_operator() -> None:
         endpoint = route.endpoint.__self__  # type: ignore[attr-defined]
         changes = route.methods != {"GET", "HEAD"}
         assert (endpoint.role != "viewer") == changes, route.path
+
+
+def test_a_route_is_answered_to_its_role_and_those_above() -> None:
+    async def answer(*_: Any) -> PlainTextResponse:
+        return PlainTextResponse("done")
+
+    views = Views(feed_of(Tables()))
+    wanted = {"viewer": [403, 403, 200], "operator": [403, 200, 200], "admin": [200, 200, 200]}
+    for role in ROLES:
+        routes = [acts(views, f"/{needs}", answer, needs) for needs in reversed(ROLES)]
+        app = Starlette(routes=routes, exception_handlers={ForbiddenError: _forbidden})
+        access = Access(token="t", scope=Principal(role=role))
+        client = TestClient(Guard(app, access), headers={"Authorization": "Bearer t"})
+        answers = [client.post(f"/{needs}").status_code for needs in reversed(ROLES)]
+        assert answers == wanted[role]
+
+
+async def _forbidden(_: Any, error: Exception) -> PlainTextResponse:
+    return PlainTextResponse(str(error), 403)
 
 
 def test_no_handler_reaches_the_feed_its_clients_or_its_tables() -> None:
