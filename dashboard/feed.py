@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,7 @@ class Feed:
         self._units: dict[str, str] = {}
         self.reads = 0
         self.read_s = 0.0
+        self._due = -math.inf
         self.pool = ThreadPoolExecutor(_READERS, "dashboard")
         self._fastest_s = fastest_s
         self.viewers = 0
@@ -109,6 +111,22 @@ class Feed:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+    async def refresh(self) -> None:
+        """Read what is due, once; for a caller in whose process no loop runs. Two requests that
+        overlap may both read."""
+        started = time.monotonic()
+        if started >= self._due:
+            await self._refresh(self._read)
+            self.read_s = time.monotonic() - started
+            self._due = started + self._pause_s
+        elif self._watches():
+            await self._refresh(self._read_watched)
+
+    @property
+    def _pause_s(self) -> float:
+        """From the end of one read of everything to the beginning of the next (s)."""
+        return max(self._fastest_s, self.read_s * (1 / SHARE - 1))
 
     def watch(self, devices: Iterable[str]) -> None:
         """Show these devices live, for a minute."""
@@ -140,7 +158,7 @@ class Feed:
 
     async def _run(self) -> None:
         while True:
-            due = time.monotonic() + max(self._fastest_s, self.read_s * (1 / SHARE - 1))
+            due = time.monotonic() + self._pause_s
             while (left := due - time.monotonic()) > LIVE_S:
                 await asyncio.sleep(LIVE_S if self._watches() else left)
                 if self._watches() and time.monotonic() < due:

@@ -30,6 +30,7 @@ from dashboard.tenants.view import View, Views
 from ingest.tiers import Tier
 
 STATIC: Final = Path(__file__).parents[1] / "static"
+LIVE_PATH: Final = "/api/v1/live"
 
 
 class Api:
@@ -151,12 +152,15 @@ def create_app(
     tiers: Sequence[Tier],
     access: Access | None = None,
     units: Mapping[str, str] | None = None,
+    *,
+    stateless: bool = False,
 ) -> ASGIApp:
     """The whole application behind its access check.
 
     :param feed: what it reads; started and stopped with the application.
     :param access: who may read; without one, callers on this machine's loopback.
     :param units: a metric's name to its unit, for display.
+    :param stateless: leave out what a server alone can do: the live stream, and the page.
 
     >>> app = create_app(feed, settings.tiers, units={"power": "W"})  # doctest: +SKIP
     """
@@ -176,12 +180,12 @@ def create_app(
         because everybody may ask."""
         return PlainTextResponse("up\n" if views.is_up else "down\n", 200 if views.is_up else 503)
 
+    routes = routes_of(views, tiers, units or {})
+    if stateless:
+        routes = [route for route in routes if route.path != LIVE_PATH]
+    page = [] if stateless else [Mount("/", StaticFiles(directory=STATIC, html=True))]
     app = Starlette(
-        routes=[
-            Route(OPEN_PATH, up),
-            *routes_of(views, tiers, units or {}),
-            Mount("/", StaticFiles(directory=STATIC, html=True)),
-        ],
+        routes=[Route(OPEN_PATH, up), *routes, *page],
         exception_handlers={
             BadRequestError: _sentence(400),
             ForbiddenError: _sentence(403),
@@ -203,7 +207,7 @@ def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> 
         reads(views, "/api/v1/health", api.health),
         reads(views, "/api/v1/summary", api.summary),
         reads(views, "/api/v1/stream", api.stream),
-        reads(views, "/api/v1/live", live.open),
+        reads(views, LIVE_PATH, live.open),
         reads(views, "/api/v1/devices", api.devices),
         reads(views, "/api/v1/devices/{device}", api.device),
         reads(views, "/api/v1/devices/{device}/windows", api.windows),

@@ -10,6 +10,7 @@ import rich_click as click
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
+from infra.aws.api_package import PackageError
 from infra.aws.removal import thing_type
 from infra.aws.stacks import cloudformation as stacks
 from infra.aws.stacks.changes import Change
@@ -129,6 +130,11 @@ COMPUTE: Final = {
     is_flag=True,
     help="Have the archive as tables for Athena, kept by tasks of the service; see docs/lake.md.",
 )
+@click.option(
+    "--api",
+    is_flag=True,
+    help="Have the read API behind sign-in, without a server; see docs/aws.md.",
+)
 @click.option("--operations", is_flag=True, help="Have alarms, a dashboard and a topic for them.")
 @click.option(
     "--parameter",
@@ -159,6 +165,7 @@ def deploy(
     kms_key: str | None,
     image: str | None,
     lake: bool,
+    api: bool,
     operations: bool,
     given: tuple[str, ...],
     policy: bool,
@@ -170,12 +177,13 @@ def deploy(
 
     Its name and region are settings: `stack` and `region` in penstock.toml, or PENSTOCK_STACK
     and PENSTOCK_REGION. An option that is not given keeps its value of the last deployment. What
-    `penstock destroy` kept is taken over. Alerts (setting `alerts`), service, lake and operations
-    are stacks of their own, which every later deployment updates too. Before anything is replaced
-    or removed it asks.
+    `penstock destroy` kept is taken over. Alerts (setting `alerts`), service, lake, API and
+    operations are stacks of their own, which every later deployment updates too. Before anything
+    is replaced or removed it asks.
     """
     target = find_target(aws=True)
-    more = [*(["lake"] if lake else []), *(["operations"] if operations else [])]
+    flags = {"lake": lake, "api": api, "operations": operations}
+    more = [name for name, wanted in flags.items() if wanted]
     if policy:
         by_setting = ["alerts"] if target.settings.alerts else []
         wanted_parts = [*(["service"] if image else []), *more, *by_setting]
@@ -214,7 +222,7 @@ def deploy(
             return
         outputs = _deploy(target, parameters, lambda changes: _approve(changes, yes))
         outputs |= parts.deploy(target, outputs, asked)
-    except DeployError as error:
+    except (DeployError, PackageError) as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
         raise UserError(f"AWS refuses to deploy {settings.stack}: {error}") from None

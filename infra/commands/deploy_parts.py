@@ -1,4 +1,4 @@
-"""Alerts, service, lake and operations, as ``penstock deploy`` adds them to the stack."""
+"""Alerts, service, lake, operations and API, as ``penstock deploy`` adds them to the stack."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from infra.aws.stacks.change_sets import previous_parameters
 from infra.aws.stacks.changes import Change
 from infra.aws.stacks.following import stack_status
 from infra.aws.stacks.stack_states import Step, next_step
+from infra.commands.deploy_api import api_parameters
 from infra.commands.stack_events import print_event
 from infra.console import UserError, say
 from infra.target import Target
@@ -105,19 +106,24 @@ def deploy(target: Target, outputs: Mapping[str, str], wanted: Asked) -> dict[st
     made: dict[str, str] = {}
     for part in templates.PARTS:
         if part.name in wanted:
-            mine = _parameters(target, part, wanted[part.name])
+            mine = _parameters(target, part, wanted[part.name], upload=True)
             made |= templates.deploy_part(
                 cfn, part, stack, {**outputs, **made}, mine, on_event=print_event
             )
     return made
 
 
-def _parameters(target: Target, part: templates.Part, given: Mapping[str, str]) -> dict[str, str]:
-    """What was given, and what follows from the account: a lake's database that is there already,
-    because an earlier stack kept it or `penstock lake` made it, is not made again."""
+def _parameters(
+    target: Target, part: templates.Part, given: Mapping[str, str], *, upload: bool = False
+) -> dict[str, str]:
+    """What was given, and what follows from the account and the settings. A lake's database that is
+    there already, because an earlier stack kept it or `penstock lake` made it, is not made again.
+    With ``upload`` an API's package is put where the function gets it."""
     cfn, name = target.client("cloudformation"), part.stack(target.settings.stack)
     found = {**templates.inherited(cfn, part, target.settings.stack), **given}
     if part.name == "lake" and next_step(stack_status(cfn, name)) is not Step.UPDATE:
         there = database_exists(target.client("glue"), namespace_of(target.settings.stack))
         found.setdefault("MakesDatabase", str(not there).lower())
+    if part.name == "api":
+        found = api_parameters(target, found, upload=upload)
     return found

@@ -27,6 +27,7 @@ OWN_CALLS: Final = frozenset(
         "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator",
         "kinesis:ListShards", "kinesis:ListStreamConsumers", "logs:DeleteLogGroup",
         "s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions",
+        "s3:PutObject",
         "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
     }
 )  # fmt: skip
@@ -39,6 +40,8 @@ _PROPERTY: Final = "only for a property that no template has"
 NO_ACTION: Final = "no action of IAM: an API call whose action has another name, which is granted"
 
 NOT_CALLED: Final[Mapping[str, str]] = {
+    "apigateway:*agResource": NO_ACTION,
+    "cloudfront:updateDistribution": "of a sign-in at a domain of one's own",
     "application-autoscaling:*ScheduledAction": _PROPERTY,
     "cloudwatch:GetMetricData": "for predictive scaling",
     "dynamodb:*Item": "data of replicas and imports",
@@ -97,6 +100,7 @@ NOT_CALLED: Final[Mapping[str, str]] = {
     "route53:UpdateHostedZoneFeatures": _PROPERTY,
     "s3:*Metadata*": _PROPERTY,
     "s3:DeleteBucket*": NO_ACTION,
+    "s3:getObject": NO_ACTION,
     "s3:GetObject": "code and imports from a bucket",
     "s3:GetObjectVersion": "code and imports from a bucket",
     "s3:*Acl": "ACLs are off: BucketOwnerEnforced",

@@ -17,7 +17,7 @@ import pytest
 from cfnlint.decode import decode
 
 from infra.aws.deployer.policy import LONGEST, Place, deployer_policies, length
-from infra.aws.deployer.rights import ALERTS, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, API, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
 from infra.aws.stacks.template import TEMPLATE
 from infra.aws.stacks.templates import PARTS as TEMPLATE_PARTS
 from tests.harness.authorization import fits, row
@@ -31,8 +31,9 @@ PARTS: Final[Mapping[str, tuple[Grant, ...]]] = {
     "service": SERVICE,
     "lake": LAKE,
     "operations": OPERATIONS,
+    "api": API,
 }
-EVERY_PART: Final = ("alerts", "service", "lake", "operations")
+EVERY_PART: Final = ("alerts", "api", "service", "lake", "operations")
 _SCHEMAS: Final = Path(cfnlint.__file__).parent / "data" / "schemas"
 _TYPES: Final[dict[str, str]] = json.loads((_SCHEMAS / "providers/us-east-1.json").read_text())
 
@@ -99,8 +100,9 @@ def test_nothing_is_granted_that_neither_cloudformation_nor_penstock_calls(part:
 
 
 def _of_parts() -> set[str]:
-    """What the commands call for a part: its stack, and the lake's tasks that still run."""
-    return {one for one in OWN_CALLS if one.startswith(("cloudformation:", "ecs:"))}
+    """What the commands call for a part: its stack, the lake's tasks that still run, and the API's
+    package."""
+    return {one for one in OWN_CALLS if one.startswith(("cloudformation:", "ecs:", "s3:Put"))}
 
 
 def test_every_part_of_a_deployment_has_rights_of_its_own() -> None:

@@ -57,7 +57,7 @@ class Bucket:
     def get_paginator(self, _: str) -> Bucket:
         return self
 
-    def paginate(self, *, Bucket: str) -> Iterator[Any]:
+    def paginate(self, *, Bucket: str, Prefix: str) -> Iterator[Any]:
         yield from self.pages
 
     def delete_objects(self, *, Bucket: str, Delete: Any) -> dict[str, Any]:

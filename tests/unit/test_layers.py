@@ -71,7 +71,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "load": {"verification"},
         "verification": set(),
     },
-    "dashboard": {TOP: set(), "tenants": set(), "http": {"tenants"}},
+    "dashboard": {TOP: set(), "tenants": set(), "http": {"tenants"}, "function": {"http"}},
     "infra": {
         TOP: {"aws"},
         "emulator": set(),

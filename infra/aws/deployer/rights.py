@@ -105,7 +105,7 @@ PIPELINE: Final = (
           ("stack/{stack}/*",)),
     Grant("LookForOtherParts", "cloudformation", "DescribeStacks",
           ("stack/{stack}-alerts/*", "stack/{stack}-service/*", "stack/{stack}-lake/*",
-           "stack/{stack}-operations/*")),
+           "stack/{stack}-operations/*", "stack/{stack}-api/*")),
     Grant("ReadATemplate", "cloudformation", "GetTemplateSummary"),
     Grant("Stream", "kinesis",
           "AddTagsToStream CreateStream DecreaseStreamRetentionPeriod DeleteStream "
@@ -339,6 +339,37 @@ OPERATIONS: Final = (
           ("scheduledaudit/{stack}-certificates",)),
     Grant("IotLog", "logs", _LOG_GROUP_ACTIONS,
           ("log-group:AWSIotLogsV2", "log-group:AWSIotLogsV2:*")),
+)  # fmt: skip
+
+API: Final = (
+    Grant("ApiStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-api/*",)),
+    Grant("Package", "s3", "GetObject PutObject", (_BUCKET + "/api/*",)),
+    Grant("ApiFunction", "lambda",
+          "AddPermission CreateFunction DeleteFunction GetFunction GetFunctionCodeSigningConfig "
+          "GetFunctionRecursionConfig GetFunctionScalingConfig GetPolicy "
+          "GetRuntimeManagementConfig RemovePermission TagResource UntagResource "
+          "UpdateFunctionCode UpdateFunctionConfiguration",
+          ("function:{stack}-api",)),
+    Grant("ApiRole", "iam", _ROLE_ACTIONS,
+          ("arn:{partition}:iam::{account}:role/{stack}-api-Role-*",)),
+    Grant("PassApiRole", "iam", "PassRole",
+          ("arn:{partition}:iam::{account}:role/{stack}-api-Role-*",), _passed_to("lambda")),
+    Grant("ApiLogs", "logs", _LOG_GROUP_ACTIONS,
+          tuple(f"log-group:{name}{rest}"
+                for name in ("/aws/lambda/{stack}-api", "/penstock/{stack}/api")
+                for rest in ("", ":*"))),
+    # HTTP APIs have no names: AWS gives their ids.
+    Grant("Gateway", "apigateway", "DELETE GET PATCH POST PUT",
+          ("arn:{partition}:apigateway:{region}::/*",), _BY_CLOUDFORMATION),
+    Grant("UserPool", "cognito-idp",
+          "AddCustomAttributes CreateGroup CreateResourceServer CreateUserPool "
+          "CreateUserPoolClient CreateUserPoolDomain DeleteGroup DeleteResourceServer "
+          "DeleteUserPool DeleteUserPoolClient DeleteUserPoolDomain DescribeResourceServer "
+          "DescribeUserPool DescribeUserPoolClient DescribeUserPoolDomain GetGroup "
+          "GetUserPoolMfaConfig ListTagsForResource ListUserPoolClientSecrets "
+          "SetUserPoolMfaConfig TagResource UntagResource UpdateGroup UpdateResourceServer "
+          "UpdateUserPool UpdateUserPoolClient UpdateUserPoolDomain",
+          ("*",), _BY_CLOUDFORMATION),
 )  # fmt: skip
 
 KEY: Final = Grant(

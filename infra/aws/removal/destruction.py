@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from devices import identity
+from infra.aws import api_package
 from infra.aws.removal import erase, thing_type
 from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
 from infra.aws.removal.catalog import delete_database
@@ -47,6 +48,10 @@ def destroy_deployment(target: Target, fleet: Fleet, *, discard: bool, on_event:
         _refuse_rule_errors(target)
     for part in templates.destroy_parts(cfn, settings.stack, on_event=on_event):
         say(f"deleted stack {part.stack(settings.stack)}")  # with the service its workers stop
+        if part.name == "api":
+            erase.empty_bucket(
+                target.client("s3"), settings.bucket(target.account), api_package.PREFIX
+            )
         if part.name == "lake" and (ended := stop_lake_tasks(target.client("ecs"), settings.stack)):
             say(f"  {ended} runs of the lake are stopped")
     if exists:

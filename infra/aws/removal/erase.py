@@ -42,7 +42,7 @@ def delete_data(
     for table in [*tables, *(prefix + suffix for suffix in _KCL_TABLES)]:
         if _delete_table(dynamodb, table):
             yield f"table {table}"
-    if _empty_bucket(s3, bucket):
+    if empty_bucket(s3, bucket):
         s3.delete_bucket(Bucket=bucket)
         yield f"bucket {bucket}"
     for group in log_groups:
@@ -76,10 +76,13 @@ def _delete_table(dynamodb: DynamoDBClient, table: str) -> bool:
     return True
 
 
-def _empty_bucket(s3: S3Client, bucket: str) -> bool:
-    """Delete every version of every object; ``False`` when there is no such bucket."""
+def empty_bucket(s3: S3Client, bucket: str, prefix: str = "") -> bool:
+    """Delete every version of every object under a prefix; ``False`` when there is no such bucket.
+
+    :raises DeployError: when one of them cannot be deleted.
+    """
     try:
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
             found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
             doomed: Any = [{"Key": o["Key"], "VersionId": o["VersionId"]} for o in found]
             if not doomed:

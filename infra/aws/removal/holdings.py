@@ -24,7 +24,7 @@ class _Listing(NamedTuple):
     operation: str
     members: str
     name: str = ""
-    arguments: Mapping[str, str] = MappingProxyType({})
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
 
 _LISTINGS: Final = (
@@ -52,6 +52,9 @@ _LISTINGS: Final = (
     _Listing("ecs cluster", "ecs", "list_clusters", "clusterArns"),
     _Listing("task definition", "ecs", "list_task_definitions", "taskDefinitionArns"),
     _Listing("schedule group", "scheduler", "list_schedule_groups", "ScheduleGroups", "Name"),
+    _Listing("http api", "apigatewayv2", "get_apis", "Items", "Name"),
+    _Listing("user pool", "cognito-idp", "list_user_pools", "UserPools", "Name",
+             MappingProxyType({"MaxResults": 60})),
     _Listing("glue database", "glue", "get_databases", "DatabaseList", "Name"),
     _Listing("athena workgroup", "athena", "list_work_groups", "WorkGroups", "Name"),
     _Listing("cloudformation stack", "cloudformation", "list_stacks", "StackSummaries",

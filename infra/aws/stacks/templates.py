@@ -59,6 +59,7 @@ PARTS: Final = (
         inherits=("KmsKeyArn",),
     ),
     Part("operations", {"RuleName": "RuleName"}),
+    Part("api", inherits=("KmsKeyArn",)),
 )
 """In the order in which they are deployed; they are deleted in reverse."""
 

@@ -1,4 +1,4 @@
-# The same five CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
+# The same six CloudFormation stacks, deployed by Terraform. `penstock deploy` is not needed then; what it
 # does beside the templates (deletion protection after the creation, taking over what was kept) is not done.
 
 terraform {
@@ -85,4 +85,18 @@ resource "aws_cloudformation_stack" "operations" {
     RuleName = aws_cloudformation_stack.pipeline.outputs["RuleName"]
   })
   tags = local.tags
+}
+
+# CodeBucket, CodeKey and Tiers are among its parameters: see docs/aws.md, "Read API".
+resource "aws_cloudformation_stack" "api" {
+  count         = var.api ? 1 : 0
+  name          = "${var.stack}-api"
+  template_body = file("${local.templates}/api.yaml")
+  capabilities  = ["CAPABILITY_NAMED_IAM"]
+  parameters = merge(var.api_parameters, {
+    Pipeline  = var.stack
+    KmsKeyArn = lookup(var.pipeline_parameters, "KmsKeyArn", "")
+  })
+  tags       = local.tags
+  depends_on = [aws_cloudformation_stack.pipeline]
 }

@@ -22,6 +22,12 @@ variable "lake" {
   default     = false
 }
 
+variable "api" {
+  description = "Whether to have the read API."
+  type        = bool
+  default     = false
+}
+
 variable "operations" {
   description = "Whether there are alarms, a topic and a dashboard."
   type        = bool
@@ -54,6 +60,12 @@ variable "lake_parameters" {
 
 variable "operations_parameters" {
   description = "More parameters of operations.yaml."
+  type        = map(string)
+  default     = {}
+}
+
+variable "api_parameters" {
+  description = "More parameters of api.yaml: CodeBucket, CodeKey and Tiers have no defaults."
   type        = map(string)
   default     = {}
 }
