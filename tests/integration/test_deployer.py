@@ -120,7 +120,7 @@ def test_a_deployer_with_its_policies_alone_deploys_updates_and_destroys(
         assert done.code == 0, done.err
         return done
 
-    parts = ("--service", "registry/penstock:1", "--lake", "--operations")
+    parts = ("--service", "registry/penstock:1", "--lake", "--operations", "--api")
     mine = dict(command.extra)
     documents = penstock("deploy", "--policy", *parts).json
     become_deployer(target, documents)
