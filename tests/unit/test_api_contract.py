@@ -59,7 +59,7 @@ def test_in_memory() -> None:
 
 def test_over_http() -> None:
     tables = a_fleet()
-    feed = Feed(tables, NAMES, now_ms=lambda: NOW, writer=tables.alerts)
+    feed = Feed(tables, NAMES, now_ms=lambda: NOW)
     with (
         BackgroundServer(create_app(feed, LOCAL_TIERS), listen("127.0.0.1", 0)) as server,
         httpx.Client(base_url=server.url) as client,
