@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from dashboard.errors import AccessError
@@ -14,6 +16,7 @@ from dashboard.http.server import server
 from dashboard.http.session import SESSION_S, is_session, make_session
 from dashboard.http.tokens import read_tokens
 from dashboard.principal import Principal
+from infra.commands.dashboard import dashboard
 from tests.harness.dashboard import a_fleet, client_of
 from tests.harness.tables import Tables
 
@@ -230,3 +233,33 @@ def test_a_token_s_scope_is_what_it_is_good_for(tables: Tables) -> None:
     with client_of(tables, access) as client:
         assert client.get("/api/v1/summary", headers=right).json()["groups"] == ["g1"]
         assert client.get("/api/v1/devices/dev-00", headers=right).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "said"),
+    [
+        (["--token-scope", "viewer:g1"], "", "which is not set"),
+        (["--token-scope", "root:*"], "secret", "is no scope"),
+        (["--oidc-issuer", "https://issuer.example"], "", "belong together"),
+        (["--oidc-audience", "client"], "", "belong together"),
+        (
+            ["--oidc-issuer", "https://i.example", "--oidc-audience", "c", "--user-header", "X"],
+            "",
+            "not both",
+        ),
+        (["--oidc-issuer", "http://i.example", "--oidc-audience", "c"], "", "begins with https"),
+        (["--tokens", "open.toml"], "", "chmod 600"),
+        (["--tokens", "none.toml"], "", "cannot be read"),
+        (["--host", "0.0.0.0"], "", "set a token"),
+    ],
+)
+def test_the_command_refuses_what_would_let_in_the_wrong_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], token: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("open.toml").write_text(FILE)
+    Path("open.toml").chmod(0o644)
+    monkeypatch.setenv("PENSTOCK_DASHBOARD_TOKEN", token)
+    result = CliRunner().invoke(dashboard, arguments)
+    assert result.exit_code != 0
+    assert said in " ".join(f"{result.output} {result.exception}".replace("│", " ").split())
