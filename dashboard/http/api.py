@@ -44,7 +44,8 @@ class Api:
 
     async def summary(self, request: Request, view: View) -> Response:
         """The fleet in a few figures."""
-        return tagged_response(request, fleet.summary(view.snapshot, self._units))
+        summary = fleet.summary(view.snapshot, self._units)
+        return tagged_response(request, summary, read_at=("at", "version"))
 
     async def devices(self, request: Request, view: View) -> Response:
         """A page of devices."""
@@ -57,11 +58,11 @@ class Api:
             "version": snapshot.version,
             "devices": view.with_trends(found),
         }
-        return tagged_response(request, listing)
+        return tagged_response(request, listing, read_at=("version",))
 
     async def stream(self, request: Request, view: View) -> Response:
         """Shards, workers and rejects."""
-        return tagged_response(request, fleet.stream(view.snapshot))
+        return tagged_response(request, fleet.stream(view.snapshot), read_at=("at",))
 
     # -- one device, read when it is asked for ---------------------------------------------
 

@@ -22,6 +22,8 @@ _TIME: Final = {
     "examples": ["2026-11-24T07:45:00Z", "1795478400000"],
 }
 
+_UNCHANGED: Final = {"description": "it is as in the answer with the ETag of If-None-Match"}
+
 _ANSWERS: Final = (
     answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
     answers.Missing, list[answers.Point], answers.Failure, answers.Health,
@@ -42,12 +44,15 @@ def document(tiers: list[str]) -> dict[str, Any]:
         answer: dict[str, Any],
         *,
         of_a_device: bool = False,
+        tagged: bool = False,
     ) -> dict[str, Any]:
         responses = {
             "200": _response("ok", answer),
             "400": _response("a parameter is wrong", failure),
             "401": _response("no access", failure),
         }
+        if tagged:
+            responses["304"] = _UNCHANGED
         if of_a_device:
             responses["404"] = _response("there is no such device", failure)
         return {"get": {"summary": text, "parameters": parameters, "responses": responses}}
@@ -95,9 +100,9 @@ def document(tiers: list[str]) -> dict[str, Any]:
                     },
                 }
             },
-            "/api/v1/summary": get("The fleet in a few figures", [], summary),
-            "/api/v1/stream": get("Shards, lag, commits and rejects", [], stream),
-            "/api/v1/devices": get("A page of devices", _listing(), listing),
+            "/api/v1/summary": get("The fleet in a few figures", [], summary, tagged=True),
+            "/api/v1/stream": get("Shards, lag, commits and rejects", [], stream, tagged=True),
+            "/api/v1/devices": get("A page of devices", _listing(), listing, tagged=True),
             of_one: get("One device", name, device, of_a_device=True),
             f"{of_one}/windows": get(
                 "A device's windows over a span, oldest first", [*name, *span, *page], windows,
@@ -134,7 +139,7 @@ def _alert_paths(schemas: Sequence[dict[str, Any]], failure: dict[str, Any]) -> 
     }
 
     def get(text: str, parameters: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:
-        responses = {"200": _response("ok", answer), **refused}
+        responses = {"200": _response("ok", answer), "304": _UNCHANGED, **refused}
         return {"get": {"summary": text, "parameters": parameters, "responses": responses}}
 
     def post(text: str) -> dict[str, Any]:

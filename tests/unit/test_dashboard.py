@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from dashboard import completeness, fleet, queries
@@ -23,6 +24,7 @@ from dashboard.errors import BadRequestError
 from dashboard.feed import Feed
 from dashboard.fleet import Snapshot, Wanted
 from dashboard.http.openapi import document
+from dashboard.http.responses import tagged_response
 from ingest.id_ranges import IdSet
 from ingest.tiers import LOCAL_TIERS
 from ingest.times import parse_time
@@ -251,6 +253,32 @@ def test_an_answer_that_did_not_change_is_not_sent_again(client: TestClient) -> 
     first = client.get("/api/v1/stream")
     again = client.get("/api/v1/stream", headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/summary", "/api/v1/stream", "/api/v1/devices"])
+def test_another_process_that_read_the_same_says_that_nothing_changed(
+    tables: Tables, path: str
+) -> None:
+    with client_of(tables) as one:
+        first = one.get(path)
+    with client_of(tables) as other:
+        again = other.get(path, headers={"If-None-Match": f'"x", {first.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    tables.add_device("new", seen=NOW, group="g0", kind="pump")
+    tables.add_worker("w-2", NOW)
+    with client_of(tables) as other:
+        assert other.get(path, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+
+
+def test_only_the_time_of_reading_makes_no_change() -> None:
+    tags = [_tag({"at": at, "n": n}) for at, n in ((1, 1), (2, 1), (2, 2))]
+    assert tags[0] == tags[1] != tags[2]
+
+
+def _tag(value: dict[str, int]) -> str:
+    request = Request({"type": "http", "headers": []})
+    return tagged_response(request, value, read_at=("at",)).headers["etag"]
 
 
 def test_a_table_that_does_not_answer_is_said_and_outlived(tables: Tables) -> None:
