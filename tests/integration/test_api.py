@@ -133,7 +133,7 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
     _add_device(target, "pump-2", "hall-2")
 
     # who may ask
-    admin = _token(cognito, pool, client, "kim@hall.example", "admin")
+    admin = _token(cognito, pool, client, "kim@hall.example", "admin", sees="*")
     viewer = _token(cognito, pool, client, "lee@hall.example", "viewer", sees="hall-1")
     assert gateway.ask("/api/v1/devices").status == 401
     assert gateway.ask("/api/v1/devices", _foreign_token(cognito)).status == 401

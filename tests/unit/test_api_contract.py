@@ -20,7 +20,7 @@ from tests.harness.dashboard import NAMES, NOW, a_fleet, client_of
 from tests.harness.tables import Tables
 
 TIERS = '[{"name": "10s", "flush_s": 1, "ttl_s": 60}, {"name": "1m", "flush_s": 1, "ttl_s": 60}]'
-ADMIN = {"sub": "kim", "cognito:groups": "[admin]"}
+ADMIN = {"sub": "kim", "custom:groups": "*", "cognito:groups": "[admin]"}
 
 
 def _event(path: str, claims: Mapping[str, str] | None = ADMIN) -> dict[str, Any]:
