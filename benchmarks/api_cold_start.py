@@ -34,7 +34,7 @@ event = {
     "version": "2.0", "rawQueryString": "", "headers": {},
     "requestContext": {
         "http": {"method": "GET", "path": "/api/v1/summary", "sourceIp": "192.0.2.1"},
-        "authorizer": {"jwt": {"claims": {"sub": "kim", "cognito:groups": "[admin]"}}},
+        "authorizer": {"jwt": {"claims": {"sub": "kim", "custom:groups": "*"}}},
     },
 }
 assert handler(event, None)["statusCode"] == 200

@@ -123,6 +123,7 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
 ) -> None:
     target = account.target()
     empty = holdings(target)
+    (account.folder / "penstock.toml").write_text("alerts = true\n")
     made = _succeeds(
         account, "deploy", "--shards", "1", "--no-protect", "--api",
         "--parameter", f"Architecture={PROCESSOR}", "--json",
@@ -146,6 +147,7 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
     assert gateway.ask("/api/v1/devices/pump-2", viewer).status == 404
 
     # every answer is one that the document promises
+    assert gateway.ask("/api/v1/alerts", viewer).status == 200
     counts = check_contract(lambda path: gateway.ask(path, admin), "pump-1", requests=60)
     assert counts[200] > 10
 

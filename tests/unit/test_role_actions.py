@@ -89,7 +89,6 @@ def _documents() -> Iterator[tuple[str, dict[str, Any]]]:
         elif body["Type"] in (
             "AWS::IAM::Policy",
             "AWS::IAM::ManagedPolicy",
-            "AWS::IAM::RolePolicy",
         ):
             yield name, body["Properties"]["PolicyDocument"]
 
