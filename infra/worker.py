@@ -129,13 +129,13 @@ def supervised(worker: Worker) -> Iterator[None]:
 
 
 def await_shards(worker: Worker, shards: int, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Return when a child is at work on so many shards.
+    """Return when so many shards are read: each has a child that got a batch, if an empty one.
 
     :raises UserError: when that takes too long.
     :raises KeyboardInterrupt: when the user wants to stop before.
     """
     deadline = time.monotonic() + LEASES_S
-    while sum(one["pid"] is not None for one in worker.status.snapshot()["shards"]) < shards:
+    while _read_shards(worker) < shards:
         if stopping():
             raise KeyboardInterrupt
         if time.monotonic() > deadline:
@@ -143,3 +143,9 @@ def await_shards(worker: Worker, shards: int, stopping: Callable[[], bool] = lam
                 f"the worker did not get its shards within {LEASES_S:.0f} s: see worker.log"
             )
         time.sleep(0.05)
+
+
+def _read_shards(worker: Worker) -> int:
+    """How many shards a child has got a batch of. A child reports before its first one too."""
+    progress = worker.status.progress().values()
+    return sum(not one.gone and one.behind_ms is not None for one in progress)
