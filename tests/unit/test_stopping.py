@@ -45,8 +45,8 @@ def test_waiting_for_shards_ends_at_once_when_the_user_stops(tmp_path: Any) -> N
     class Worker:
         class status:
             @staticmethod
-            def snapshot() -> dict[str, Any]:
-                return {"shards": []}
+            def progress() -> dict[str, Any]:
+                return {}
 
     stack = LocalStack(LocalOptions(tmp_path), Stages(), lambda _: None)
     stack.worker = Worker()  # type: ignore[assignment]
