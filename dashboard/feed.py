@@ -20,7 +20,7 @@ from dashboard import alerts, queries
 from dashboard.answers import Alert, Device, Report
 from dashboard.fleet import Snapshot, Sparks
 from dashboard.watching import Watched, newest_windows, with_newest
-from ingest.acts import ActLog
+from ingest.acts.log import ActLog
 from ingest.tables import alarm_acts
 from ingest.tables.alarms import OVERLAP_MS
 from ingest.tiers import Tier

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from infra.console import UserError
 from infra.target import Target
-from ingest.acts import ActLog
+from ingest.acts.log import ActLog
 
 
 def act_log(target: Target) -> ActLog:

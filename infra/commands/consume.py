@@ -24,7 +24,7 @@ from infra.commands.options import aws_option
 from infra.console import UserError, say
 from infra.runfile import HOME
 from infra.target import Target, find_target
-from infra.worker import worker_of
+from infra.worker.assembly import worker_of
 from ingest.traces.otlp import TracesError, require
 
 

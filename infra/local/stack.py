@@ -18,7 +18,7 @@ from infra.console import Stages, UserError
 from infra.emulator.process import Emulator, EmulatorError
 from infra.emulator.profile import STRICT, Profile
 from infra.target import Target
-from infra.worker import await_shards, supervised, worker_of
+from infra.worker.assembly import await_shards, supervised, worker_of
 from ingest.settings import Settings, SettingsError, load
 from ingest.tiers import LOCAL_TIERS
 from simulator.signals import UNITS

@@ -23,7 +23,7 @@ from infra.simulation.drain import await_archived
 from infra.simulation.drive import new_ledger
 from infra.simulation.verify import verify_settled
 from infra.target import Target
-from infra.worker import await_shards, supervised, worker_of
+from infra.worker.assembly import await_shards, supervised, worker_of
 from simulator.errors import LedgerError
 from simulator.load.director import Setup
 from simulator.rescale import at_speed, thinned

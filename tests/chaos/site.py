@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from consumers.failpoints import VARIABLE, Point
 from consumers.logs import logging_to
 from infra.emulator.process import Emulator
-from infra.worker import supervised, worker_of
+from infra.worker.assembly import supervised, worker_of
 from ingest.settings import Settings
 from tests.chaos.alarms import SiteAlarms
 from tests.chaos.checkpoint_watch import CheckpointWatch

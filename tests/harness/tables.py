@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from dashboard.feed import Writer
-from ingest.acts import ActLog
+from ingest.acts.log import ActLog
 from tests.harness.act_bucket import ActBucket
 from tests.harness.alert_table import AlertTable
 

@@ -36,7 +36,7 @@ from infra.simulation.drive import drive, into_stream, over_mqtt
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.verify import verify_ledger, verify_settled
 from infra.target import Target
-from infra.worker import supervised, worker_of
+from infra.worker.assembly import supervised, worker_of
 from ingest.topic import SHADOW, telemetry_topic
 from simulator.scenario import steady_fleet
 from tests.harness.schemas import schema

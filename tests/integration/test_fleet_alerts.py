@@ -13,11 +13,11 @@ from consumers.alerts.rule_file import parse_rules
 from consumers.alerts.transition import RuleState
 from consumers.fleet.shards import Shards
 from infra.alarms import alarms_of, apply_rules
-from infra.alerting import fleet_duty
 from infra.aws.stacks.run_stack import deploy_for_run, roles_in
 from infra.emulator.process import Emulator
 from infra.emulator.usage import read_usage
 from infra.target import Target
+from infra.worker.alerting import fleet_duty
 from ingest.record import encode_record
 from tests.harness.processes import await_value
 from tests.harness.shard import payload

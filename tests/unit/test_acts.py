@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from infra import commands
 from infra.commands import write_target
 from infra.console import UserError
-from ingest.acts import ActLog
+from ingest.acts.log import ActLog
 from ingest.settings import Settings
 from tests.harness.act_bucket import ActBucket
 from tests.harness.dashboard import NOW

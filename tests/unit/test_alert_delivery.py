@@ -15,7 +15,7 @@ from consumers.alerts.alarms import Alarms, AlarmsCodec, Waiting
 from consumers.alerts.delivery import SIGNATURE, Outboxes, Webhook, deliver_round, signature
 from consumers.alerts.transition import Transition
 from consumers.kcl.leases import Lease
-from infra.alerting import FirstLease
+from infra.worker.alerting import FirstLease
 from ingest.settings import Settings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -28,11 +29,15 @@ PACKAGES = {
 }
 """Package to the other packages of ours that it may import. Nobody imports ``infra``."""
 
+FILES = 12
+LINES = 400
+"""Most modules in a folder, beside ``__init__.py``, and most lines in one."""
+
 TOP = "top"
 """Modules that lie directly in a package. Every sub-package may import them."""
 
 SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
-    "ingest": {TOP: set(), "tables": set(), "traces": set(), "schemas": set()},
+    "ingest": {TOP: set(), "acts": set(), "tables": set(), "traces": set(), "schemas": set()},
     "devices": {
         TOP: {"mqtt", "spool", "store", "provisioning"},
         "mqtt": set(),
@@ -77,11 +82,12 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
         "emulator": set(),
         "cost": {"emulator"},
         "aws": {"cost"},
-        "local": {"aws", "emulator"},
+        "worker": {"aws"},
+        "local": {"aws", "emulator", "worker"},
         "simulation": {"archive", "aws", "cost", "emulator", "local"},
         "archive": set(),
         "scenario": {"archive", "cost", "local", "simulation"},
-        "prove": {"aws", "cost", "emulator", "local", "simulation", "scenario"},
+        "prove": {"aws", "cost", "emulator", "local", "simulation", "scenario", "worker"},
         "commands": {
             "archive",
             "aws",
@@ -91,6 +97,7 @@ SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
             "simulation",
             "scenario",
             "prove",
+            "worker",
         },
     },
 }
@@ -182,6 +189,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(imports()).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_place_is_found_from_the_listing_no_folder_or_file_is_too_long(package: str) -> None:
+    modules = modules_in(package)
+    files = Counter(file.parent for file in modules.values() if file.name != "__init__.py")
+    commands = ROOT / "infra" / "commands"  # a file a command: as many as there are
+    assert [f for f, n in files.items() if n > FILES and f != commands] == []
+    assert [f for f in modules.values() if len(f.read_text().splitlines()) > LINES] == []
 
 
 def test_every_module_is_looked_at() -> None:

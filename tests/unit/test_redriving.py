@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.redriving import redriving
+from infra.worker.redriving import redriving
 from tests.harness.waiting import until
 from tests.unit.test_redrive import Kinesis, Queue, body
 

@@ -19,17 +19,17 @@ from consumers.worker.lag import AwsStream, LagMonitor, monitored
 from consumers.worker.launch import daemon_environment
 from consumers.worker.status_table import REPORT_S, reporting
 from consumers.worker.supervisor import Worker
-from infra.alerting import (
+from infra.aws.credentials import serve_credentials
+from infra.console import UserError
+from infra.target import Target
+from infra.worker.alerting import (
     FirstLease,
     delivering,
     destinations_of,
     fleet_duty,
     watching_fleet,
 )
-from infra.aws.credentials import serve_credentials
-from infra.console import UserError
-from infra.redriving import redriving
-from infra.target import Target
+from infra.worker.redriving import redriving
 from ingest.settings import Settings, SettingsError
 
 ROLE: Final = "worker"

@@ -13,38 +13,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
-from msgspec import Struct
+
+from ingest.acts.act import Act, Outcome, Via, act_key, time_of_act
 
 log: Final = logging.getLogger(__name__)
 
-PREFIX: Final = "acts/v1"
 MOST_WHY: Final = 500
-
-Via = Literal["command line", "dashboard"]
-
-
-class Act(Struct, omit_defaults=True):
-    """What somebody is about to do. ``by`` is who says so, ``verified`` by whom it was verified:
-    a caller's ARN, or a principal of the dashboard with its role."""
-
-    at: str
-    by: str
-    verified: str
-    via: Via
-    what: str
-    details: dict[str, str] = {}
-
-
-class Outcome(Struct, omit_defaults=True):
-    """What came of an act."""
-
-    at: str
-    done: bool
-    why: str = ""
 
 
 class Client(Protocol):
@@ -116,18 +93,4 @@ class ActLog:
         )  # fmt: skip
 
     def _now(self) -> str:
-        return f"{_utc(self._now_ms()):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
-
-
-def act_key(at_ms: int, token: str) -> str:
-    """The beginning of an act's keys; they sort by time.
-
-    >>> act_key(1795420800123, "9f2c61d0")
-    'acts/v1/dt=2026-11-23/080000.123-9f2c61d0'
-    """
-    at = _utc(at_ms)
-    return f"{PREFIX}/dt={at:%Y-%m-%d}/{at:%H%M%S}.{at_ms % 1000:03d}-{token}"
-
-
-def _utc(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+        return time_of_act(self._now_ms())
