@@ -170,6 +170,14 @@ class Summary(TypedDict):
     types: list[str]
 
 
+class Latest(Summary):
+    """What a live page shows: the summary, and the devices that it watches. ``error`` says why the
+    tables did not answer last, empty when they did."""
+
+    watched: list[ListedDevice]
+    error: str
+
+
 class Shard(TypedDict):
     """A shard as its worker last reported it. ``lag_ms`` is the age of its oldest record that is
     not durable."""

@@ -209,6 +209,7 @@ def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> 
         reads(views, "/api/v1/summary", api.summary),
         reads(views, "/api/v1/stream", api.stream),
         reads(views, LIVE_PATH, live.open),
+        reads(views, "/api/v1/latest", live.latest),
         reads(views, "/api/v1/devices", api.devices),
         reads(views, "/api/v1/devices/{device}", api.device),
         reads(views, "/api/v1/devices/{device}/windows", api.windows),

@@ -1,4 +1,5 @@
-"""The live stream: server-sent events with what changed since the one before."""
+"""The live stream: server-sent events with what changed since the one before. And the newest state
+as one document with an ETag, for who polls because no stream is served there."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dashboard import alerts, fleet
+from dashboard import alerts, answers, fleet
 from dashboard.errors import BadRequestError
 from dashboard.fleet import Snapshot
-from dashboard.http.responses import event
+from dashboard.http.responses import event, tagged_response
 from dashboard.tenants.view import View
 from ingest.topic import is_device_id
 
@@ -36,9 +37,7 @@ class Live:
         :raises BadRequestError: when ``watch`` holds anything but some device ids.
         :raises HTTPException: 503 when too many streams are open.
         """
-        watched = [one for one in request.query_params.get("watch", "").split(",") if one]
-        if len(watched) > MAX_WATCHED or not all(map(is_device_id, watched)):
-            raise BadRequestError(f"watch: up to {MAX_WATCHED} device ids, with commas between")
+        watched = _watched(request)
         if self.streams >= MAX_STREAMS:
             raise HTTPException(503, "too many live streams are open: try again later")
         return StreamingResponse(
@@ -46,6 +45,21 @@ class Live:
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
+
+    async def latest(self, request: Request, view: View) -> Response:
+        """The summary, and the devices in ``watch`` that there are.
+
+        :raises BadRequestError: when ``watch`` holds anything but some device ids.
+        """
+        watched = _watched(request)
+        view.watch(watched)
+        snapshot = view.snapshot
+        latest: answers.Latest = {
+            **fleet.summary(snapshot, self._units),
+            "watched": view.with_trends(fleet.changed(Snapshot(), snapshot, watched)),
+            "error": view.error,
+        }
+        return tagged_response(request, latest, read_at=("at", "version"))
 
     async def _events(self, view: View, watched: list[str]) -> AsyncIterator[bytes]:
         self.streams += 1
@@ -76,6 +90,13 @@ class Live:
                     known = newest
         finally:
             self.streams -= 1
+
+
+def _watched(request: Request) -> list[str]:
+    watched = [one for one in request.query_params.get("watch", "").split(",") if one]
+    if len(watched) > MAX_WATCHED or not all(map(is_device_id, watched)):
+        raise BadRequestError(f"watch: up to {MAX_WATCHED} device ids, with commas between")
+    return watched
 
 
 def _left_s(view: View) -> float:

@@ -27,6 +27,7 @@ _UNCHANGED: Final = {"description": "it is as in the answer with the ETag of If-
 _ANSWERS: Final = (
     answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
     answers.Missing, list[answers.Point], answers.Failure, answers.Health,
+    answers.Latest,
     answers.Alerts, list[answers.Alert], answers.AlertHistory, answers.AlertAct,
 )  # fmt: skip
 
@@ -37,6 +38,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
         _ANSWERS, ref_template="#/components/schemas/{name}"
     )
     summary, stream, listing, device, windows, missing, series, failure, health = schemas[:9]
+    latest = schemas[9]
 
     def get(
         text: str,
@@ -74,6 +76,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
         _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_PAGE}, "The most to return."),
         _query("cursor", _TEXT, "From the answer before."),
     ]
+    watch = [_query("watch", _TEXT, "Device ids, with commas between.")]
     metric = [{**_query("metric", _TEXT, "Its name."), "required": True}]
     of_one = "/api/v1/devices/{device}"
     return {
@@ -116,16 +119,19 @@ def document(tiers: list[str]) -> dict[str, Any]:
                 "One metric as a flat array, for Grafana", [*name, *span, *metric], series,
                 of_a_device=True,
             ),
+            "/api/v1/latest": get(
+                "What a live page shows, for who polls it", watch, latest, tagged=True
+            ),
             "/api/v1/live": {
                 "get": {
                     "summary": "Server-sent events: summary, devices, alerts, problem",
-                    "parameters": [_query("watch", _TEXT, "Device ids, with commas between.")],
+                    "parameters": watch,
                     "responses": {
                         "200": {"description": "events", "content": {"text/event-stream": {}}}
                     },
                 }
             },
-            **_alert_paths(schemas[9:], failure),
+            **_alert_paths(schemas[10:], failure),
         },
     }  # fmt: skip
 

@@ -1,36 +1,17 @@
 // Routes, the live connection, and the theme.
 import { alertsView } from "./alerts.js";
 import { deviceView } from "./device.js";
+import { h } from "./dom.js";
 import { fleetView } from "./fleet.js";
+import { makeLive } from "./live.js";
+import { begin, signOut, signsIn, whoIs } from "./signin.js";
 import { streamView } from "./stream.js";
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
 let view = null;
-let source = null;
 
-export const live = {
-  // Listen to the server; ids are the devices whose changes are wanted.
-  watch(ids) {
-    source?.close();
-    source = new EventSource(`api/v1/live?watch=${ids.map(encodeURIComponent).join(",")}`);
-    const mine = source;
-    mine.onopen = () => say("live", "live");
-    mine.onerror = () => {
-      if (mine !== source) return;
-      say("lost", "connection lost, trying again");
-      if (mine.readyState === EventSource.CLOSED) setTimeout(() => mine === source && live.watch(ids), 2000);
-    };
-    mine.addEventListener("summary", (event) => view?.summary?.(JSON.parse(event.data)));
-    mine.addEventListener("devices", (event) => view?.devices?.(JSON.parse(event.data)));
-    mine.addEventListener("alerts", (event) => view?.alerts?.(JSON.parse(event.data)));
-    mine.addEventListener("problem", (event) => {
-      const { error } = JSON.parse(event.data);
-      if (error) say("lost", error);
-      else say("live", "live");
-    });
-  },
-};
+export const live = makeLive(() => view, say);
 
 function say(state, text) {
   if (connection.dataset.state === state && connection.textContent === text) return;
@@ -72,4 +53,10 @@ document.getElementById("theme").addEventListener("click", () => {
   theme(next);
 });
 addEventListener("hashchange", () => { route(); main.focus(); });
-route();
+try {
+  await begin();
+  if (signsIn()) document.querySelector("header").append(h("button", { type: "button", class: "quiet", onclick: signOut, title: `Signed in as ${whoIs()}` }, "Sign out"));
+  route();
+} catch (error) {
+  main.replaceChildren(h("p", { class: "notice bad", role: "alert" }, error.message), h("p", {}, h("a", { href: "/" }, "Sign in again")));
+}

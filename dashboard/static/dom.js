@@ -1,4 +1,5 @@
 // Elements from values. Text is always text: nothing here parses markup.
+import { request } from "./signin.js";
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -74,11 +75,11 @@ export function state(word) {
 }
 
 export async function get(path) {
-  return answered(await fetch(path, { headers: { Accept: "application/json" } }));
+  return answered(await request(path, { headers: { Accept: "application/json" } }));
 }
 
 export async function post(path, body) {
-  return answered(await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }));
+  return answered(await request(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }));
 }
 
 async function answered(answer) {

@@ -237,6 +237,7 @@ def test_the_grafana_dashboard_asks_for_what_exists() -> None:
         ("/api/v1/devices?sort=secret", 400),
         ("/api/v1/live?watch=" + ",".join(["d"] * 201), 400),
         ("/api/v1/live?watch=<b>", 400),
+        ("/api/v1/latest?watch=<b>", 400),
         ("/api/v2/devices", 404),
     ],
 )
@@ -316,6 +317,7 @@ def test_every_path_of_the_document_is_served_and_no_other(client: TestClient) -
     [
         ("/api/v1/summary", "/api/v1/summary"),
         ("/api/v1/stream", "/api/v1/stream"),
+        ("/api/v1/latest?watch=dev-00,gone", "/api/v1/latest"),
         ("/api/v1/devices", "/api/v1/devices"),
         ("/api/v1/devices/dev-00", "/api/v1/devices/{device}"),
         ("/api/v1/devices/never", "/api/v1/devices/{device}"),
@@ -336,6 +338,17 @@ def test_answers_are_what_the_document_promises(client: TestClient, path: str, a
     if isinstance(answer, dict):  # what is not promised is not answered either
         promise = promised["components"]["schemas"][content["schema"]["$ref"].rsplit("/", 1)[1]]
         assert set(answer) == set(promise["properties"])
+
+
+def test_the_newest_state_holds_the_watched_devices_and_is_not_sent_twice(
+    client: TestClient,
+) -> None:
+    path = "/api/v1/latest?watch=dev-01,never,gone"
+    first = client.get(path)
+    assert [one["device"] for one in first.json()["watched"]] == ["dev-01", "never"]
+    assert first.json()["devices"]["total"] == 41
+    again = client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
 
 
 def test_a_span_is_given_in_iso_time_or_in_milliseconds(client: TestClient) -> None:
