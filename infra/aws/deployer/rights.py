@@ -80,6 +80,19 @@ _EVENT_RULE_ACTIONS: Final = (
     "DeleteRule DescribeRule ListTagsForResource ListTargetsByRule PutRule PutTargets "
     "RemoveTargets TagResource UntagResource"
 )
+_BUCKET_ACTIONS: Final = (
+    "CreateBucket DeleteBucket DeleteBucketPolicy GetAccelerateConfiguration "
+    "GetAnalyticsConfiguration GetBucketAbac GetBucketCORS GetBucketLogging "
+    "GetBucketMetadataTableConfiguration GetBucketNotification "
+    "GetBucketObjectLockConfiguration GetBucketOwnershipControls GetBucketPolicy "
+    "GetBucketPublicAccessBlock GetBucketTagging GetBucketVersioning GetBucketWebsite "
+    "GetEncryptionConfiguration GetIntelligentTieringConfiguration "
+    "GetInventoryConfiguration GetLifecycleConfiguration GetMetricsConfiguration "
+    "GetReplicationConfiguration ListBucket ListBucketVersions ListTagsForResource "
+    "PutBucketOwnershipControls PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging "
+    "PutBucketVersioning PutEncryptionConfiguration PutLifecycleConfiguration TagResource "
+    "UntagResource"
+)
 _BY_CLOUDFORMATION: Final = {
     "ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}
 }
@@ -120,17 +133,7 @@ PIPELINE: Final = (
     Grant("Tables", "dynamodb", _TABLE_ACTIONS, _TABLES),
     Grant("LeasesAndWorkers", "dynamodb", "Scan",
           ("table/{stack}-worker", "table/{stack}-status")),
-    Grant("Archive", "s3",
-          "CreateBucket DeleteBucket DeleteBucketPolicy GetAccelerateConfiguration "
-          "GetAnalyticsConfiguration GetBucketAbac GetBucketCORS GetBucketLogging "
-          "GetBucketMetadataTableConfiguration GetBucketNotification "
-          "GetBucketObjectLockConfiguration GetBucketOwnershipControls GetBucketPolicy "
-          "GetBucketPublicAccessBlock GetBucketTagging GetBucketVersioning GetBucketWebsite "
-          "GetEncryptionConfiguration GetIntelligentTieringConfiguration GetInventoryConfiguration "
-          "GetLifecycleConfiguration GetMetricsConfiguration GetReplicationConfiguration "
-          "ListBucket ListBucketVersions ListTagsForResource PutBucketOwnershipControls "
-          "PutBucketPolicy PutBucketPublicAccessBlock PutBucketTagging PutBucketVersioning "
-          "PutEncryptionConfiguration PutLifecycleConfiguration TagResource UntagResource",
+    Grant("Archive", "s3", _BUCKET_ACTIONS,
           (_BUCKET,)),
     Grant("ArchivedObjects", "s3", "DeleteObject DeleteObjectVersion", (_BUCKET + "/*",)),
     # Whoever ran `penstock lake` has made it; its tables are no data.
@@ -369,6 +372,22 @@ API: Final = (
           "GetUserPoolMfaConfig ListTagsForResource ListUserPoolClientSecrets "
           "SetUserPoolMfaConfig TagResource UntagResource UpdateGroup UpdateResourceServer "
           "UpdateUserPool UpdateUserPoolClient UpdateUserPoolDomain",
+          ("*",), _BY_CLOUDFORMATION),
+    Grant("PageBucket", "s3", _BUCKET_ACTIONS,
+          ("arn:{partition}:s3:::{stack}-page-{account}-{region}",)),
+    Grant("PageFiles", "s3", "DeleteObject DeleteObjectVersion GetObject PutObject",
+          ("arn:{partition}:s3:::{stack}-page-{account}-{region}/*",)),
+    # CloudFront gives its ids too.
+    Grant("PageOnCloudFront", "cloudfront",
+          "CreateDistribution CreateOriginAccessControl CreateResponseHeadersPolicy "
+          "DeleteDistribution DeleteOriginAccessControl DeleteResponseHeadersPolicy "
+          "GetDistribution GetDistributionConfig GetOriginAccessControl "
+          "GetResponseHeadersPolicy ListTagsForResource TagResource UntagResource "
+          "UpdateDistribution UpdateOriginAccessControl UpdateResponseHeadersPolicy",
+          ("*",), _BY_CLOUDFORMATION),
+    Grant("RecordsOfThePage", "route53",
+          "ChangeResourceRecordSets GetChange GetHostedZone ListHostedZones "
+          "ListResourceRecordSets",
           ("*",), _BY_CLOUDFORMATION),
 )  # fmt: skip
 
