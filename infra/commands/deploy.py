@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.table import Table
 
 from infra.aws.api_package import PackageError
+from infra.aws.page.sign_in import SignInError
 from infra.aws.removal import thing_type
 from infra.aws.stacks import cloudformation as stacks
 from infra.aws.stacks.changes import Change
@@ -133,7 +134,7 @@ COMPUTE: Final = {
 @click.option(
     "--api",
     is_flag=True,
-    help="Have the read API behind sign-in, without a server; see docs/aws.md.",
+    help="Have page and read API behind sign-in, without a server; see docs/aws.md.",
 )
 @click.option("--operations", is_flag=True, help="Have alarms, a dashboard and a topic for them.")
 @click.option(
@@ -222,7 +223,7 @@ def deploy(
             return
         outputs = _deploy(target, parameters, lambda changes: _approve(changes, yes))
         outputs |= parts.deploy(target, outputs, asked)
-    except (DeployError, PackageError) as error:
+    except (DeployError, PackageError, SignInError) as error:
         raise UserError(str(error)) from None
     except (ClientError, BotoCoreError) as error:
         raise UserError(f"AWS refuses to deploy {settings.stack}: {error}") from None

@@ -1,5 +1,5 @@
-"""What ``penstock deploy --api`` adds to the API's parameters: the settings that the function
-needs, and its package."""
+"""What ``penstock deploy --api`` adds to the API's stack: the settings that the function needs, and
+its package; then the page, when the stack is there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import orjson
 
 from infra.aws import api_package
+from infra.aws.page import files, sign_in
 from infra.aws.stacks.change_sets import previous_parameters
 from infra.aws.stacks.following import stack_status
 from infra.aws.stacks.stack_states import Step, next_step
+from infra.console import say
 from infra.target import Target
 
 
@@ -20,6 +22,7 @@ def api_parameters(target: Target, given: Mapping[str, str], *, upload: bool) ->
 
     :param upload: put the package into the archive's bucket, where CloudFormation gets it.
     :raises PackageError: when the package cannot be made.
+    :raises SignInError: when a given issuer does not say where users sign in.
     """
     settings = target.settings
     bucket = settings.bucket(target.account)
@@ -33,8 +36,36 @@ def api_parameters(target: Target, given: Mapping[str, str], *, upload: bool) ->
         "CodeBucket": bucket,
         "CodeKey": package.key,
         "Runtime": package.runtime,
+        **_origin(target, given),
         **given,
     }
+
+
+def deploy_page(target: Target, outputs: Mapping[str, str]) -> None:
+    """Put the page where CloudFront gets it, with where its users sign in.
+
+    :param outputs: of the API's stack.
+    :raises SignInError: when the issuer does not say that.
+    """
+    config = sign_in.config(_issuer(target, outputs), outputs)
+    done = files.upload(target.client("s3"), outputs["PageBucket"], files.page_files(config))
+    say(
+        f"the page is at {outputs['PageUrl']}: {len(done.written)} files are new, "
+        f"{len(done.removed)} old ones gone"
+    )
+
+
+def _issuer(target: Target, outputs: Mapping[str, str]) -> sign_in.Document:
+    if "ApiUserPool" in outputs:
+        return sign_in.of_pool(target.settings.endpoint_url or outputs["ApiSignIn"])
+    return sign_in.discover(outputs["ApiIssuer"])
+
+
+def _origin(target: Target, given: Mapping[str, str]) -> dict[str, str]:
+    """Where the page gets its tokens, when that is not the domain of a user pool on AWS."""
+    if issuer := given.get("Issuer"):
+        return {"SignInOrigin": sign_in.origin(sign_in.discover(issuer))}
+    return {"SignInOrigin": url} if (url := target.settings.endpoint_url) else {}
 
 
 def _architecture(target: Target, given: Mapping[str, str]) -> str:

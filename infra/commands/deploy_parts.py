@@ -12,7 +12,7 @@ from infra.aws.stacks.change_sets import previous_parameters
 from infra.aws.stacks.changes import Change
 from infra.aws.stacks.following import stack_status
 from infra.aws.stacks.stack_states import Step, next_step
-from infra.commands.deploy_api import api_parameters
+from infra.commands.deploy_api import api_parameters, deploy_page
 from infra.commands.stack_events import print_event
 from infra.console import UserError, say
 from infra.target import Target
@@ -110,6 +110,8 @@ def deploy(target: Target, outputs: Mapping[str, str], wanted: Asked) -> dict[st
             made |= templates.deploy_part(
                 cfn, part, stack, {**outputs, **made}, mine, on_event=print_event
             )
+            if part.name == "api":
+                deploy_page(target, made)
     return made
 
 

@@ -56,6 +56,8 @@ from infra.emulator.kinesis.resharding import keep_closed_shards
 from infra.emulator.profile import PROFILE_VARIABLE, Profile
 from infra.emulator.s3 import hide_missing_keys, store_before_answering
 from infra.emulator.shutdown import end_every_connection
+from infra.emulator.web.cloudfront import serve_apis_as_origins
+from infra.emulator.web.cognito import revoke_at_the_domain
 from infra.emulator.world import World
 
 LOOPBACK: Final = "127.0.0.1"
@@ -113,6 +115,8 @@ def main() -> None:
         know_what_replaces,
         evaluate_alarms_by_period,
         extract_metrics_of_log_lines,
+        serve_apis_as_origins,
+        revoke_at_the_domain,
     ]
     for extend in extensions:
         extend()

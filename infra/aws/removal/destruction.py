@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from devices import identity
 from infra.aws import api_package
+from infra.aws.page.files import bucket_name
 from infra.aws.removal import erase, thing_type
 from infra.aws.removal.backlog import Backlog, living_workers, rule_errors, unread
 from infra.aws.removal.catalog import delete_database
@@ -46,6 +47,7 @@ def destroy_deployment(target: Target, fleet: Fleet, *, discard: bool, on_event:
     if exists and not discard:
         _drain(target)
         _refuse_rule_errors(target)
+    _empty_page(target)
     for part in templates.destroy_parts(cfn, settings.stack, on_event=on_event):
         say(f"deleted stack {part.stack(settings.stack)}")  # with the service its workers stop
         if part.name == "api":
@@ -62,6 +64,14 @@ def destroy_deployment(target: Target, fleet: Fleet, *, discard: bool, on_event:
     _deregister_consumers(target.client("kinesis"), settings.stream)
     found = stacks.destroy(cfn, settings.stack, on_event=on_event)
     say(f"deleted stack {settings.stack}" if found else f"there is no stack {settings.stack}")
+
+
+def _empty_page(target: Target) -> None:
+    """CloudFormation deletes no bucket that has something in it."""
+    settings = target.settings
+    if "api" in templates.deployed(target.client("cloudformation"), settings.stack):
+        bucket = bucket_name(settings.stack, target.account, settings.region)
+        erase.empty_bucket(target.client("s3"), bucket)
 
 
 def _refuse_rule_errors(target: Target) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +16,8 @@ Holding = tuple[str, str]
 
 
 class _Listing(NamedTuple):
-    """How one kind is listed: the call, the answer's list, and the name in each of its members
-    (empty: the members are names)."""
+    """How one kind is listed: the call, the path of the answer's list, and the name in each of its
+    members (empty: the members are names)."""
 
     kind: str
     service: str
@@ -53,6 +53,10 @@ _LISTINGS: Final = (
     _Listing("task definition", "ecs", "list_task_definitions", "taskDefinitionArns"),
     _Listing("schedule group", "scheduler", "list_schedule_groups", "ScheduleGroups", "Name"),
     _Listing("http api", "apigatewayv2", "get_apis", "Items", "Name"),
+    _Listing("distribution", "cloudfront", "list_distributions", "DistributionList.Items",
+             "Comment"),
+    _Listing("origin access control", "cloudfront", "list_origin_access_controls",
+             "OriginAccessControlList.Items", "Name"),
     _Listing("user pool", "cognito-idp", "list_user_pools", "UserPools", "Name",
              MappingProxyType({"MaxResults": 60})),
     _Listing("glue database", "glue", "get_databases", "DatabaseList", "Name"),
@@ -113,11 +117,21 @@ def _short(name: str) -> str:
 
 def _names(client: Any, listing: _Listing) -> Iterator[str]:
     for page in _pages(client, listing):
-        for member in page.get(listing.members, ()):
+        for member in _members(page, listing.members):
             if not listing.name:
                 yield member
             elif member.get("StackStatus") != "DELETE_COMPLETE":
                 yield member[listing.name]
+
+
+def _members(page: Any, path: str) -> Iterable[Any]:
+    """
+    >>> _members({"List": {"Items": ["a"]}}, "List.Items"), _members({"List": {}}, "List.Items")
+    (['a'], ())
+    """
+    for name in path.split("."):
+        page = page.get(name) or {}
+    return page or ()
 
 
 def _pages(client: Any, listing: _Listing) -> Iterator[dict[str, Any]]:
