@@ -13,7 +13,6 @@ from infra.aws.page import files, sign_in
 from infra.aws.stacks.change_sets import previous_parameters
 from infra.aws.stacks.following import stack_status
 from infra.aws.stacks.stack_states import Step, next_step
-from infra.console import say
 from infra.target import Target
 
 
@@ -41,18 +40,14 @@ def api_parameters(target: Target, given: Mapping[str, str], *, upload: bool) ->
     }
 
 
-def deploy_page(target: Target, outputs: Mapping[str, str]) -> None:
-    """Put the page where CloudFront gets it, with where its users sign in.
+def deploy_page(target: Target, outputs: Mapping[str, str]) -> files.Change:
+    """Put the page where CloudFront gets it, with where its users sign in; what that changed.
 
     :param outputs: of the API's stack.
     :raises SignInError: when the issuer does not say that.
     """
     config = sign_in.config(_issuer(target, outputs), outputs)
-    done = files.upload(target.client("s3"), outputs["PageBucket"], files.page_files(config))
-    say(
-        f"the page is at {outputs['PageUrl']}: {len(done.written)} files are new, "
-        f"{len(done.removed)} old ones gone"
-    )
+    return files.upload(target.client("s3"), outputs["PageBucket"], files.page_files(config))
 
 
 def _issuer(target: Target, outputs: Mapping[str, str]) -> sign_in.Document:

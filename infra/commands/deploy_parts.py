@@ -111,7 +111,11 @@ def deploy(target: Target, outputs: Mapping[str, str], wanted: Asked) -> dict[st
                 cfn, part, stack, {**outputs, **made}, mine, on_event=print_event
             )
             if part.name == "api":
-                deploy_page(target, made)
+                done = deploy_page(target, made)
+                say(
+                    f"the page is at {made['PageUrl']}: {len(done.written)} files are new, "
+                    f"{len(done.removed)} old ones gone"
+                )
     return made
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 
 import rich_click as click
 
 from infra.__main__ import STARTED
 from infra.commands.options import like_aws_option, profile_of
+from infra.commands.up_api import local_api
 from infra.console import Stages, UserError, say
 from infra.interrupts import stop_on_signals
 from infra.local.dashboard import serve_beside
@@ -47,6 +49,12 @@ from infra.runfile import HOME, AlreadyUpError, RunningStack, hold
 )
 @click.option("--shards", default=2, show_default=True, type=click.IntRange(1, 16),
               help="Shards of the stream.")  # fmt: skip
+@click.option(
+    "--api",
+    is_flag=True,
+    help="Serve page and API as `penstock deploy --api` has them, too, behind sign-in; on the port "
+    "after --dashboard-port.",
+)
 @like_aws_option
 def up(
     port: int,
@@ -54,6 +62,7 @@ def up(
     status_port: int | None,
     dashboard_port: int,
     shards: int,
+    api: bool,
     like_aws: bool,
 ) -> None:
     """Keep the local stack running until Ctrl-C.
@@ -77,24 +86,31 @@ def up(
     )
     try:
         with stop_on_signals(stopping), hold():
-            _serve(options, stopping)
+            _serve(options, stopping, api=api)
     except AlreadyUpError:
         raise UserError(
             "a stack is up in this folder already: use it, or stop it with `penstock down`"
         ) from None
 
 
-def _serve(options: LocalOptions, stopping: threading.Event) -> None:
+def _serve(options: LocalOptions, stopping: threading.Event, *, api: bool) -> None:
     stages = Stages(stopping.is_set)
     say("penstock up: starting the local stack")
     with (
         LocalStack(options, stages, say) as stack,
         serve_beside(stack.target, options.dashboard_port) as page,
+        ExitStack() as more,
     ):
         _save_runfile(stack, page.url)
+        if api:
+            port = options.dashboard_port + 1 if options.dashboard_port else 0
+            with stages.stage("api", "API and page are deployed"):
+                made = more.enter_context(local_api(stack.target, port))
         with stages.stage("leases", "the worker holds every shard"):
             stack.await_shards(stopping.is_set)
         _announce(stack, page.url)
+        if api:
+            say(f"  API page  {made.url}  (sign in as {made.user}, password {made.password})")
         stopping.wait()
         say("stopping: committing what is held")
 

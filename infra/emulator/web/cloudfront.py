@@ -1,7 +1,7 @@
 """CloudFront reaches an HTTP API as an origin.
 
 Sources: CloudFront developer guide, "Use various origins with CloudFront distributions" (Amazon API
-Gateway); API Gateway developer guide, "Invoke URL": an API answers at its own host name, and another
+Gateway); API Gateway developer guide, "Invoke URL": an API answers at its own host name, another
 one gets 403. MiniStack refuses origins at host names of AWS but for S3, load balancers and function
 URLs.
 """
