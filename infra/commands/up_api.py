@@ -1,5 +1,5 @@
-"""What ``penstock up --api`` adds: API and page as ``penstock deploy --api`` has them, on the embedded
-AWS, with a user who can sign in."""
+"""What ``penstock up --api`` adds: API and page as ``penstock deploy --api`` has them, on the
+embedded AWS, with a user who can sign in."""
 
 from __future__ import annotations
 

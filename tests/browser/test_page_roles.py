@@ -84,3 +84,17 @@ def test_an_operator_acts_under_the_name_of_the_token(browser: Browser, url: str
         expect(page.get_by_role("dialog")).to_contain_text("As blue@example")
         page.get_by_role("dialog").get_by_role("button", name="Acknowledge").click()
         expect(page.locator("body")).to_contain_text("acknowledged by blue@example")
+
+
+def test_a_page_to_which_no_stream_is_served_is_live_by_polling(browser: Browser, url: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/api/v1/live*", lambda route: route.fulfill(status=404, json={"error": "none"}))
+    page.goto(f"{url}/?token=red-viewer")
+    with page.expect_response(lambda one: "/api/v1/latest" in one.url and one.status == 200):
+        pass
+    with page.expect_response(lambda one: "/api/v1/latest" in one.url and one.status == 304):
+        pass
+    expect(page.locator("#connection")).to_have_text("live")
+    expect(page.locator("tr[data-device]")).to_have_count(2)
+    context.close()

@@ -1,5 +1,6 @@
-"""The read API behind the embedded API Gateway: made with `penstock deploy --api`, asked with real
-tokens of the embedded Cognito, and away again. The function runs its package, as its role.
+"""The read API behind the embedded API Gateway, and the page on the embedded CloudFront: made with
+`penstock deploy --api`, asked with real tokens of the embedded Cognito, and away again. The
+function runs its package, as its role.
 
 The package is for this machine's processor here; wheels for another one are its only difference."""
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import platform
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +105,44 @@ class Gateway:
         return Answer(answer.status_code, answer.content)
 
 
+class CloudFront:
+    """Page and API at the distribution's address; TLS ended before."""
+
+    def __init__(self, target: Target, domain: str) -> None:
+        self._endpoint, self._domain = str(target.settings.endpoint_url), domain
+
+    def ask(self, path: str, token: str = "", method: str = "GET") -> httpx.Response:
+        headers = {"Host": self._domain, "X-Forwarded-Proto": "https"}
+        headers |= {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.request(method, self._endpoint + path, headers=headers, timeout=30)
+
+
+def _has_the_page(page: CloudFront, bucket: str, endpoint: str, client: str) -> None:
+    index = page.ask("/")
+    assert index.status_code == 200
+    assert index.headers["content-type"] == "text/html; charset=utf-8"
+    assert f"connect-src 'self' {endpoint}" in index.headers["content-security-policy"]
+    assert index.headers["x-frame-options"] == "DENY"
+    (script,) = re.findall(r'src="([0-9a-f]{16}/app\.js)"', index.text)
+    assert "immutable" in page.ask(f"/{script}").headers["cache-control"]
+    sign_in = page.ask("/config.json").json()["sign_in"]
+    assert (sign_in["client_id"], sign_in["sends"]) == (client, "id")
+    assert sign_in["authorize"] == f"{endpoint}/oauth2/authorize"
+    # what is not there is no secret of S3's, and nobody reads the bucket but the distribution
+    assert page.ask("/nothing.js").status_code == 403
+    assert httpx.get(f"{endpoint}/{bucket}/index.html").status_code == 403
+
+
+def _has_the_api(page: CloudFront, viewer: str) -> None:
+    assert page.ask("/api/v1/devices").status_code == 401
+    found = page.ask("/api/v1/devices?limit=1", viewer)
+    assert [one["device"] for one in found.json()["devices"]] == ["pump-1"]
+    assert page.ask("/api/v1/alerts/acknowledge", viewer, "POST").status_code == 403
+    first = page.ask("/api/v1/latest?watch=pump-1,pump-2", viewer)
+    assert [one["device"] for one in first.json()["watched"]] == ["pump-1"]
+    assert first.headers["content-security-policy"].count("default-src") == 1
+
+
 def _is_read_only(gateway: Gateway, token: str) -> None:
     act = gateway.ask("/api/v1/alerts/acknowledge", token, "POST")
     assert act.status == 404
@@ -146,6 +186,11 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
     assert _devices(gateway, viewer) == {"pump-1"}
     assert gateway.ask("/api/v1/devices/pump-2", viewer).status == 404
 
+    # the page, and the API behind the same address
+    page = CloudFront(target, made["PageDomain"])
+    _has_the_page(page, made["PageBucket"], str(target.settings.endpoint_url), client)
+    _has_the_api(page, viewer)
+
     # every answer is one that the document promises
     assert gateway.ask("/api/v1/alerts", viewer).status == 200
     counts = check_contract(lambda path: gateway.ask(path, admin), "pump-1", requests=60)
@@ -160,6 +205,8 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
     assert gateway.ask("/api/v1/summary", admin).status == 403
     assert gateway.ask("/api/v1/summary", access).status == 200
     assert gateway.ask("/api/v1/summary").status == 401
+    sign_in = page.ask("/config.json").json()["sign_in"]
+    assert (sign_in["scope"], sign_in["sends"]) == (f"openid email {STACK}/read", "access")
 
     _succeeds(account, "destroy", "--delete-data", "--discard", "--yes")
     assert holdings(target) == empty
