@@ -27,8 +27,6 @@ UNNAMED: Final = "dashboard"
 MAX_BODY: Final = 4096
 MAX_MUTE_MS: Final = 366 * 86_400_000
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-_SUBJECT: Final = re.compile(r"(#group/)?[^\x00-\x1f\x7f#]{1,128}")
-_RULE: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
 class AlertsApi:
@@ -140,13 +138,13 @@ def _until(act: answers.AlertAct, now_ms: int) -> int:
 
 
 def _subject(name: str) -> str:
-    if not _SUBJECT.fullmatch(name):
+    if not requests.SUBJECT.fullmatch(name):
         raise BadRequestError("device: a device's id")
     return name
 
 
 def _rule(request: Request) -> str:
     rule = request.query_params.get("rule", "")
-    if rule and not _RULE.fullmatch(rule):
+    if rule and not requests.RULE.fullmatch(rule):
         raise BadRequestError("rule: a rule's name, of lower-case letters, digits and hyphens")
     return rule

@@ -13,12 +13,12 @@ from starlette.responses import Response, StreamingResponse
 from dashboard import alerts, answers, fleet
 from dashboard.errors import BadRequestError
 from dashboard.fleet import Snapshot
+from dashboard.http.requests import MAX_WATCHED
 from dashboard.http.responses import event, tagged_response
 from dashboard.tenants.view import View
 from ingest.topic import is_device_id
 
 HEARTBEAT_S: Final = 10.0
-MAX_WATCHED: Final = 200
 MAX_STREAMS: Final = 200
 
 

@@ -11,13 +11,15 @@ from dashboard import answers
 from dashboard.alerts import MAX_PAGE as MAX_DEVICES
 from dashboard.answers import Freshness
 from dashboard.fleet import MAX_LIMIT, SORTS
+from dashboard.http.requests import MAX_WATCHED, RULE, SUBJECT
 from dashboard.queries import MAX_PAGE
+from ingest.message import METRIC_NAME
 from ingest.topic import DEVICE_ID
 
 _INTEGER: Final = {"type": "integer"}
 _TEXT: Final = {"type": "string"}
 _TIME: Final = {
-    "type": "string",
+    "anyOf": [{"type": "string", "format": "date-time"}, _INTEGER],
     "description": "ISO 8601, UTC without an offset; or ms since 1970.",
     "examples": ["2026-11-24T07:45:00Z", "1795478400000"],
 }
@@ -69,15 +71,16 @@ def document(tiers: list[str]) -> dict[str, Any]:
             "name": "device",
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "pattern": f"^{DEVICE_ID.pattern}$"},
+            "schema": _matching(DEVICE_ID.pattern),
         }
     ]
     page = [
         _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_PAGE}, "The most to return."),
         _query("cursor", _TEXT, "From the answer before."),
     ]
-    watch = [_query("watch", _TEXT, "Device ids, with commas between.")]
-    metric = [{**_query("metric", _TEXT, "Its name."), "required": True}]
+    watched = _matching(f"({DEVICE_ID.pattern}(,{DEVICE_ID.pattern}){{0,{MAX_WATCHED - 1}}})?")
+    watch = [_query("watch", watched, "Device ids, with commas between.")]
+    metric = [{**_query("metric", _matching(METRIC_NAME.pattern), "Its name."), "required": True}]
     of_one = "/api/v1/devices/{device}"
     return {
         "openapi": "3.1.0",
@@ -160,8 +163,8 @@ def _alert_paths(schemas: Sequence[dict[str, Any]], failure: dict[str, Any]) -> 
             "post": {"summary": text, "parameters": [], "requestBody": body, "responses": responses}
         }
 
-    device = _query("device", _TEXT, "A device's id.")
-    rule = _query("rule", _TEXT, "Only of this rule.")
+    device = _query("device", _matching(SUBJECT.pattern), "A device's id, or #group/ and a group.")
+    rule = _query("rule", _matching(f"({RULE.pattern})?"), "Only of this rule.")
     page = [
         _query("limit", {**_INTEGER, "minimum": 1, "maximum": MAX_DEVICES}, "How many devices."),
         _query("cursor", _TEXT, "From the answer before."),
@@ -181,6 +184,11 @@ def _alert_paths(schemas: Sequence[dict[str, Any]], failure: dict[str, Any]) -> 
         "/api/v1/alerts/mute": post("Notify nobody of an alert, until a time"),
         "/api/v1/alerts/unmute": post("End a mute"),
     }
+
+
+def _matching(pattern: str) -> dict[str, Any]:
+    """Texts that match a pattern as a whole."""
+    return {"type": "string", "pattern": f"^{pattern}$"}
 
 
 def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,12 @@ from ingest.times import parse_time
 from ingest.topic import check_device_id
 
 MAX_SPAN_WINDOWS: Final = 20_000
+MAX_WATCHED: Final = 200
 DEFAULT_SPAN_MS: Final = 3_600_000
+SUBJECT: Final = re.compile(r"(#group/)?[^\x00-\x1f\x7f#]{1,128}")
+"""What an alert is of: a device, or a group of devices."""
+
+RULE: Final = re.compile(r"[a-z0-9-]{1,64}")
 _INTEGER: Final = re.compile(r"-?\d{1,17}", re.ASCII)
 _LARGEST: Final = 2**53
 

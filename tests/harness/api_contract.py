@@ -72,7 +72,7 @@ def _good(parameter: dict[str, Any], device: str) -> str:
     schema, name = parameter["schema"], parameter["name"]
     if "enum" in schema:
         return str(schema["enum"][-1])
-    if schema["type"] == "integer":
+    if schema.get("type") == "integer":
         return str(schema.get("minimum", 0))
     return {"device": device, "metric": "temperature"}.get(name, "2026-11-23T07:00:00Z")
 

@@ -21,6 +21,7 @@ import pytest
 from infra.aws.removal.holdings import holdings
 from infra.target import Target
 from tests.harness.api_contract import Answer, check_contract
+from tests.harness.explore_api import Send, explore
 from tests.integration.account import STACK, Account
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("api")]
@@ -103,6 +104,17 @@ class Gateway:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         answer = httpx.request(method, self._url + path, headers=headers, timeout=30)
         return Answer(answer.status_code, answer.content)
+
+    def sender(self, client: httpx.Client, token: str) -> Send:
+        """Sends requests that are made for another address."""
+
+        def send(request: httpx.Request) -> httpx.Response:
+            target = self._url + request.url.raw_path.decode()
+            return client.request(
+                request.method, target, headers={"Authorization": f"Bearer {token}"}
+            )
+
+        return send
 
 
 class CloudFront:
@@ -195,6 +207,9 @@ def test_the_api_is_made_asked_with_tokens_and_taken_away_with_nothing_left(
     assert gateway.ask("/api/v1/alerts", viewer).status == 200
     counts = check_contract(lambda path: gateway.ask(path, admin), "pump-1", requests=60)
     assert counts[200] > 10
+    with httpx.Client(timeout=30) as http:
+        explored = explore(gateway.sender(http, admin), "pump-1", examples=5, reads_only=True)
+    assert explored[200] > 10 < explored[400]
 
     # a scope is asked for: people's id tokens have none
     program, access = _machine_token(target, pool)

@@ -3,8 +3,7 @@ in memory, over HTTP, and as the Lambda function's handler gets requests from AP
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import socket
 
 import httpx
 import pytest
@@ -16,24 +15,9 @@ from dashboard.http.api import create_app
 from dashboard.http.server import BackgroundServer, listen
 from ingest.tiers import LOCAL_TIERS
 from tests.harness.api_contract import Answer, check_contract
+from tests.harness.api_events import TIERS, event
 from tests.harness.dashboard import NAMES, NOW, a_fleet, client_of
 from tests.harness.tables import Tables
-
-TIERS = '[{"name": "10s", "flush_s": 1, "ttl_s": 60}, {"name": "1m", "flush_s": 1, "ttl_s": 60}]'
-ADMIN = {"sub": "kim", "custom:groups": "*", "cognito:groups": "[admin]"}
-
-
-def _event(path: str, claims: Mapping[str, str] | None = ADMIN) -> dict[str, Any]:
-    """A request as API Gateway hands it to a function, payload format 2.0."""
-    plain, _, query = path.partition("?")
-    http = {"method": "GET", "path": plain, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1"}
-    authorizer = {} if claims is None else {"authorizer": {"jwt": {"claims": claims, "scopes": []}}}
-    return {
-        "version": "2.0", "routeKey": "GET /api/v1/{proxy+}", "rawPath": plain,
-        "rawQueryString": query, "headers": {"host": "abc.execute-api.eu-west-1.amazonaws.com"},
-        "requestContext": {"http": http, "stage": "$default", **authorizer},
-        "isBase64Encoded": False,
-    }  # fmt: skip
 
 
 def _function(tables: Tables, **environment: str) -> Mangum:
@@ -76,7 +60,7 @@ def test_as_a_function(tables: Tables) -> None:
     function = _function(tables)
 
     def ask(path: str) -> Answer:
-        answer = function(_event(path), None)  # type: ignore[arg-type]
+        answer = function(event(path), None)  # type: ignore[arg-type]
         return Answer(answer["statusCode"], answer["body"].encode())
 
     assert set(check_contract(ask, "dev-00", requests=150)) >= {200, 400, 404}
@@ -86,9 +70,9 @@ def test_a_function_answers_nobody_without_verified_claims_and_reads_nothing_for
     tables: Tables,
 ) -> None:
     function = _function(tables)
-    answer = function(_event("/api/v1/summary", None), None)  # type: ignore[arg-type]
+    answer = function(event("/api/v1/summary", None), None)  # type: ignore[arg-type]
     assert answer["statusCode"] == 401
-    forged = _event("/api/v1/summary", None)
+    forged = event("/api/v1/summary", None)
     forged["headers"]["penstock.claims"] = "admin"
     forged["headers"]["authorization"] = "Bearer admin"
     assert function(forged, None)["statusCode"] == 401  # type: ignore[arg-type]
@@ -98,16 +82,16 @@ def test_a_function_answers_nobody_without_verified_claims_and_reads_nothing_for
 def test_a_function_shows_a_viewer_the_devices_of_the_groups_in_the_token(tables: Tables) -> None:
     function = _function(tables, PENSTOCK_GROUPS_CLAIM="halls")
     claims = {"sub": "lee", "halls": "[g1]"}
-    answer = function(_event("/api/v1/devices?limit=200", claims), None)  # type: ignore[arg-type]
+    answer = function(event("/api/v1/devices?limit=200", claims), None)  # type: ignore[arg-type]
     assert '"group":"g1"' in answer["body"]
     assert '"group":"g0"' not in answer["body"]
-    hidden = function(_event("/api/v1/devices/dev-00", claims), None)  # type: ignore[arg-type]
+    hidden = function(event("/api/v1/devices/dev-00", claims), None)  # type: ignore[arg-type]
     assert hidden["statusCode"] == 404
 
 
 @pytest.mark.parametrize("path", ["/api/v1/live", "/", "/index.html"])
 def test_a_function_has_no_live_stream_and_no_page(tables: Tables, path: str) -> None:
-    assert _function(tables)(_event(path), None)["statusCode"] == 404  # type: ignore[arg-type]
+    assert _function(tables)(event(path), None)["statusCode"] == 404  # type: ignore[arg-type]
 
 
 def test_a_function_reads_the_roster_again_when_that_is_due_and_not_for_each_request(
@@ -118,7 +102,7 @@ def test_a_function_reads_the_roster_again_when_that_is_due_and_not_for_each_req
 
     def scans_of_a_request() -> int:
         before = tables.calls
-        function(_event("/api/v1/summary"), None)  # type: ignore[arg-type]
+        function(event("/api/v1/summary"), None)  # type: ignore[arg-type]
         return tables.calls - before
 
     assert scans_of_a_request() > 0
@@ -136,3 +120,9 @@ def test_the_tables_are_those_of_the_settings() -> None:
                     settings.alerts_table)
     )  # fmt: skip
     assert serverless.tables_of("plant-7", alerts=False).alerts == ""
+
+
+def test_an_answer_on_a_used_connection_does_not_wait_for_an_acknowledgement() -> None:
+    """asyncio sets TCP_NODELAY on connections of a listener whose protocol is named."""
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
