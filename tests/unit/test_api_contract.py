@@ -122,6 +122,16 @@ def test_the_tables_are_those_of_the_settings() -> None:
     assert serverless.tables_of("plant-7", alerts=False).alerts == ""
 
 
+def test_the_newest_state_holds_the_watched_devices_and_is_not_sent_twice() -> None:
+    path = "/api/v1/latest?watch=dev-01,never,gone"
+    with client_of(a_fleet()) as client:
+        first = client.get(path)
+        again = client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert [one["device"] for one in first.json()["watched"]] == ["dev-01", "never"]
+    assert first.json()["devices"]["total"] == 41
+    assert (again.status_code, again.content) == (304, b"")
+
+
 def test_an_answer_on_a_used_connection_does_not_wait_for_an_acknowledgement() -> None:
     """asyncio sets TCP_NODELAY on connections of a listener whose protocol is named."""
     with listen("127.0.0.1", 0) as listener:

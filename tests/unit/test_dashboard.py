@@ -340,17 +340,6 @@ def test_answers_are_what_the_document_promises(client: TestClient, path: str, a
         assert set(answer) == set(promise["properties"])
 
 
-def test_the_newest_state_holds_the_watched_devices_and_is_not_sent_twice(
-    client: TestClient,
-) -> None:
-    path = "/api/v1/latest?watch=dev-01,never,gone"
-    first = client.get(path)
-    assert [one["device"] for one in first.json()["watched"]] == ["dev-01", "never"]
-    assert first.json()["devices"]["total"] == 41
-    again = client.get(path, headers={"If-None-Match": first.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-
-
 def test_a_span_is_given_in_iso_time_or_in_milliseconds(client: TestClient) -> None:
     windows = "/api/v1/devices/dev-00/windows"
     span = {"from": "2026-11-23T07:05:00Z", "to": "2026-11-23T07:09:59Z"}
