@@ -39,6 +39,10 @@ PACKAGES: Final = (
 """What the function imports, and what that needs in turn; a test compares it with what they say."""
 
 MODULES: Final = ("dashboard", "ingest")
+RUNTIME: Final = f"python3.{sys.version_info.minor}"
+RUNTIMES: Final = ("python3.11", "python3.12", "python3.13", "python3.14")
+"""This machine's, and those that Lambda has (``AllowedValues`` of ``api.yaml``)."""
+
 _LOCK: Final = "requirements/production.txt"
 _MACHINE: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 _GLIBC: Final = range(34, 16, -1)
@@ -86,7 +90,14 @@ def build(architecture: Architecture = "arm64") -> Package:
         for module in MODULES:
             _copy(module, folder / "task")
         content = packed(folder / "task")
-    return Package(content, f"python3.{sys.version_info.minor}", architecture)
+    return Package(content, RUNTIME, architecture)
+
+
+def installer() -> str | None:
+    """What gets the wheels on this machine: ``uv``, else ``pip``; ``None`` without either."""
+    if _uv():
+        return "uv"
+    return "pip" if importlib.util.find_spec("pip") else None
 
 
 def upload(s3: Objects, bucket: str, package: Package) -> None:
@@ -156,12 +167,11 @@ def _unused(folder: Path) -> Iterator[Path]:
 
 
 def _install(folder: Path, architecture: Architecture) -> None:
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     with tempfile.TemporaryDirectory() as name:
         lock = Path(name) / "lock.txt"
         lock.write_text(locked(_lock(), PACKAGES))
         done = subprocess.run(
-            install_command(uv, folder, lock, architecture), capture_output=True, text=True,
+            install_command(_uv(), folder, lock, architecture), capture_output=True, text=True,
             check=False,
         )  # fmt: skip
     if done.returncode:
@@ -170,6 +180,10 @@ def _install(folder: Path, architecture: Architecture) -> None:
             f"the API's package cannot be made: {why[-1].strip()}; the machine that deploys needs "
             "uv or pip, and a package index"
         )
+
+
+def _uv() -> str | None:
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
 
 
 def _lock() -> str:

@@ -103,6 +103,20 @@ _KEPT = re.compile(r"([1-9][0-9]*[smhd])=([1-9][0-9]*)d")
     help="Devices that somebody looks at, on average over the month.",
 )
 @click.option(
+    "--viewers",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Pages open at what `penstock deploy --api` makes, on average over the month.",
+)
+@click.option(
+    "--users",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="People who sign in there in the month.",
+)
+@click.option(
     "--network",
     type=click.Choice(["endpoints", "nat", "public"]),
     default="endpoints",
@@ -128,6 +142,8 @@ def cost(
     provisioned_tables: bool,
     workers: int | None,
     watched: float,
+    viewers: float,
+    users: int,
     network: Network,
     refresh: bool,
     as_json: bool,
@@ -149,7 +165,7 @@ def cost(
             shards=shards, retention_hours=retention_hours,
             fan_out=settings.retrieval == "fanout", provisioned_tables=provisioned_tables,
             archive_months=archive_months, acknowledge=settings.acknowledge, watched=watched,
-            workers=workers or 0, network=network,
+            viewers=viewers, users=users, workers=workers or 0, network=network,
         )  # fmt: skip
     except SettingsError as error:
         raise UserError(str(error)) from None

@@ -24,6 +24,7 @@ _MARKS: Final = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[ye
 @click.command()
 @click.option("--service", is_flag=True, help="With --aws: workers on ECS are wanted too.")
 @click.option("--lake", is_flag=True, help="With --aws: the lake is wanted too.")
+@click.option("--api", is_flag=True, help="With --aws: page and read API are wanted too.")
 @click.option("--operations", is_flag=True, help="With --aws: alarms are wanted too.")
 @click.option("--kms-key", metavar="ARN", help="With --aws: a KMS key of yours is wanted.")
 @click.option(
@@ -45,6 +46,7 @@ _MARKS: Final = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[ye
 def doctor(
     service: bool,
     lake: bool,
+    api: bool,
     operations: bool,
     kms_key: str | None,
     shards: int,
@@ -61,7 +63,7 @@ def doctor(
     if aws:
         from infra.commands.doctor_aws import examine_aws
 
-        asked = {"service": service, "lake": lake, "operations": operations}
+        asked = {"service": service, "lake": lake, "api": api, "operations": operations}
         parts = [part for part, wanted in asked.items() if wanted]
         checks = list(examine_aws(parts, kms_key, shards, hook_concurrency))
     else:

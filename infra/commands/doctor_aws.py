@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from infra.aws import api_package
 from infra.aws.preflight import judge
 from infra.aws.preflight.ask import (
     ask_caller,
@@ -31,6 +32,8 @@ def examine_aws(
     """Run every check; nothing is changed. Without an identity only clock and services are."""
     target = unidentified_target()
     settings = target.settings
+    if "api" in parts:
+        yield judge.package(api_package.RUNTIME, api_package.RUNTIMES, api_package.installer())
     caller = ask_caller(target.client("sts"))
     yield judge.clock(caller.skew_s)
     names = {*judge.SERVICES, *(one for part in parts for one in judge.SERVICES_OF_PARTS[part])}

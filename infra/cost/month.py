@@ -21,6 +21,7 @@ from infra.cost.metering import (
     iot_messages,
     on_demand_bytes,
     put_units,
+    read_units,
     write_units,
 )
 from infra.cost.workload import HEADROOM, Workload
@@ -38,6 +39,10 @@ OBJECTS: Final = "S3 storage"
 WORKERS: Final = "Fargate workers"
 WATCHING: Final = "CloudWatch"
 NETWORK: Final = "network"
+GATEWAY: Final = "API Gateway"
+FUNCTION: Final = "Lambda (read API)"
+DELIVERY: Final = "CloudFront"
+USERS: Final = "Cognito"
 
 CONNECTION_MESSAGES: Final = 4
 """Metered when a device connects: CONNECT, SUBSCRIBE, its ``online`` and its last will."""
@@ -48,6 +53,19 @@ STATUS_BYTES: Final = 4096
 """A worker's status item, at most, and how often it is written."""
 RENEWALS: Final = 3
 """How often the KCL renews a lease within the time after which it could be taken."""
+POLL_S: Final = 2.0
+LIST_S: Final = 15.0
+"""How often an open page of the fleet asks what is new, and for its list again."""
+PAGE_ROWS: Final = 50
+ROW_BYTES: Final = 500
+"""Devices on a page of the fleet, and what an answer has of each: three metrics and a trend."""
+ROSTER_S: Final = 5.0
+"""How often the function reads the roster while somebody asks."""
+ANSWER_S: Final = 0.025
+"""How long an answer takes: one call of DynamoDB, which takes 5 to 40 ms, and little beside."""
+FUNCTION_GB: Final = 1.0
+LOGGED_BYTES: Final = 700
+"""Of a request: its line in the access log, and Lambda's own three."""
 
 
 def meters(load: Workload, measured: Measurements) -> list[Meter]:
@@ -62,6 +80,7 @@ def meters(load: Workload, measured: Measurements) -> list[Meter]:
         *hot_tables(load, writes),
         *archive(load, archived_bytes(measured, load.metrics)),
         *workers(load),
+        *(api(load) if load.viewers or load.users else ()),
     ]
 
 
@@ -173,3 +192,23 @@ def workers(load: Workload) -> Iterator[Meter]:
     else:
         hours = load.tasks * HOURS
         yield Meter(NETWORK, "addresses of workers", "network.public-address-hour", hours)
+
+
+def api(load: Workload) -> Iterator[Meter]:
+    """Pages of the fleet that are open at ``penstock deploy --api``. In a fleet something is new at
+    each poll, so that no answer is a 304. Files of the page are in browsers' caches."""
+    requests = load.viewers * SECONDS * (1 / POLL_S + 1 / LIST_S)
+    rows = min(load.devices, PAGE_ROWS)
+    yield Meter(GATEWAY, "requests", "api-gateway.request", requests)
+    yield Meter(FUNCTION, "requests", "lambda.request", requests)
+    yield Meter(FUNCTION, "time", "lambda.gb-second", requests * ANSWER_S * FUNCTION_GB)
+    yield Meter(DELIVERY, "requests", "cloudfront.request", requests)
+    yield Meter(DELIVERY, "data out", "cloudfront.gb", requests * rows * ROW_BYTES / GB)
+    yield Meter(USERS, "users in a month", "cognito.user", load.users)
+    # Eventually consistent reads cost half a unit; a scan is metered by its bytes.
+    looked_at = min(load.viewers, 1.0) * SECONDS / ROSTER_S
+    scanned = read_units(load.devices * item_sizes.roster_size(load.metrics)) / 2
+    yield Meter(READS, "roster, for the API", "dynamodb.read", looked_at * scanned)
+    windows = requests * rows * 2 / 2  # the current and the last one
+    yield Meter(READS, "windows on open pages", "dynamodb.read", windows)
+    yield Meter(WATCHING, "logs of the API", "cloudwatch.logs-gb", requests * LOGGED_BYTES / GB)

@@ -43,7 +43,8 @@ class Workload(Struct, frozen=True, kw_only=True):
 
     ``shards``: of a provisioned stream; 0 is on demand. ``tiers`` say how long windows are kept,
     ``archive_months`` how long the archive. ``connections_a_day``: of each device.
-    ``watched``: devices that somebody looks at, on average over the month.
+    ``watched``: devices that somebody looks at, on average over the month. ``viewers``: pages that
+    are open at the API on average, and ``users``: people who sign in there in the month.
     ``provisioned_tables``: capacity with auto scaling instead of on demand. ``workers`` are
     Fargate tasks (0: as many as needed) of ``vcpus`` and ``memory_gb``. ``zones``,
     ``endpoints``: interface endpoints.
@@ -68,6 +69,8 @@ class Workload(Struct, frozen=True, kw_only=True):
     acknowledge: bool = False
     connections_a_day: float = 1.0
     watched: float = 0.0
+    viewers: float = 0.0
+    users: int = 0
     workers: int = 0
     vcpus: float = VCPUS
     memory_gb: float = WORKER_GB

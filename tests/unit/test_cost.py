@@ -9,8 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks.workloads.virtual_shard import measure
+from dashboard.function import serverless
+from dashboard.http.api import STATIC
 from infra.cost import metering
 from infra.cost.bill import Meter, UnknownPriceError, bill
+from infra.cost.item_sizes import roster_size
 from infra.cost.measured import (
     HotPolicy,
     HotWrites,
@@ -19,7 +22,7 @@ from infra.cost.measured import (
     measurements,
     writes_a_message,
 )
-from infra.cost.month import meters
+from infra.cost.month import LIST_S, PAGE_ROWS, POLL_S, ROSTER_S, meters
 from infra.cost.options import options, ranked
 from infra.cost.prices import Price, PriceList, PriceListError, PriceTier, read_prices
 from infra.cost.workload import Workload, WorkloadError
@@ -280,3 +283,27 @@ def test_a_wrong_workload_is_wrong_usage(
     result = run(tmp_path, "cost", "--devices", "10000", "--every", "10", *arguments)
     assert result.code == 2
     assert sentence in " ".join(result.err.replace("│", " ").split())
+
+
+def test_an_open_page_costs_its_polls_and_what_they_read_and_nobody_costs_nothing() -> None:
+    one, none = replace(LOAD, viewers=1.0, users=40), quantities(LOAD)
+    found = quantities(one)
+    polls = 730 * 3600 * (1 / 2 + 1 / 15)
+    for price in ("api-gateway.request", "lambda.request", "cloudfront.request"):
+        assert found[price] == pytest.approx(polls)
+        assert price not in none
+    assert found["cognito.user"] == 40
+    scans = 730 * 3600 / 5 * metering.read_units(10_000 * roster_size(3)) / 2
+    assert found["dynamodb.read"] - none["dynamodb.read"] == pytest.approx(scans + polls * 50)
+    assert {"API Gateway", "Lambda (read API)", "CloudFront", "Cognito"} <= set(lines(one))
+    ten = quantities(replace(one, viewers=10.0))
+    assert ten["lambda.request"] == pytest.approx(10 * polls)
+
+
+def test_the_page_polls_and_the_function_reads_as_often_as_the_bill_says() -> None:
+    live = (STATIC / "live.js").read_text()
+    assert f"const POLL_MS = {POLL_S * 1000:.0f};" in live
+    fleet = (STATIC / "fleet.js").read_text()
+    assert f"setInterval(load, {LIST_S * 1000:.0f})" in fleet
+    assert f"const PAGE = {PAGE_ROWS};" in fleet
+    assert serverless.FASTEST_S == ROSTER_S

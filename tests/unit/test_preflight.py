@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from cfnlint.decode import decode
 
+from infra.aws import api_package
 from infra.aws.deployer.policy import Place, deployer_policies
 from infra.aws.preflight import judge
 from infra.aws.preflight.ask import ask_caller, ask_denied, count
 from infra.aws.preflight.judge import Denied, Quotas, Unknown, Wanted
+from infra.aws.stacks.template import TEMPLATE
 
 ROLE = "arn:aws:iam::123456789012:role/teams/deployer"
 SESSION = "arn:aws:sts::123456789012:assumed-role/deployer/me"
@@ -163,3 +166,19 @@ def test_the_clock_is_judged_even_when_aws_refuses_the_signature_for_it() -> Non
     assert not isinstance(late.skew_s, Unknown)
     assert judge.clock(late.skew_s).ok is False
     assert late.skew_s == -600.0
+
+
+def test_the_package_of_the_api_is_for_a_python_that_lambda_has_and_gets_wheels() -> None:
+    known = api_package.RUNTIMES
+    declared = decode(TEMPLATE.parent / "api.yaml")[0]["Parameters"]["Runtime"]["AllowedValues"]
+    assert list(known) == declared
+    assert judge.package("python3.12", known, "uv").ok
+    assert not judge.package("python3.12", known, None).ok
+    old = judge.package("python3.9", known, "uv")
+    assert not old.ok
+    assert "python3.11 to python3.14" in old.advice
+
+
+def test_the_api_wants_its_services() -> None:
+    there = {name: ["eu-west-1"] for name in (*judge.SERVICES, "apigatewayv2")}
+    assert "cognito-idp" in judge.services("eu-west-1", there, ["api"]).found

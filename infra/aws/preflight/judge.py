@@ -20,6 +20,7 @@ SERVICES_OF_PARTS: Final = {
     "service": ("application-autoscaling", "ec2", "ecr", "ecs"),
     "lake": ("athena", "ecs", "glue", "scheduler"),
     "operations": ("events", "sns"),
+    "api": ("apigatewayv2", "cognito-idp"),  # CloudFront is in no Region
 }
 _SHOWN: Final = 5
 
@@ -117,6 +118,19 @@ def clock(skew_s: float | Unknown) -> Check:
         name, abs(skew_s) <= CLOCK_S, found,
         "set it by NTP: AWS refuses requests from five minutes off",
     )  # fmt: skip
+
+
+def package(runtime: str, known: Collection[str], installer: str | None) -> Check:
+    """Whether this machine can make the API's package: for its own Python, from wheels that uv or
+    pip gets."""
+    name = "package of the API"
+    if runtime not in known:
+        return Check(
+            name, False, f"Lambda has no {runtime}",
+            f"deploy with {min(known)} to {max(known)}",
+        )  # fmt: skip
+    found = f"for {runtime}, by {installer}" if installer else "neither uv nor pip is there"
+    return Check(name, installer is not None, found, "install uv, as `pip install uv` does")
 
 
 def quotas(wanted: Wanted, has: Quotas) -> Iterator[Check]:
