@@ -87,7 +87,7 @@ resource "aws_cloudformation_stack" "operations" {
   tags = local.tags
 }
 
-# CodeBucket, CodeKey and Tiers are among its parameters: see docs/aws.md, "Read API".
+# CodeBucket, CodeKey and Tiers are among its parameters: see docs/aws.md, "Page and read API".
 resource "aws_cloudformation_stack" "api" {
   count         = var.api ? 1 : 0
   name          = "${var.stack}-api"
