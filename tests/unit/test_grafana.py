@@ -106,7 +106,7 @@ def _queries() -> Iterator[Any]:
         yield from (pytest.param(one, id=panel["title"]) for one in panel["targets"])
 
 
-@pytest.mark.parametrize("query", _queries())
+@pytest.mark.parametrize("query", list(_queries()))
 def test_the_plugin_of_grafana_gets_its_columns_from_our_answers(query: dict[str, Any]) -> None:
     chosen = {"device": "dev-00", "tier": "1m", "metric": "temperature",
               "__from": str(NOW - 3_600_000), "__to": str(NOW)}  # fmt: skip
