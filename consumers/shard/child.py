@@ -110,7 +110,7 @@ def _opener(
         if config.traces_endpoint is not None:
             from consumers.traces.shard_traces import open_traces
 
-            traces = open_traces(config, shard)
+            traces = open_traces(config, shard, stats.on_traced)
             durable = traces.beside(stats.durable)
         store = DynamoStore(clients.dynamodb)
         hot = HotStore(

@@ -35,6 +35,7 @@ REJECTS_KEPT: Final = 5
 DEVICES_KEPT: Final = 20
 PREVIEW_BYTES: Final = 160
 OUTSIDE_KEPT: Final = 1_000
+TRACED_KEPT: Final = 5
 
 log: Final = logging.getLogger(__name__)
 
@@ -57,6 +58,15 @@ class DeviceRejects(Struct):
     last_at: int
 
 
+class Traced(Struct):
+    """A reading of a sampled message that became durable: the message's trace (hexadecimal), how
+    long it took from the reading's ``ts`` (ms), and when (ms since the epoch)."""
+
+    trace: str
+    ms: int
+    at: int
+
+
 class ShardReport(Struct, tag_field="penstock", tag="shard"):
     """One child's counts since it began; times are ms since the epoch.
 
@@ -76,7 +86,8 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     for the daemon.
     ``outside`` are readings outside of a schema that only warns; they are folded.
     ``rejected_devices`` are the devices of which something was not folded, the newest last, at
-    most :data:`DEVICES_KEPT`.
+    most :data:`DEVICES_KEPT`. ``traced`` are the last sampled messages that became durable, the
+    newest last, at most :data:`TRACED_KEPT`.
     """
 
     shard: str
@@ -114,6 +125,7 @@ class ShardReport(Struct, tag_field="penstock", tag="shard"):
     outside: int = 0
     rejects: list[Reject] = []
     rejected_devices: dict[str, DeviceRejects] = {}
+    traced: list[Traced] = []
 
 
 class LogLine(Struct, tag_field="penstock", tag="log"):
@@ -232,6 +244,12 @@ class ShardStats:
             self._live_latency.add_counts(added.counts)
         if self.report.first_durable_at is None and runs:
             self.report.first_durable_at = now
+
+    def on_traced(self, trace_id: int, ts: int) -> None:
+        """A reading of a sampled message is durable for the first time; ``ts`` is its own (ms)."""
+        now, traced = self._now_ms(), self.report.traced
+        traced.append(Traced(f"{trace_id:032x}", now - ts, now))
+        del traced[:-TRACED_KEPT]
 
     def on_batch_done(self, records: Sequence[StreamRecord], uncommitted_since: int | None) -> None:
         """A batch is processed; ``uncommitted_since`` is when the oldest record arrived that is not

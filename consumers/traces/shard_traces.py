@@ -33,6 +33,9 @@ DRAIN_S: Final = 2.0
 OnDurable = Callable[[str, Sequence[Kept]], None]
 """Called with a device's runs when they are durable."""
 
+OnTraced = Callable[[int, int], None]
+"""Called with the trace id of a message and the ``ts`` of a reading of it that is durable."""
+
 
 class _Folded(Struct):
     """A sampled message, the span of its fold, and how many of its readings are not durable."""
@@ -56,8 +59,14 @@ class ShardTraces:
     """Follows the sampled messages of a shard; :mod:`consumers.shard` calls it at each step."""
 
     def __init__(
-        self, spans: Spans, shard: str, finest: Tier, now_ns: Callable[[], int] = time.time_ns
+        self,
+        spans: Spans,
+        shard: str,
+        finest: Tier,
+        now_ns: Callable[[], int] = time.time_ns,
+        on_traced: OnTraced | None = None,
     ) -> None:
+        self._on_traced = on_traced
         self._spans = spans
         self._shard = shard
         self._finest = finest
@@ -134,6 +143,8 @@ class ShardTraces:
             "penstock.device": device, "penstock.window": window, "penstock.readings": many,
         }  # fmt: skip
         self._links.append(Link(folded.context, attributes))
+        if self._on_traced is not None:
+            self._on_traced(folded.context.trace_id, ts)
 
     def beside(self, durable: OnDurable) -> OnDurable:
         """What a hot store calls when readings are durable: another one's, and this one's."""
@@ -168,9 +179,9 @@ def _accepted(record: ShardRecord) -> int:
     return record.readings if record.disposition == OK else 0
 
 
-def open_traces(config: ChildConfig, shard: str) -> ShardTraces:
+def open_traces(config: ChildConfig, shard: str, on_traced: OnTraced) -> ShardTraces:
     """The traces of a shard that a worker is configured for."""
     assert config.traces_endpoint is not None
     attributes = {"penstock.stack": config.stack, "penstock.shard": shard}
     spans = Spans(config.traces_endpoint, "penstock-worker", attributes)
-    return ShardTraces(spans, shard, config.tiers[0])
+    return ShardTraces(spans, shard, config.tiers[0], on_traced=on_traced)

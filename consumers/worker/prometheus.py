@@ -1,11 +1,13 @@
-"""The worker's status as Prometheus metrics, in base units: seconds, counts since the start.
+"""The worker's status as Prometheus metrics, in base units: seconds, counts since the start. In the
+OpenMetrics format latency has exemplars: the traces of sampled messages, by bucket.
 
 Imported by the worker's supervisor alone; a shard's child does not load ``prometheus_client``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -15,11 +17,15 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     Metric,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
+from consumers.shard.report import Traced
 from ingest.histogram import Histogram
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+OPENMETRICS: Final = openmetrics.CONTENT_TYPE_LATEST
 
 LATENCY_BUCKETS_S: Final = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 
@@ -41,13 +47,19 @@ def exposition(
     latency: Histogram,
     puts: Histogram | None = None,
     flushes: Histogram | None = None,
+    traced: Sequence[Traced] | None = None,
 ) -> bytes:
-    """The metrics page (text format 0.0.4) for a snapshot of
-    :class:`consumers.worker.status.WorkerStatus`, its latency and its durations of puts and of
-    flushes (ms)."""
+    """The metrics page for a snapshot of :class:`consumers.worker.status.WorkerStatus`, its
+    latency and its durations of puts and of flushes (ms).
+
+    :param traced: sampled messages, the newest last. With them, even with none, the page is in the
+        OpenMetrics format, :data:`OPENMETRICS`; without, in the text format 0.0.4.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(snapshot, latency, puts or Histogram(), flushes or Histogram()))
-    return generate_latest(registry)
+    registry.register(
+        _Snapshot(snapshot, latency, puts or Histogram(), flushes or Histogram(), traced or ())
+    )
+    return generate_latest(registry) if traced is None else openmetrics.generate_latest(registry)
 
 
 class _Snapshot(Collector):
@@ -57,7 +69,9 @@ class _Snapshot(Collector):
         latency: Histogram,
         puts: Histogram,
         flushes: Histogram,
+        traced: Sequence[Traced],
     ) -> None:
+        self._traced = traced
         self._snapshot = snapshot
         self._latency = latency
         self._puts = puts
@@ -77,8 +91,9 @@ class _Snapshot(Collector):
         yield readings
         yield _restarts(snapshot["restarts_by_cause"])
         yield _durations(
-            "latency", "From a reading's event time to its first durable write.", self._latency
-        )
+            "latency", "From a reading's event time to its first durable write.", self._latency,
+            self._traced,
+        )  # fmt: skip
         yield _durations("segment_put", "Duration of a segment's put into the archive.", self._puts)
         yield _durations("flush", "Duration of a write of what was due.", self._flushes)
         yield from _daemon(snapshot)
@@ -101,12 +116,19 @@ def _restarts(causes: Mapping[str, int]) -> Metric:
     return family
 
 
-def _durations(name: str, text: str, durations: Histogram) -> Metric:
-    buckets = [(str(end), durations.at_most(end * 1000)) for end in LATENCY_BUCKETS_S]
+def _durations(name: str, text: str, durations: Histogram, traced: Sequence[Traced] = ()) -> Metric:
+    found: dict[float, Exemplar] = {}
+    for one in traced:  # of each bucket the newest
+        end = next((end for end in LATENCY_BUCKETS_S if one.ms <= end * 1000), math.inf)
+        found[end] = Exemplar({"trace_id": one.trace}, one.ms / 1000, one.at / 1000)
+    buckets: list[Any] = [
+        (str(end), durations.at_most(end * 1000), found.get(end)) for end in LATENCY_BUCKETS_S
+    ]
     family = HistogramMetricFamily(f"penstock_{name}_seconds", text)
     family.add_metric(
-        [], [*buckets, ("+Inf", durations.total)], sum_value=durations.approximate_sum() / 1000
-    )
+        [], [*buckets, ("+Inf", durations.total, found.get(math.inf))],
+        sum_value=durations.approximate_sum() / 1000,
+    )  # fmt: skip
     return family
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from consumers.memory import resident_mb
-from consumers.shard.report import LogLine, ShardBusy, ShardReport
+from consumers.shard.report import LogLine, ShardBusy, ShardReport, Traced
 from ingest.histogram import Histogram
 
 _LOGS_KEPT: Final = 50
@@ -220,6 +220,12 @@ class WorkerStatus:
         """Durations (ms) of writes of what was due in the hot tables."""
         with self._lock:
             return Histogram(self._totals().flushes)
+
+    def traced(self) -> list[Traced]:
+        """Sampled messages that became durable lately, the newest last."""
+        with self._lock:
+            found = [one for report in self._reports() for one in report.traced]
+        return sorted(found, key=lambda one: one.at)
 
     def snapshot(self) -> dict[str, Any]:
         """Totals and shards, as ``penstock status`` and ``/status`` show them."""

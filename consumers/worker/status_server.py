@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from consumers.worker.prometheus import CONTENT_TYPE, exposition
+from consumers.worker.prometheus import CONTENT_TYPE, OPENMETRICS, exposition
 from consumers.worker.status import WorkerStatus
 
 LOOPBACK: Final = "127.0.0.1"
+_OPENMETRICS: Final = "application/openmetrics-text"
 _PAGES: Final = b"try /status, /metrics, /readyz or /livez\n"
 
 
@@ -30,7 +31,8 @@ class StatusServer:
 
     * ``/status``: totals and shards (JSON). The beginnings of rejected payloads are in it only for
       who sends ``Authorization: Bearer`` with the token;
-    * ``/metrics``: Prometheus;
+    * ``/metrics``: Prometheus; in the OpenMetrics format, with traces as exemplars, for who
+      accepts it;
     * ``/readyz``: 200 when the worker holds what it should and every shard has reported lately;
     * ``/livez``: 503 when the worker's process should be restarted;
     * ``/healthz``: the same as one word, ``ok`` or ``down``.
@@ -76,17 +78,20 @@ def is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def _page(path: str, status: WorkerStatus, *, trusted: bool, local: bool) -> _Answer:
+def _page(path: str, status: WorkerStatus, *, trusted: bool, local: bool, accept: str) -> _Answer:
     if path == "/status":
         snapshot = status.snapshot()
         if not trusted:
             snapshot["rejects"] = [_without_preview(one) for one in snapshot["rejects"]]
         return _Answer(200, "application/json", orjson.dumps(snapshot))
     if path == "/metrics":
+        traced = status.traced() if _OPENMETRICS in accept else None
         return _Answer(
             200,
-            CONTENT_TYPE,
-            exposition(status.snapshot(), status.latency(), status.puts(), status.flushes()),
+            CONTENT_TYPE if traced is None else OPENMETRICS,
+            exposition(
+                status.snapshot(), status.latency(), status.puts(), status.flushes(), traced
+            ),
         )
     if path == "/readyz":
         return _health(status.not_ready(), why=trusted or local)
@@ -115,7 +120,8 @@ def _handler(status: WorkerStatus, host: str, token: str | None) -> type[BaseHTT
                 given = self.headers.get("Authorization", "").encode("latin-1", "replace")
                 trusted = wanted is not None and hmac.compare_digest(given, wanted)
                 path = self.path.partition("?")[0]
-                self._send(_page(path, status, trusted=trusted, local=local))
+                accept = self.headers.get("Accept", "")
+                self._send(_page(path, status, trusted=trusted, local=local, accept=accept))
             else:
                 self._send(_Answer(421, "text/plain", b"this is not the host you asked for\n"))
 

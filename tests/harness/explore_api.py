@@ -72,7 +72,7 @@ def _aimed(device: str, case: Any) -> Any:
 
 
 def _operations(reads_only: bool) -> Iterator[Any]:
-    schema = schemathesis.openapi.from_dict(json.loads(DOCUMENT.read_text()))
+    schema: Any = schemathesis.openapi.from_dict(json.loads(DOCUMENT.read_text()))
     for found in schema.get_all_operations():
         operation = found.ok()
         if operation.path != STREAM and (operation.method == "get" or not reads_only):

@@ -8,8 +8,9 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from consumers.shard.report import Reject, ShardReport
+from consumers.shard.report import Reject, ShardReport, Traced
 from consumers.worker.status import CHILD, STALE_S, STUCK_S, WorkerStatus
 from consumers.worker.status_server import StatusServer, is_own_name
 
@@ -152,3 +153,23 @@ def test_a_token_of_any_characters_is_compared_byte_by_byte(status: WorkerStatus
         as_sent = f"Bearer {token}".encode().decode("latin-1")
         assert "personal" in get(server, "/status", Authorization=as_sent)[1]
         assert "personal" not in get(server, "/status", Authorization="Bearer gehe\u00efm-?")[1]
+
+
+def test_the_metrics_name_the_traces_of_sampled_messages_to_who_reads_openmetrics(
+    server: StatusServer, status: WorkerStatus
+) -> None:
+    traced = [Traced("a" * 32, 400, 1_000), Traced("b" * 32, 450, 2_000), Traced("c" * 32, 1, 1)]
+    status.report(ShardReport("s-0", 1, latency={}, dispositions={}, traced=traced))
+    asked = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+    _, page = get(server, "/metrics", Accept=asked)
+    families = {one.name: one for one in text_string_to_metric_families(page)}
+    exemplars = {
+        sample.labels["le"]: (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for sample in families["penstock_latency_seconds"].samples
+        if sample.exemplar
+    }
+    assert exemplars == {"0.1": ("c" * 32, 0.001), "0.5": ("b" * 32, 0.45)}
+    _, plain = get(server, "/metrics")
+    assert "trace_id" not in plain
+    assert "# EOF" not in plain
+    assert "penstock_latency_seconds_bucket" in plain

@@ -8,6 +8,7 @@ import pytest
 
 from consumers.config import child_config
 from consumers.shard.processor import ShardProcessor
+from consumers.shard.report import TRACED_KEPT, ShardStats, Traced
 from consumers.traces.shard_traces import WAITING, ShardTraces
 from devices.mqtt.traces import PublishTraces, TraceOptions
 from ingest.message import MAX_PAYLOAD_BYTES, VERSION, Content, Message, Reading, decode, encode
@@ -130,6 +131,25 @@ def test_a_sampled_message_is_linked_to_each_window_that_it_became_durable_in() 
     worker.process([])
     worker.commit()
     assert recorder.names().count("penstock.flush") == 1
+
+
+def test_a_message_that_became_durable_is_told_with_its_trace_and_its_newest_last() -> None:
+    told: list[tuple[int, int]] = []
+    shard = Shard()
+    _put(shard, "d-1", 8, 4, CONTEXT)
+    traces = ShardTraces(
+        Recorder(), shard.name, TIERS[0], lambda: 0,  # type: ignore[arg-type]
+        on_traced=lambda trace, ts: told.append((trace, ts)),
+    )  # fmt: skip
+    worker = open_worker(shard, MemoryDynamo(), MemoryS3(), lambda: 0.0, traces=traces)
+    worker.process(shard.records)
+    worker.commit()
+    assert {ts for _, ts in told} == {NOW + 8_000, NOW + 10_000}
+    stats = ShardStats("s-0", lambda: NOW + 10_750, write=lambda _: None)
+    for number in range(TRACED_KEPT + 2):
+        stats.on_traced(number, NOW + 10_000)
+    assert len(stats.report.traced) == TRACED_KEPT
+    assert stats.report.traced[-1] == Traced(f"{TRACED_KEPT + 1:032x}", 750, NOW + 10_750)
 
 
 def test_a_message_that_is_not_folded_is_a_fold_without_a_flush() -> None:
