@@ -40,23 +40,25 @@ export function makeLive(view, say) {
     let left = false, timer = 0, due = 0, known = null;
     async function ask() {
       try {
-        const news = document.hidden ? null : await latest();
-        if (left) return;
-        if (news) tell(news);
-        else if (!document.hidden) say("live", "live");
-        if (view()?.alerts && Date.now() >= due) {
-          due = Date.now() + ALERTS_MS;
-          const page = await alerts();
-          if (left) return;
-          if (page && known) view()?.alerts?.(changed(known, page.alerts));
-          known = page?.alerts ?? known;
-        }
+        if (!document.hidden) await look();
       } catch (error) {
         if (left) return;
         if (error.status === 404) due = Infinity; // the deployment has no alerts
         else say("lost", LOST);
       }
-      timer = setTimeout(ask, POLL_MS);
+      if (!left) timer = setTimeout(ask, POLL_MS);
+    }
+    async function look() {
+      const news = await latest();
+      if (left) return;
+      if (news) tell(news);
+      else say("live", "live");
+      if (!view()?.alerts || Date.now() < due) return;
+      due = Date.now() + ALERTS_MS;
+      const page = await alerts();
+      if (left || !page) return;
+      if (known) view()?.alerts?.(changed(known, page.alerts));
+      known = page.alerts;
     }
     ask();
     return () => { left = true; clearTimeout(timer); };

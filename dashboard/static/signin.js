@@ -5,8 +5,8 @@
 // script of another origin reads neither; one that ran in this page could use either, and the content security policy lets none in.
 
 const KEPT = "penstock.tokens", ASKED = "penstock.asked";
-const EARLY_MS = 60e3;
-let issuer = null, renewing = null;
+const EARLY_MS = 60e3, FRESH_MS = 30e3;
+let issuer = null, renewing = null, leaving = null;
 
 const home = () => `${location.origin}/`;
 const read = (key) => JSON.parse(sessionStorage.getItem(key) ?? "null");
@@ -38,11 +38,13 @@ export async function begin() {
   if (!read(KEPT)) await leave();
 }
 
-// As fetch, with the token of who is signed in. An answer 401 leads to the sign-in.
+// As fetch, with the token of who is signed in. An answer 401 leads to the sign-in, unless that was just now: then the API
+// does not take this issuer's tokens, and another one would be refused too.
 export async function request(path, options = {}) {
   if (!issuer) return fetch(path, options);
   const answer = await fetch(path, { ...options, headers: { ...options.headers, Authorization: `Bearer ${await token()}` } });
-  return answer.status === 401 ? leave() : answer;
+  const isFresh = Date.now() - (read(KEPT)?.at ?? 0) < FRESH_MS;
+  return answer.status === 401 && !isFresh ? leave() : answer;
 }
 
 // Forgets the tokens, here and at the issuer, which shows its page of sign-in again.
@@ -53,7 +55,13 @@ export async function signOut() {
   location.assign(issuer.sign_out ? `${issuer.sign_out}${encodeURIComponent(home())}` : home());
 }
 
-async function leave() {
+// Several requests may find out at once.
+function leave() {
+  leaving ??= depart();
+  return leaving;
+}
+
+async function depart() {
   sessionStorage.removeItem(KEPT);
   const asked = { verifier: chance(), state: chance(), nonce: chance(), view: location.hash };
   write(ASKED, asked);
@@ -93,7 +101,7 @@ async function renew(kept) {
 }
 
 function keep(answer) {
-  write(KEPT, { id: answer.id_token, access: answer.access_token, refresh: answer.refresh_token, until: Date.now() + answer.expires_in * 1e3 });
+  write(KEPT, { id: answer.id_token, access: answer.access_token, refresh: answer.refresh_token, at: Date.now(), until: Date.now() + answer.expires_in * 1e3 });
 }
 
 // What the issuer answers; null when it refuses, so that the user signs in again.
