@@ -37,7 +37,7 @@ export function makeLive(view, say) {
 
   function poll(path) {
     const latest = conditional(path), alerts = conditional("api/v1/alerts?limit=100");
-    let left = false, timer = 0, due = 0, known = null;
+    let left = false, timer = 0, due = 0, known = null, wrong = "";
     async function ask() {
       try {
         if (!document.hidden) await look();
@@ -51,8 +51,9 @@ export function makeLive(view, say) {
     async function look() {
       const news = await latest();
       if (left) return;
+      wrong = news?.error ?? wrong;
+      problem(wrong);
       if (news) tell(news);
-      else say("live", "live");
       if (!view()?.alerts || Date.now() < due) return;
       due = Date.now() + ALERTS_MS;
       const page = await alerts();
@@ -64,8 +65,7 @@ export function makeLive(view, say) {
     return () => { left = true; clearTimeout(timer); };
   }
 
-  function tell({ watched, error, ...summary }) {
-    problem(error);
+  function tell({ watched, ...summary }) {
     view()?.summary?.(summary);
     view()?.devices?.(watched);
   }

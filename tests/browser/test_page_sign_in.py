@@ -175,3 +175,15 @@ def test_a_refusal_of_the_issuer_is_said_and_not_asked_for_again_by_itself(
     expect(page.get_by_role("alert")).to_have_text("the sign-in failed: not you")
     page.get_by_role("link", name="Sign in again").click()
     expect(page.get_by_label("Username")).to_be_visible(timeout=20_000)
+
+
+def test_tokens_that_the_api_refuses_at_once_are_not_asked_for_again_and_again(
+    page: Page, up_api: UpApi
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url))
+    page.route("**/api/v1/**", lambda route: route.fulfill(status=401, json={"error": "not you"}))
+    sign_in(page, up_api)
+    expect(page.get_by_text("not you")).to_be_visible()
+    page.wait_for_request("**/api/v1/latest*")
+    assert len([url for url in asked if "/oauth2/authorize" in url]) == 1
