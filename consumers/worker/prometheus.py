@@ -59,7 +59,10 @@ def exposition(
     registry.register(
         _Snapshot(snapshot, latency, puts or Histogram(), flushes or Histogram(), traced or ())
     )
-    return generate_latest(registry) if traced is None else openmetrics.generate_latest(registry)
+    if traced is None:
+        return generate_latest(registry)
+    page: bytes = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+    return page
 
 
 class _Snapshot(Collector):
@@ -124,11 +127,9 @@ def _durations(name: str, text: str, durations: Histogram, traced: Sequence[Trac
     buckets: list[Any] = [
         (str(end), durations.at_most(end * 1000), found.get(end)) for end in LATENCY_BUCKETS_S
     ]
+    buckets.append(("+Inf", durations.total, found.get(math.inf)))
     family = HistogramMetricFamily(f"penstock_{name}_seconds", text)
-    family.add_metric(
-        [], [*buckets, ("+Inf", durations.total, found.get(math.inf))],
-        sum_value=durations.approximate_sum() / 1000,
-    )  # fmt: skip
+    family.add_metric([], buckets, sum_value=durations.approximate_sum() / 1000)
     return family
 
 

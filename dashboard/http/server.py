@@ -23,8 +23,8 @@ def listen(host: str, port: int) -> socket.socket:
     :raises PortBusyError: when it is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY on connections. Without, the body of an answer
-    # waits for the acknowledgement of its head: 40 ms on a connection that is used again.
+    # With the protocol named, asyncio sets TCP_NODELAY on connections. Without, the body of an
+    # answer waits for the acknowledgement of its head: 40 ms on a connection that is used again.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

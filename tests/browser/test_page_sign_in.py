@@ -185,5 +185,6 @@ def test_tokens_that_the_api_refuses_at_once_are_not_asked_for_again_and_again(
     page.route("**/api/v1/**", lambda route: route.fulfill(status=401, json={"error": "not you"}))
     sign_in(page, up_api)
     expect(page.get_by_text("not you")).to_be_visible()
-    page.wait_for_request("**/api/v1/latest*")
+    with page.expect_request("**/api/v1/latest*"):
+        pass
     assert len([url for url in asked if "/oauth2/authorize" in url]) == 1

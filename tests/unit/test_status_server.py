@@ -6,15 +6,17 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import parser
 
 from consumers.shard.report import Reject, ShardReport, Traced
 from consumers.worker.status import CHILD, STALE_S, STUCK_S, WorkerStatus
 from consumers.worker.status_server import StatusServer, is_own_name
 
 TOKEN = "secret"
+openmetrics: Any = parser.text_string_to_metric_families
 
 
 class Clock:
@@ -162,7 +164,7 @@ def test_the_metrics_name_the_traces_of_sampled_messages_to_who_reads_openmetric
     status.report(ShardReport("s-0", 1, latency={}, dispositions={}, traced=traced))
     asked = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     _, page = get(server, "/metrics", Accept=asked)
-    families = {one.name: one for one in text_string_to_metric_families(page)}
+    families = {one.name: one for one in openmetrics(page)}
     exemplars = {
         sample.labels["le"]: (sample.exemplar.labels["trace_id"], sample.exemplar.value)
         for sample in families["penstock_latency_seconds"].samples
