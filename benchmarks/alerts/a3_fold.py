@@ -74,7 +74,7 @@ def process(lines: Sequence[bytes], watched: Sequence[Rule], tables: CountedTabl
     now = 0.0
     hot = ours.hot_store(tables)
     if watched:
-        hot.evaluate = Evaluator(
+        evaluator = Evaluator(
             watched,
             store=tables,
             history=NoHistory(),
@@ -83,7 +83,8 @@ def process(lines: Sequence[bytes], watched: Sequence[Rule], tables: CountedTabl
             tiers=DEFAULT_TIERS,
             calls=OneAtATime(),
             holds_lease=lambda: True,
-        ).evaluate
+        )
+        hot.evaluate, hot.decide = evaluator.evaluate, evaluator.windows_to_hasten
     shard = ours.processor(lambda: now, hot=hot)
     for one in lines:
         records = parse(one).records

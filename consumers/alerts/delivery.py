@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -163,6 +163,13 @@ class Outboxes:
                 return
             more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
+    def of(self, devices: Sequence[str]) -> Iterator[list[Alarms]]:
+        """The items of devices in whose outbox something waits, up to 100 at a time. Unlike the
+        index, they have what was recorded a moment ago."""
+        for at in range(0, len(devices), DEVICES_A_ROUND):
+            keys = [{"device": {"S": one}} for one in devices[at : at + DEVICES_A_ROUND]]
+            yield [item for item in self._read(keys) if item.outbox]
+
     def _read(self, keys: list[dict[str, Any]]) -> list[Alarms]:
         answer = self._dynamodb.batch_get_item(
             RequestItems={self._table: {"Keys": keys, "ConsistentRead": True}}
@@ -210,14 +217,18 @@ def _alarms(stored: Any) -> Alarms:
     return item
 
 
-def deliver_round(
-    outboxes: Outboxes, destinations: Sequence[Destination], stopping: Callable[[], bool]
+def deliver(
+    outboxes: Outboxes,
+    waiting: Iterable[Sequence[Alarms]],
+    destinations: Sequence[Destination],
+    stopping: Callable[[], bool],
 ) -> int:
-    """Deliver once what waits; how many transitions were taken by a destination."""
+    """Deliver once what waits in items, of :meth:`Outboxes.waiting` or :meth:`Outboxes.of`; how
+    many transitions were taken by a destination."""
     sent = 0
     at_work = list(destinations)
     names = frozenset(one.name for one in destinations)
-    for items in outboxes.waiting():
+    for items in waiting:
         before = {item.device: _taken(item) for item in items}
         for destination in list(at_work):
             if not send_in_order(items, destination, stopping):

@@ -73,7 +73,9 @@ class Evaluator:
         calls: Calls,
         holds_lease: Callable[[], bool],
         backoff: Callable[[], Backoff] = Backoff,
+        on_recorded: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
+        """``on_recorded`` is told the devices of which transitions were recorded."""
         rules = [rule for rule in rules if not rule.is_of_fleet]
         self._general = [rule for rule in rules if rule.selects_all]
         self._choosy = [rule for rule in rules if not rule.selects_all]
@@ -86,6 +88,7 @@ class Evaluator:
         self._calls = calls
         self._holds_lease = holds_lease
         self._backoff = backoff
+        self._on_recorded = on_recorded
         self._devices: dict[str, Device] = {}
         self._plans: dict[tuple[str, ...], list[Plan]] = {}
         self.evaluated = self.recorded = self.too_late = 0
@@ -136,6 +139,7 @@ class Evaluator:
         for device in changed:
             device.alarms.evaluations.clear()
             device.raised = frozenset(device.alarms.open_rules)
+        self._on_recorded([device.alarms.device for device in changed])
 
     # -- devices that are not in memory -------------------------------------------------------
 
@@ -210,6 +214,32 @@ class Evaluator:
             stored += self._history.between(name, tier, first, newest)
         return device, track, touched, stored
 
+    # -- windows that are not durable yet -----------------------------------------------------
+
+    def windows_to_hasten(self, tier: Tier, window: Window) -> Sequence[Window]:
+        """The windows from which a transition follows, once they are durable, now that a window of
+        a tier has changed. It is a guess from what is in memory, and moves only the time:
+        :meth:`evaluate` decides. No transition, no hurry: it costs a write."""
+        device = self._devices.get(window.device)
+        track = device.tracks.get(tier.name) if device is not None else None
+        if device is None or track is None or window.end < track.start + tier.size_ms:
+            return ()
+        start = window.end - tier.size_ms
+        for index in _met_early(device, track.plan, window):
+            if device.alarms.changes(_evaluation(track, index, start, {start: BREACH})):
+                return (window,)
+        before = track.finished_by(window)
+        if not track.begins(window) or not all(one.loaded for one in before):
+            return ()
+        if not device.raised and not any(map(track.plan.may_breach, before)):
+            return ()
+        codes = track.codes_of(before)
+        for index in range(len(track.plan.rules)):
+            verdicts = {at: code[index] for at, code in codes.items() if code[index] != NOTHING}
+            if device.alarms.changes(_evaluation(track, index, track.start, verdicts)):
+                return (*before, window)
+        return ()
+
     # -- windows ------------------------------------------------------------------------------
 
     def _observe(self, device: Device, track: Track, window: Window) -> None:
@@ -252,31 +282,17 @@ class Evaluator:
 
     def _decide_early(self, device: Device, track: Track, window: Window) -> None:
         """Decide on an unfinished window what more readings cannot change."""
-        plan = track.plan
-        if not plan.may_breach_early(window):
-            return
-        for index in plan.early:
-            rule = plan.rules[index]
-            undecided = bool(device.alarms.evaluations)
-            if (rule.name in device.raised and not undecided) or window.end <= rule.since:
-                continue
-            if plan.verdicts[index](window, None) == BREACH:
-                self._ask(device, track, index, track.start, {track.start: BREACH}, window)
+        for index in _met_early(device, track.plan, window):
+            self._ask(device, track, index, track.start, {track.start: BREACH}, window)
 
     def _ask(
         self, device: Device, track: Track, index: int, since: int, verdicts: dict[int, int],
         window: Window,
     ) -> None:  # fmt: skip
         """Queue an evaluation of a rule whose state a window may change."""
-        for start, codes in track.codes.items():
-            if codes[index] != NOTHING:
-                verdicts.setdefault(start, codes[index])
-        value = track.plan.readers[index](window, track.previous)
-        device.alarms.evaluations.append(
-            Evaluation(
-                track.plan.rules[index], verdicts, since, track.plan.tier.size_ms, {since: value}
-            )
-        )
+        evaluation = _evaluation(track, index, since, verdicts)
+        evaluation.values[since] = track.plan.readers[index](window, track.previous)
+        device.alarms.evaluations.append(evaluation)
 
     def _decide_again(
         self, device: Device, track: Track, since: int, newest: int, window: Window,
@@ -338,6 +354,26 @@ class Evaluator:
                 device.alarms.evaluations.append(evaluation)
         for start in starts[:-1]:
             track.remember(start, every[start])
+
+
+def _met_early(device: Device, plan: Plan, window: Window) -> Iterator[int]:
+    """The rules that a window meets, whatever else arrives, and that are not known to be open."""
+    for index in plan.early if plan.may_breach_early(window) else ():
+        rule = plan.rules[index]
+        if (rule.name in device.raised and not device.alarms.evaluations) or (
+            window.end <= rule.since
+        ):
+            continue
+        if plan.verdicts[index](window, None) == BREACH:
+            yield index
+
+
+def _evaluation(track: Track, index: int, since: int, verdicts: dict[int, int]) -> Evaluation:
+    """A rule on windows from ``since`` (ms) on, with those before that it looks back on."""
+    for start, codes in track.codes.items():
+        if codes[index] != NOTHING:
+            verdicts.setdefault(start, codes[index])
+    return Evaluation(track.plan.rules[index], verdicts, since, track.plan.tier.size_ms, {})
 
 
 def _end(one: tuple[Tier, Window]) -> int:

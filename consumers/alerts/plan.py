@@ -85,10 +85,10 @@ def _is_open(gates: Sequence[Gate], window: Window) -> bool:
 
 
 class Track:
-    """What is in memory of a device and tier: the newest window, and the verdicts on those before
-    it that rules look back on."""
+    """What is in memory of a device and tier: the newest durable window, the verdicts on those
+    before it that rules look back on, and the newer windows, which are not durable."""
 
-    __slots__ = ("codes", "newest", "plan", "previous", "start")
+    __slots__ = ("ahead", "codes", "newest", "plan", "previous", "start")
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -96,6 +96,33 @@ class Track:
         self.previous: Window | None = None
         self.start = -1
         self.codes: dict[int, bytes] = {}
+        self.ahead: tuple[Window, ...] = ()
+
+    def begins(self, window: Window) -> bool:
+        """Whether a window is newer than all that are known; it is known from now on."""
+        size = self.plan.tier.size_ms
+        newest = max((one.end for one in self.ahead), default=self.start + size)
+        if window.end > self.start + size and window not in self.ahead:
+            self.ahead = (*self.ahead, window)
+        return window.end > newest
+
+    def finished_by(self, window: Window) -> list[Window]:
+        """The windows that a newer one finishes and that are not decided, the oldest first."""
+        durable = self.start + self.plan.tier.size_ms
+        self.ahead = tuple(one for one in self.ahead if one.end > durable)
+        newer = sorted((o for o in self.ahead if o.end < window.end), key=lambda one: one.end)
+        return [self.newest, *newer] if self.newest is not None else newer
+
+    def codes_of(self, windows: Sequence[Window]) -> dict[int, bytes]:
+        """The verdicts on windows that follow each other, by start."""
+        size = self.plan.tier.size_ms
+        codes: dict[int, bytes] = {}
+        previous = self.previous
+        for window in windows:
+            adjoins = previous is not None and previous.end == window.end - size
+            codes[window.end - size] = self.plan.codes(window, previous if adjoins else None)
+            previous = window
+        return codes
 
     def remember(self, start: int, codes: bytes) -> None:
         """Keep the verdicts on a finished window, and forget those that no rule looks back on."""

@@ -19,7 +19,7 @@ from consumers.config import ChildConfig
 from consumers.exceptions import StoreError
 from consumers.hot.items import load_window
 from consumers.hot.optimistic import Store
-from consumers.hot.store import Evaluate, HotStore
+from consumers.hot.store import HotStore
 from consumers.hot.windows import Window
 from ingest.tables.hot import newest_windows_query, windows_query
 from ingest.tiers import Tier
@@ -27,6 +27,8 @@ from ingest.times import parse_time
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from consumers.alerts.evaluator import Evaluator
 
 log: Final = logging.getLogger(__name__)
 
@@ -75,7 +77,10 @@ class RulesAtWork:
         store: Store,
         clock: Callable[[], float],
         calls: Calls,
+        on_recorded: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
+        """``on_recorded`` as of :class:`consumers.alerts.evaluator.Evaluator`."""
+        self._on_recorded = on_recorded
         self._config = config
         self._shard = shard
         self._worker_id = worker_id
@@ -100,7 +105,9 @@ class RulesAtWork:
             return
         self._ver = rules.ver
         mine = [rule for rule in rules.rules if not rule.is_of_fleet]
-        hot.evaluate = self._evaluator(mine) if mine else None
+        evaluator = self._evaluator(mine) if mine else None
+        hot.evaluate = evaluator and evaluator.evaluate
+        hot.decide = evaluator and evaluator.windows_to_hasten
 
     def _read(self) -> RuleSet | None:
         try:
@@ -114,7 +121,7 @@ class RulesAtWork:
             log.warning("cannot read the alert rules, going on with those of before: %s", error)
             return None
 
-    def _evaluator(self, rules: Sequence[Rule]) -> Evaluate:
+    def _evaluator(self, rules: Sequence[Rule]) -> Evaluator:
         from consumers.alerts.evaluator import Evaluator
 
         config = self._config
@@ -127,7 +134,8 @@ class RulesAtWork:
             tiers=config.tiers,
             calls=self._calls,
             holds_lease=self._holds_lease,
-        ).evaluate
+            on_recorded=self._on_recorded,
+        )
 
     def _holds_lease(self) -> bool:
         """Whether the shard is still this worker's, asked before transitions are recorded: what a

@@ -18,7 +18,7 @@ from consumers.hot.flush_queue import NEVER, FlushQueue, share_of, wait
 from consumers.hot.items import DeviceCodec, WindowCodec
 from consumers.hot.optimistic import OptimisticWriter, Store, Work, read_all, write_all
 from consumers.hot.runs import Kept, Run, Span
-from consumers.hot.windows import Window
+from consumers.hot.windows import Window, readings_of
 from ingest.tables.hot import window_name
 from ingest.tiers import Tier
 
@@ -31,8 +31,9 @@ OPEN_WINDOWS: Final = 20_000
 When there are more written ones, all of them are dropped, and read again on demand."""
 
 FOLD_S: Final = 1.0
-WATCHED_FOLD_S: Final = 0.25
-"""The longest that a record waits to be folded (s), and the same while a device is watched."""
+PROMPT_FOLD_S: Final = 0.25
+"""The longest that a record waits to be folded (s), and the same while a device is watched or there
+are alert rules."""
 
 _NAMES_KEPT: Final = 4096
 
@@ -106,16 +107,15 @@ class TierWindows:
         self.open = {key: w for key, w in self.open.items() if w.pending or w.touched >= before}
 
 
-def readings_of(windows: Iterable[Window]) -> int:
-    """Readings of the windows that are not durable."""
-    return sum(len(kept) for window in windows for kept in window.pending)
-
-
 Where = tuple[TierWindows, Window]
 """A window and its tier."""
 
 Evaluate = Callable[[Mapping[Window, Tier]], None]
 """Is given durable windows; returns when what follows from them is recorded."""
+
+Decide = Callable[[Tier, Window], Sequence[Window]]
+"""Is given a window that has changed; the windows from which an alarm follows once they are
+durable."""
 
 Placed = tuple[TierWindows, Window, Run]
 """A run and a window that takes it."""
@@ -146,8 +146,10 @@ class HotStore:
         self._latest_flush_s = latest_flush_s
         self._generation = self._epoch = 0
         self._watched: frozenset[str] = frozenset()
-        self.now = 0.0
+        self.now = self._queued_from = 0.0
         self.evaluate: Evaluate | None = None
+        self.decide: Decide | None = None
+        self._changed: dict[Window, TierWindows] = {}
         self._repeated: dict[Window, TierWindows] = {}
         self._span: Span = (0, 0)
         self._devices: dict[str, DeviceState] = {}
@@ -157,7 +159,7 @@ class HotStore:
             self._device_writer = OptimisticWriter(store, DeviceCodec(devices_table))
         self.tiers: list[TierWindows] = []
         for index, tier in enumerate(tiers):
-            settled = self._first_settled if index == 0 else _ignored
+            settled = self._first_settled if index == 0 else lambda _: None  # it tells for all
             codec = WindowCodec(windows_table, tier, now_ms, settled)
             self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec)))
 
@@ -216,9 +218,11 @@ class HotStore:
                     tier.pending += len(kept)
                     window.touched = self._generation
                     if window.slot == NEVER:
-                        tier.enqueue(window, self.now, self._epoch)
+                        tier.enqueue(window, self._queued_from, self._epoch)
         except Exception:
-            _take_back(folded)
+            gone = {id(kept) for _, _, kept in folded}  # an equal one of another record stays
+            for window, tier in {window: tier for tier, window, _ in folded}.items():
+                tier.pending -= window.take_back(gone)
             raise
         if not taken:
             return
@@ -226,6 +230,8 @@ class HotStore:
             window.compact()
         if device in self._watched:
             self._hasten((tier, window) for tier, window, _ in folded)
+        if self.decide is not None:
+            self._changed |= {window: tier for tier, window, _ in folded}
         if self._device_writer is None:
             return
         state = self._device(device)
@@ -237,12 +243,19 @@ class HotStore:
         if state.slot == NEVER:
             flush_s = self._latest_flush_s
             pause = wait(flush_s, share=share_of(device), first=state.ver == 0)
-            self._device_queue.add(state, self.now + pause, self._epoch)
+            self._device_queue.add(state, self._queued_from + pause, self._epoch)
+
+    def begin_fold(self, since: float) -> None:
+        """What is folded next waits since then (monotonic, s). With alert rules it is folded soon,
+        and what they do not hasten is not written the more often for it."""
+        self.now = self._queued_from = since
+        if self.decide is not None:
+            self._queued_from += PROMPT_FOLD_S
 
     @property
     def fold_s(self) -> float:
         """The longest that a record may wait to be folded (s)."""
-        longest = WATCHED_FOLD_S if self._watched else FOLD_S
+        longest = PROMPT_FOLD_S if self._watched or self.decide is not None else FOLD_S
         return min(longest, *(tier.tier.flush_s for tier in self.tiers), self._latest_flush_s)
 
     def watch(self, devices: frozenset[str]) -> None:
@@ -259,6 +272,14 @@ class HotStore:
         for tier, window in windows:
             if tier is finest and window.slot != NEVER:
                 finest.queue.hasten(window, self.now)
+
+    def hasten_decided(self) -> None:
+        """After a fold: write at once the windows from which an alarm follows."""
+        changed, self._changed = self._changed, {}
+        for window, tier in changed.items() if self.decide is not None else ():
+            for one in self.decide(tier.tier, window):
+                if one.slot != NEVER:
+                    tier.queue.hasten(one, self.now)
 
     def is_due(self, now: float, *, timers: bool = True) -> bool:
         """Whether :meth:`flush_due` would write; ``now`` is monotonic (s)."""
@@ -377,19 +398,3 @@ class HotStore:
 
     def _first_settled(self, window: Window) -> None:
         self._durable(window.device, window.pending)
-
-
-def _ignored(window: Window) -> None:
-    """For the coarser tiers: the finest one reports their readings."""
-
-
-def _take_back(folded: Sequence[tuple[TierWindows, Window, Kept]]) -> None:
-    """Undo folds: remove the readings from the pending ones; the windows are rebuilt from their
-    stored items when they are loaded next."""
-    gone = {id(kept) for _, _, kept in folded}  # an equal one of another record stays
-    for tier, window in {id(window): (tier, window) for tier, window, _ in folded}.values():
-        tier.pending -= sum(len(kept) for kept in window.pending if id(kept) in gone)
-        window.pending = [kept for kept in window.pending if id(kept) not in gone]
-        window.clear()
-        window.loaded = False
-        window.refold()

@@ -7,7 +7,7 @@ same ``ts`` the greater value counts as the later.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from consumers.hot.flush_queue import NEVER
@@ -68,6 +68,16 @@ class Window:
         :meth:`consumers.hot.items.WindowCodec.merge_stored`."""
         self.pending = [part for kept in self.pending for part in self.fold(kept.run())]
 
+    def take_back(self, gone: Set[int]) -> int:
+        """Remove pending runs, by their ``id()``; how many readings that were. The window is
+        rebuilt from its stored item when it is loaded next."""
+        before = readings_of([self])
+        self.pending = [kept for kept in self.pending if id(kept) not in gone]
+        self.clear()
+        self.loaded = False
+        self.refold()
+        return before - readings_of([self])
+
     def compact(self) -> None:
         """Keep the pending readings in less memory, if there are many."""
         if len(self.pending) >= self.compact_at:
@@ -107,6 +117,11 @@ class Window:
     def weight(self) -> int:
         """The most bytes of the item that depend on what is folded."""
         return self.ids.weight() + METRIC_BYTES * len(self.metrics)
+
+
+def readings_of(windows: Iterable[Window]) -> int:
+    """Readings of the windows that are not durable."""
+    return sum(len(kept) for window in windows for kept in window.pending)
 
 
 def has_room(window: Window, boot: str, seq: int) -> bool:

@@ -151,7 +151,7 @@ def _opener(
             if config.status_table
             else None,
             traces=traces,
-            refresh_rules=_rules_at_work(config, clients, store, shard)
+            refresh_rules=_rules_at_work(config, clients, store, shard, stats)
             if config.alerts_table
             else None,
             judge_for=SchemasAtWork(
@@ -170,14 +170,17 @@ def _opener(
 
 
 def _rules_at_work(
-    config: ChildConfig, clients: Clients, store: DynamoStore, shard: str
+    config: ChildConfig, clients: Clients, store: DynamoStore, shard: str, stats: ShardStats
 ) -> Callable[[HotStore], None]:
     """What gives a hot store the alert rules. Nothing of them is imported where they are off."""
     from consumers.alerts.store import RulesAtWork
 
     calls = InFlight(CALLS_IN_FLIGHT)
     worker_id = os.environ.get(WORKER_VARIABLE, "")
-    return RulesAtWork(config, clients.dynamodb, shard, worker_id, store, time.monotonic, calls)
+    return RulesAtWork(
+        config, clients.dynamodb, shard, worker_id, store, time.monotonic, calls,
+        stats.on_transitions,
+    )  # fmt: skip
 
 
 def _now_ms() -> int:

@@ -150,7 +150,7 @@ class FoldQueue:
         if self._judge_for is not None and self._waiting:
             self._judge = self._judge_for(self._waiting.keys())
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
-        self._hot.now = self._since
+        self._hot.begin_fold(self._since)
         self._folds += 1
         if self._folds % CROWDED_FOLDS == 0:
             self._crowded.clear()
@@ -181,6 +181,7 @@ class FoldQueue:
         for device, taken, placed in later:
             if placed is None or not self._folded_as_runs(device, taken, placed):
                 self._fold_one_by_one(device, taken)
+        self._hot.hasten_decided()
         if self._traces is not None:
             self._traces.on_folded()
 

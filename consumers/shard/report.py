@@ -34,6 +34,7 @@ MARK: Final = b'{"penstock":'
 REJECTS_KEPT: Final = 5
 DEVICES_KEPT: Final = 20
 PREVIEW_BYTES: Final = 160
+TRANSITIONS_TOLD: Final = 100
 OUTSIDE_KEPT: Final = 1_000
 TRACED_KEPT: Final = 5
 
@@ -146,7 +147,13 @@ class ShardBusy(Struct, tag_field="penstock", tag="busy"):
     pid: int
 
 
-Line = ShardReport | LogLine | ShardBusy
+class Transitions(Struct, tag_field="penstock", tag="transitions"):
+    """Alarms of these devices have transitions that wait for delivery; some, when many have."""
+
+    devices: list[str]
+
+
+Line = ShardReport | LogLine | ShardBusy | Transitions
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -274,6 +281,10 @@ class ShardStats:
     def checkpointed(self) -> None:
         """The KCL has moved the shard's checkpoint."""
         self.report.checkpointed_at = self._now_ms()
+
+    def on_transitions(self, devices: Sequence[str]) -> None:
+        """Transitions of devices were recorded: tell the supervisor at once."""
+        self._send(Transitions(list(devices[:TRANSITIONS_TOLD])))
 
     def send_due(self, now: float, *, force: bool = False) -> None:
         """Report, at most once a second unless forced; ``now`` is monotonic (s)."""

@@ -82,6 +82,8 @@ class Worker:
         self._attempt_timeout_s = settings.attempt_timeout_s
         self.pid = self.fork_server_pid = 0
         self.worker_id = ""
+        self.on_transitions: Callable[[Sequence[str]], None] = lambda _: None
+        """Is told devices of which a child has just recorded transitions of alarms."""
 
     def __enter__(self) -> Worker:
         self.start()
@@ -225,6 +227,8 @@ class Worker:
                     self.status.report(parsed)
                 elif isinstance(parsed, stats.ShardBusy):
                     self.status.busy(parsed)
+                elif isinstance(parsed, stats.Transitions):
+                    self.on_transitions(parsed.devices)
                 elif isinstance(parsed, stats.LogLine):
                     self.status.log(parsed)
                     self._log_of_shard(parsed)

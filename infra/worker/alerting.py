@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from consumers.alerts.delivery import Bus, Destination, Outboxes, Webhook, deliver_round
+from consumers.alerts.delivery import Bus, Destination, Outboxes, Webhook, deliver
 from consumers.aws.in_flight import InFlight
 from consumers.exceptions import ConsumerError
 from consumers.fleet.duty import FleetDuty
@@ -25,7 +26,9 @@ from consumers.logs import ROOT
 from consumers.worker.duty import on_duty
 from infra.target import Target
 
-EVERY_S: Final = 0.5
+EVERY_S: Final = 0.25
+"""How often all outboxes are looked into (s): the worker on duty is told of those that its own
+shards fill, and of no other."""
 FLEET_S: Final = 1.0
 FAILED_S: Final = 5.0
 """The time after which the rules of the fleet begin anew when a round failed."""
@@ -52,6 +55,27 @@ class FirstLease:
         return bool(self._owner) and self._owner == self._worker_id()
 
 
+class Told:
+    """Devices in whose outboxes something was just put, told by one thread to another."""
+
+    def __init__(self) -> None:
+        self._some = threading.Condition()
+        self._devices: dict[str, None] = {}
+
+    def tell(self, devices: Sequence[str]) -> None:
+        """Something was put into the outboxes of these devices."""
+        with self._some:
+            self._devices |= dict.fromkeys(devices)
+            self._some.notify()
+
+    def take(self, timeout_s: float) -> list[str]:
+        """The devices that were told of, once there are some or the time is over."""
+        with self._some:
+            self._some.wait_for(lambda: self._devices, timeout_s)
+            taken, self._devices = list(self._devices), {}
+        return taken
+
+
 def destinations_of(target: Target, role: str) -> list[Destination]:
     """Where a deployment's transitions go: its bus, and its webhook if it has one."""
     settings = target.settings
@@ -66,23 +90,33 @@ def delivering(
     outboxes: Outboxes,
     destinations: Sequence[Destination],
     is_mine: Callable[[], bool],
+    told: Told,
     every_s: float = EVERY_S,
 ) -> Iterator[None]:
-    """Deliver from a thread while the context lasts, as long as ``is_mine`` says so."""
+    """Deliver from a thread while the context lasts, as long as ``is_mine`` says so: what it is
+    ``told`` of at once, all else when it looks into the outboxes."""
 
     def run(ending: threading.Event) -> None:
         failing = False
-        while not ending.wait(every_s):
+        look_at = 0.0
+        while not ending.is_set():
+            devices = told.take(max(0.0, look_at - time.monotonic()))
             if not is_mine():
+                look_at = time.monotonic() + every_s
                 continue
             try:
-                while deliver_round(outboxes, destinations, ending.is_set):
-                    pass
+                if devices:
+                    deliver(outboxes, outboxes.of(devices), destinations, ending.is_set)
+                if time.monotonic() >= look_at:
+                    while deliver(outboxes, outboxes.waiting(), destinations, ending.is_set):
+                        pass
+                    look_at = time.monotonic() + every_s
                 failing = False
             except (ClientError, BotoCoreError) as error:
                 if not failing:
                     log.warning("alarms are not delivered: %s", error)
                 failing = True
+                look_at = time.monotonic() + every_s
 
     with on_duty("alerts", run):
         yield

@@ -24,6 +24,7 @@ from infra.console import UserError
 from infra.target import Target
 from infra.worker.alerting import (
     FirstLease,
+    Told,
     delivering,
     destinations_of,
     fleet_duty,
@@ -90,7 +91,11 @@ def worker_of(
         if settings.alerts:
             alerting = replace(target, settings=settings)
             outboxes = Outboxes(alerting.client("dynamodb", ROLE), settings.alerts_table)
-            stack.enter_context(delivering(outboxes, destinations_of(alerting, ROLE), is_first))
+            told = Told()
+            worker.on_transitions = told.tell
+            stack.enter_context(
+                delivering(outboxes, destinations_of(alerting, ROLE), is_first, told)
+            )
             stack.enter_context(watching_fleet(fleet_duty(alerting, ROLE, shards), is_first))
         kinesis = target.client("kinesis", ROLE)
         aws = AwsStream(dynamodb, kinesis, application=settings.application, stream=settings.stream)

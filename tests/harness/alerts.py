@@ -59,7 +59,7 @@ def with_rules(
     holds_lease: Callable[[], bool],
 ) -> HotStore:
     """The store with an evaluator of its own."""
-    hot.evaluate = Evaluator(
+    evaluator = Evaluator(
         rules,
         store=dynamo,
         history=MemoryHistory(dynamo),
@@ -69,7 +69,8 @@ def with_rules(
         calls=calls,
         holds_lease=holds_lease,
         backoff=backoff,
-    ).evaluate
+    )
+    hot.evaluate, hot.decide = evaluator.evaluate, evaluator.windows_to_hasten
     return hot
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from consumers.alerts.alarms import Alarms, AlarmsCodec, Waiting
-from consumers.alerts.delivery import SIGNATURE, Outboxes, Webhook, deliver_round, signature
+from consumers.alerts.delivery import SIGNATURE, Outboxes, Webhook, deliver, signature
 from consumers.alerts.transition import Transition
 from consumers.kcl.leases import Lease
 from infra.worker.alerting import FirstLease
@@ -73,25 +73,39 @@ class Place:
         return taken
 
 
+def _deliver(table: Any, places: Sequence[Place]) -> None:
+    outboxes = Outboxes(table, "t")
+    deliver(outboxes, outboxes.waiting(), places, lambda: False)
+
+
 def test_a_transition_leaves_the_outbox_when_every_destination_has_taken_it() -> None:
     table, bus, hook = Table(a=2), Place("bus"), Place("webhook", "a-0", "a-1")
-    deliver_round(Outboxes(table, "t"), [bus, hook], lambda: False)
+    _deliver(table, [bus, hook])
     assert table.left("a") == ["a-0", "a-1"]
     hook.refused.clear()
-    deliver_round(Outboxes(table, "t"), [bus, hook], lambda: False)
+    _deliver(table, [bus, hook])
     assert table.left("a") == []
     assert bus.got == hook.got == ["a-0", "a-1"]  # nothing was sent again to who had taken it
 
 
 def test_what_is_refused_holds_back_its_own_device_and_no_other() -> None:
     table, bus = Table(a=3, b=2), Place("bus", "a-1")
-    deliver_round(Outboxes(table, "t"), [bus], lambda: False)
+    _deliver(table, [bus])
     assert "a-0" in bus.got
     assert table.left("a") == ["a-1", "a-2"]
     bus.refused.clear()
-    deliver_round(Outboxes(table, "t"), [bus], lambda: False)
+    _deliver(table, [bus])
     assert [one for one in dict.fromkeys(bus.got) if one.startswith("a")] == ["a-0", "a-1", "a-2"]
     assert table.left("a") == table.left("b") == []
+
+
+def test_devices_that_are_told_of_are_delivered_without_the_index() -> None:
+    table, bus = Table(a=1, b=1, c=0), Place("bus")
+    table.query = None  # type: ignore[assignment, method-assign]
+    outboxes = Outboxes(table, "t")
+    assert deliver(outboxes, outboxes.of(["a", "c"]), [bus], lambda: False) == 1
+    assert bus.got == ["a-0"]
+    assert (table.left("a"), table.left("b")) == ([], ["b-0"])
 
 
 @pytest.fixture
