@@ -3,7 +3,8 @@
 The whole path with the profile "like AWS": 100 messages a second from 50 devices, and beside them
 devices that are too hot once, one after the other, each at a random time within a second. The rule
 looks at a maximum, so it is decided as soon as the window is durable. The sample is the time from
-the hot reading's ``ts`` to the event's arrival in a queue that hears the bus.
+the hot reading's ``ts`` to the event's arrival in a queue that hears the bus. Where it goes is read
+from the tables: when the rule received the reading, when its window and its alarm were written.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from infra.alarms import apply_rules
 from infra.emulator.profile import LIKE_AWS
 from infra.simulation.hearing import Listener
 from infra.simulation.provision_fleet import fleet_names, provision_fleet
+from infra.target import Target
 from ingest.histogram import Histogram
 from ingest.message import Message, Reading, encode
+from ingest.tables.alarms import changed_at
+from ingest.tables.hot import newest_windows_query
 
 DEVICES: Final = 50
 RATE: Final = 2.0
@@ -39,6 +43,9 @@ SLICES: Final = 5
 DELIVERED_S: Final = 30.0
 TARGET_P50_MS: Final = 1000.0
 TARGET_P99_MS: Final = 2000.0
+PARTS: Final = (
+    "reading to rule", "rule to window written", "window to alarm recorded", "alarm to bus",
+)  # fmt: skip
 RULE: Final = """
 [[rule]]
 name = "too-hot"
@@ -77,6 +84,8 @@ def run(progress: Progress) -> Result:
                     break
                 time.sleep(0.2)
         heard = {one.event["device"]: one.at for one in reversed(listener.heard())}
+        times = [[ts, *times_of(target, device), heard[device]]
+                 for device, ts in sent.items() if device in heard]  # fmt: skip
     ages = [heard[device] - ts for device, ts in sent.items() if device in heard]
     size = max(1, len(ages) // SLICES)
     slices = [Histogram() for _ in range(0, len(ages), size)]
@@ -92,7 +101,28 @@ def run(progress: Progress) -> Result:
                   unit="ms", at_most=TARGET_P99_MS),
             none_of("alarms that never came", ALARMING - len(heard)),
         ],
+        parts={name: spread([row[n + 1] - row[n] for row in times])
+               for n, name in enumerate(PARTS)},
     )  # fmt: skip
+
+
+def times_of(target: Target, device: str) -> tuple[int, int, int]:
+    """When a device's newest message was received, its newest window written, and its alarm
+    recorded (ms)."""
+    settings, dynamodb = target.settings, target.client("dynamodb", "reader")
+    key = {"device": {"S": device}}
+    seen = dynamodb.get_item(TableName=settings.devices_table, Key=key)["Item"]["last_seen"]
+    query = newest_windows_query(settings.windows_table, device, settings.tiers[0].name, 1)
+    written = dynamodb.query(**query)["Items"][0]["updated_at"]
+    alarm = dynamodb.get_item(TableName=settings.alerts_table, Key=key)["Item"]
+    return int(seen["N"]), int(written["N"]), changed_at(alarm)
+
+
+def spread(values: Sequence[int]) -> dict[str, int]:
+    """Median and 99th percentile (ms)."""
+    ordered = sorted(values)
+    return {f"p{round(100 * share)}_ms": ordered[round(share * (len(ordered) - 1))]
+            for share in (0.5, 0.99)}  # fmt: skip
 
 
 async def raise_alarms(hot: Sequence[Identity]) -> dict[str, int]:

@@ -342,7 +342,7 @@ def _mutant_checkpoint_what_is_archived_only(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def _mutant_keep_a_poisoned_record_half_folded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumers.hot.store._take_back", lambda folded: None)
+    monkeypatch.setattr(Window, "take_back", lambda *_: 0)
 
 
 def _mutant_forget_windows_that_are_not_durable(monkeypatch: pytest.MonkeyPatch) -> None:
