@@ -19,6 +19,7 @@ from ingest.message import MAX_READINGS
 from simulator.errors import ScenarioError
 from simulator.schema_file import check_type
 from simulator.signals import KINDS
+from simulator.verification.silences import silence_watch_of
 from simulator.verification.watches import watch_of
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -269,7 +270,7 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
         raise ScenarioError(f"{where}: {error}") from None
     for entry in scenario.rule:
         try:
-            watch_of(entry)
+            (silence_watch_of if "silent" in entry else watch_of)(entry)
         except ScenarioError as error:
             raise ScenarioError(f"{where}: {error}") from None
     for fleet in scenario.fleets:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from consumers.worker.status import WorkerStatus
 from infra.console import UserError
 from infra.cost.run import RunCost
-from infra.scenario.alarms import alarms_at_work, compare_alarms
+from infra.scenario.alarms import GROUP, alarms_at_work, compare_alarms
 from infra.scenario.audit import audit_of
 from infra.scenario.redrive import redrive_early
 from infra.scenario.view import watching
@@ -116,7 +116,7 @@ def play(
     kinds = [(n, fleet.type) for fleet in scenario.fleets for n in names[fleet.name]]
     with removed_from_aws(target, [name for name, _ in kinds] if via == "mqtt" else []):
         if via == "mqtt":
-            provision_fleet(target, kinds, group="scenario")
+            provision_fleet(target, kinds, group=GROUP)
         setup = Setup(
             devices_dir=target.settings.devices_dir.absolute(),
             spools=folder.absolute() / "spools",

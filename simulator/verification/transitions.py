@@ -6,15 +6,20 @@ sent; nothing here knows the worker's state or its order of events.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ingest.tiers import Tier
-from simulator.verification.oracle import Sent, Window
+from simulator.verification import oracle
+from simulator.verification.oracle import Rules, Sent, Window
 from simulator.verification.watches import CLEAR, RAISE, Watch
+
+GROUP: Final = "#group/"
+"""What stands for a group is named so, where a device's name is expected."""
 
 LATE_S: Final = 60.0
 """A transition that comes so long after the reading that decided it is late (s)."""
@@ -60,6 +65,13 @@ class Alarms:
         """Whether each transition took effect once, in time."""
         return not (self.missing or self.extra or self.twice or self.late)
 
+    def and_also(self, other: Alarms) -> Alarms:
+        """This comparison and one of other rules, together."""
+        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        slowest_s = max(self.slowest_s, other.slowest_s)
+        differences = sums.pop("differences")[:SHOWN]
+        return Alarms(**{**sums, "slowest_s": slowest_s}, differences=differences)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -72,28 +84,63 @@ class Alarms:
 def must_stand(
     windows: Mapping[tuple[str, str], Window], watches: Sequence[Watch], tiers: Sequence[Tier]
 ) -> set[Transition]:
-    """Every transition that must stand at the end. ``windows`` is by (device, window name). Watches
-    of one name are versions of a rule: a window is decided by the last that began before its
-    end."""
-    sizes = {tier.name: tier.size_ms for tier in tiers}
-    of_device: dict[tuple[str, str], dict[int, Window]] = defaultdict(dict)
-    for (device, name), window in windows.items():
-        tier, _, start = name.partition("#")
-        of_device[device, tier][_ms(start)] = window
-    versions: dict[str, list[Watch]] = defaultdict(list)
-    for watch in sorted(watches, key=lambda watch: watch.since):
-        versions[watch.name].append(watch)
+    """Every transition of rules on devices that must stand at the end. ``windows`` is by (device,
+    window name). Watches of one name are versions of a rule: a window is decided by the last that
+    began before its end."""
     return {
         Transition(rule, device, at, kind)
-        for rule, mine in versions.items()
-        for (device, tier), its in of_device.items()
-        if tier == mine[-1].tier and mine[-1].is_about(device)
-        for at, kind in _walk(mine, its, sizes[tier])
+        for rule, mine in _versions(watches).items()
+        if not mine[-1].per_group
+        for device, size, its in _of_tier(windows, mine[-1].tier, tiers)
+        if mine[-1].is_about(device)
+        for at, kind in _walk(mine, its, size, newest=max(its))
     }
 
 
+def groups_must_stand(
+    taken: Iterable[Sent], rules: Rules, watches: Sequence[Watch], groups: Mapping[str, str]
+) -> set[Transition]:
+    """The same of rules on groups. A group's windows hold all readings of its devices, and none of
+    them waits for a later one. ``groups`` is device to group."""
+    readings = [one for one in taken if one.device in groups]
+    found: set[Transition] = set()
+    for rule, mine in _versions(watches).items():
+        if not mine[-1].per_group:
+            continue
+        whole = [
+            one._replace(device=GROUP + groups[one.device], boot=f"{one.device}/{one.boot}")
+            for one in readings
+            if mine[-1].is_about(one.device)
+        ]
+        of_groups = oracle.windows(whole, rules)
+        for group, size, its in _of_tier(of_groups, mine[-1].tier, rules.tiers):
+            ended = _walk(mine, its, size, newest=math.inf)
+            found |= {Transition(rule, group, at, kind) for at, kind in ended}
+    return found
+
+
+def _versions(watches: Sequence[Watch]) -> Mapping[str, list[Watch]]:
+    versions: dict[str, list[Watch]] = defaultdict(list)
+    for watch in sorted(watches, key=lambda watch: watch.since):
+        versions[watch.name].append(watch)
+    return versions
+
+
+def _of_tier(
+    windows: Mapping[tuple[str, str], Window], tier: str, tiers: Sequence[Tier]
+) -> Iterator[tuple[str, int, dict[int, Window]]]:
+    """Each device with its windows of a tier by start (ms), and their size (ms)."""
+    found: dict[str, dict[int, Window]] = defaultdict(dict)
+    for (device, name), window in windows.items():
+        its_tier, _, start = name.partition("#")
+        if its_tier == tier:
+            found[device][_ms(start)] = window
+    for device, its in found.items():
+        yield device, next(one.size_ms for one in tiers if one.name == tier), its
+
+
 def _walk(
-    versions: Sequence[Watch], windows: Mapping[int, Window], size: int
+    versions: Sequence[Watch], windows: Mapping[int, Window], size: int, newest: float
 ) -> Iterator[tuple[int, str]]:
     """The transitions of one rule and device. The newest window is not finished: it has no say,
     unless more readings cannot change what it says."""
@@ -104,7 +151,6 @@ def _walk(
         said = watch.says(windows[start], windows.get(start - size))
         return said if start < newest or (watch.raises_early and said == RAISE) else None
 
-    newest = max(windows)
     is_open = False
     for start in sorted(windows):
         watch = next((one for one in reversed(versions) if one.since < start + size), None)
@@ -130,31 +176,36 @@ def compare(
     late_s: float = LATE_S,
 ) -> Alarms:
     """Compare what was heard of these rules with what must stand. ``taken`` are the readings that
-    the stream took. What people did to alarms is passed over. A transition is late after
-    ``late_s``."""
-    names = {watch.name for watch in watches}
-    mine = [one for one in heard if one.event["rule"] in names and not one.event["by"]]
-    result = Alarms(expected=len(wanted), events=len(mine))
+    the stream took. What people did to alarms is passed over. A transition of a device is late
+    after ``late_s``."""
+    result = Alarms(expected=len(wanted))
+    events = distinct(heard, {watch.name for watch in watches}, result)
+    standing = _standing(events, result)
+    for transition, count in standing.items():
+        if count > 1:
+            result.twice += 1
+            differ(result, f"{_text(transition)} took effect under {count} ids")
+    for transition in sorted(wanted - standing.keys()):
+        result.missing += 1
+        differ(result, f"{_text(transition)}: it never was")
+    for transition in sorted(standing.keys() - wanted):
+        result.extra += 1
+        differ(result, f"{_text(transition)}: it must not stand")
+    _measure(result, events, wanted, taken, watches, tiers, late_s)
+    return result
+
+
+def distinct(heard: Iterable[Heard], rules: Set[str], result: Alarms) -> list[Heard]:
+    """What was heard of some rules, but for what people did; of each id the first."""
+    mine = [one for one in heard if one.event["rule"] in rules and not one.event["by"]]
     first: dict[str, Heard] = {}
     for one in sorted(mine, key=lambda one: one.at):
         known = first.setdefault(one.event["id"], one)
         if known.event != one.event:
             result.twice += 1
-            _differ(result, f"two transitions have the id {one.event['id']}")
-    result.repeated = len(mine) - len(first)
-    standing = _standing(first.values(), result)
-    for transition, count in standing.items():
-        if count > 1:
-            result.twice += 1
-            _differ(result, f"{_text(transition)} took effect under {count} ids")
-    for transition in sorted(wanted - standing.keys()):
-        result.missing += 1
-        _differ(result, f"{_text(transition)}: it never was")
-    for transition in sorted(standing.keys() - wanted):
-        result.extra += 1
-        _differ(result, f"{_text(transition)}: it must not stand")
-    _measure(result, first.values(), wanted, taken, watches, tiers, late_s)
-    return result
+            differ(result, f"two transitions have the id {one.event['id']}")
+    result.events, result.repeated = len(mine), len(mine) - len(first)
+    return list(first.values())
 
 
 def _standing(events: Iterable[Heard], result: Alarms) -> Counter[Transition]:
@@ -199,7 +250,7 @@ def _measure(
         result.slowest_s = max(result.slowest_s, seconds)
         if seconds > late_s:
             result.late += 1
-            _differ(result, f"{_text(transition)}: it came after {seconds:.0f} s")
+            differ(result, f"{_text(transition)}: it came after {seconds:.0f} s")
 
 
 def _due(readings: Sequence[Sent], window: int, size: int, at: int) -> int:
@@ -211,7 +262,8 @@ def _due(readings: Sequence[Sent], window: int, size: int, at: int) -> int:
     return max((when for when in had_a_say if when <= at), default=at)
 
 
-def _differ(result: Alarms, sentence: str) -> None:
+def differ(result: Alarms, sentence: str) -> None:
+    """Note a difference."""
     if len(result.differences) < SHOWN:
         result.differences.append(sentence)
 

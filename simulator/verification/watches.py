@@ -1,8 +1,9 @@
 """Alert rules as the oracle reads them: what a window says to a rule.
 
 A rule is written as a deployment's rules are (``docs/alerts.md``), and read here by code of its
-own: an oracle that shared the worker's would share its mistakes. It knows rules that are decided
-from the windows of one device, chosen by its name.
+own: an oracle that shared the worker's would share its mistakes. It knows rules on the windows of
+devices, chosen by their names, or of the groups of such devices; those of silence are in
+:mod:`simulator.verification.silences`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,19 @@ BETWEEN: Final = "between"
 """Neither to raise nor to clear: between the two thresholds."""
 
 KEYS: Final = frozenset(
-    {"name", "when", "for", "clear", "clear_for", "tier", "devices", "severity", "summary", "quiet"}
+    {
+        "name",
+        "when",
+        "for",
+        "clear",
+        "clear_for",
+        "tier",
+        "devices",
+        "per",
+        "severity",
+        "summary",
+        "quiet",
+    }
 )
 """What a rule may have here; ``severity``, ``summary`` and ``quiet`` change no transition."""
 
@@ -79,6 +92,7 @@ class Watch(NamedTuple):
     of: int
     clear_needed: int
     devices: tuple[str, ...]
+    per_group: bool = False
     since: int = 0
 
     def is_about(self, device: str) -> bool:
@@ -140,6 +154,7 @@ def watch_of(entry: Mapping[str, Any]) -> Watch:
             tier=entry.get("tier", "1m"), needed=int(span[0]), of=int(span[-1]),
             clear_needed=int(entry.get("clear_for", 1)),
             devices=(devices,) if isinstance(devices, str) else tuple(devices),
+            per_group=entry.get("per") == "group",
         )  # fmt: skip
     except (KeyError, ValueError) as error:
         raise ScenarioError(f"rule {name}: {error}") from None

@@ -11,10 +11,25 @@ from typing import Final
 from consumers.alerts.rule_file import parse_rules
 from infra.alarms import applied_rules, apply_rules
 from infra.simulation.hearing import Listener
-from simulator.verification.oracle import Sent, Window
-from simulator.verification.transitions import LATE_S, Alarms, Heard, compare, must_stand
+from simulator.verification.oracle import Rules, Sent, Window
+from simulator.verification.silences import (
+    SilenceWatch,
+    arrivals_of,
+    compare_silences,
+    silence_watch_of,
+    told_until,
+)
+from simulator.verification.transitions import (
+    LATE_S,
+    Alarms,
+    Heard,
+    compare,
+    groups_must_stand,
+    must_stand,
+)
 from simulator.verification.watches import Watch, watch_of
 from tests.chaos.stack import DeployedStack
+from tests.chaos.traffic import GROUP
 
 DELIVERED_S: Final = 45.0
 
@@ -26,6 +41,7 @@ class SiteAlarms:
         self._stack = stack
         self._listener: Listener | None = None
         self._watches: list[Watch] = []
+        self._silences: list[SilenceWatch] = []
         self._exit = ExitStack()
         self.undeliverable_s = 0.0
         """How long nothing could be delivered: a transition may be so much later."""
@@ -41,6 +57,9 @@ class SiteAlarms:
         apply_rules(target, [rule for _, _, rule in parse_rules(text)], since)
         began = {rule.name: rule.since for rule in applied_rules(target).rules}
         for entry in tomllib.loads(text)["rule"]:
+            if "silent" in entry:
+                self._silences.append(silence_watch_of(entry))
+                continue
             watch = watch_of(entry)._replace(since=began[entry["name"]])
             if watch not in self._watches:
                 self._watches.append(watch)
@@ -63,17 +82,25 @@ class SiteAlarms:
         return int(found["Count"])
 
     def result(
-        self, taken: Sequence[Sent], windows: dict[tuple[str, str], Window]
+        self, taken: Sequence[Sent], windows: dict[tuple[str, str], Window], rules: Rules
     ) -> Alarms | None:
-        """What was heard against what must stand, once it is delivered; ``None`` without rules."""
-        if not self._watches:
+        """What was heard against what must stand, once it is delivered, and once it is told of the
+        devices that have stopped that they are silent; ``None`` without rules."""
+        if not self._watches and not self._silences:
             return None
-        tiers = self._stack.settings.tiers
-        wanted = must_stand(windows, self._watches, tiers)
-        deadline = time.monotonic() + DELIVERED_S
         late_s = LATE_S + self.undeliverable_s
+        wanted = must_stand(windows, self._watches, rules.tiers)
+        groups = {reading.device: GROUP for reading in taken}
+        wanted |= groups_must_stand(taken, rules, self._watches, groups)
+        arrivals = arrivals_of(taken, rules)
+        ready = told_until(arrivals, self._silences, late_s) / 1000
+        deadline = max(time.time(), ready) + DELIVERED_S
         while True:
-            found = compare(self.heard(), wanted, taken, self._watches, tiers, late_s)
-            if (found.exact and not self.waiting()) or time.monotonic() > deadline:
+            now, heard = time.time(), self.heard()
+            found = compare(heard, wanted, taken, self._watches, rules.tiers, late_s).and_also(
+                compare_silences(heard, arrivals, self._silences, round(now * 1000), late_s)
+            )
+            is_told = found.exact and now > ready and not self.waiting()
+            if is_told or now > deadline:
                 return found
             time.sleep(0.3)

@@ -89,7 +89,7 @@ class Invariants:
         report = verifier.report()
         if not report.exact:
             found += [f"H/A/C: {difference}" for difference in report.differences]
-        alarms = self._alarms.result(verifier.taken, verifier.wanted)
+        alarms = self._alarms.result(verifier.taken, verifier.wanted, self._rules)
         if alarms is not None and not alarms.exact:
             found += [f"T: {difference}" for difference in alarms.differences]
         new = [one for one in found if one not in self._known]
@@ -107,9 +107,12 @@ class Invariants:
         return self._verifier(observed).report()
 
     def _verifier(self, observed: Observed) -> Verifier:
-        rules = Rules(self._stack.settings.tiers, self._stack.settings.clock_ahead_s)
         entries = self._traffic.entries()
-        return Verifier(entries, observed, rules, now_s=time.time(), exclusive=True)
+        return Verifier(entries, observed, self._rules, now_s=time.time(), exclusive=True)
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(self._stack.settings.tiers, self._stack.settings.clock_ahead_s)
 
     def _misplaced(self, observed: Observed) -> list[str]:
         """A, against the stream itself: every record in the archive, once and whole."""

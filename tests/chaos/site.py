@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from consumers.failpoints import VARIABLE, Point
 from consumers.logs import logging_to
@@ -33,6 +33,13 @@ __all__ = ["Expected", "RunningWorker", "Site"]
 T = TypeVar("T")
 
 
+class Ending(Protocol):
+    """Something that must be ended with the site."""
+
+    def end(self) -> None:
+        """End it; done twice, it changes nothing."""
+
+
 class Site(DeployedStack):
     """A stack with workers behind a proxy. Use as a context manager, from a main thread."""
 
@@ -40,6 +47,8 @@ class Site(DeployedStack):
         """``options`` as for :class:`~tests.chaos.stack.DeployedStack`."""
         super().__init__(emulator, folder, **options)
         self.workers: list[RunningWorker] = []
+        self.processes: list[Ending] = []
+        """What else runs until the site ends."""
         self.said: list[str] = []
         self._exit = ExitStack()
         self._numbers = itertools.count()
@@ -65,8 +74,8 @@ class Site(DeployedStack):
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
-            worker.end()
+        for running in (*self.workers, *self.processes):
+            running.end()
         self.alarms.end()
         self._exit.close()
 

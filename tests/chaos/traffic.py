@@ -27,6 +27,9 @@ from simulator.verification.ledger import OK, Entry, Ledger, Meta, read_entries
 from tests.chaos.stack import DeployedStack
 from tests.harness.waiting import until
 
+GROUP: Final = "chaos"
+"""The group of all devices."""
+
 LONGEST_S: Final = 600.0
 """The most that a load lasts, whatever the body does."""
 
@@ -48,7 +51,7 @@ class Traffic:
         clients = Clients(self._stack.target.client("iot"), self._stack.dynamodb)
         stack = self._stack.settings.stack
         names = [(f"{stack}-dev-{number}-{i:03d}", "meter") for i in range(count)]
-        return create_fleet(clients, self._stack.settings, names, group="chaos")
+        return create_fleet(clients, self._stack.settings, names, group=GROUP)
 
     def _ledger(self) -> Ledger:
         path = self._stack.folder / f"ledger-{next(self._names)}.sqlite"
