@@ -20,6 +20,10 @@ from simulator.errors import ScenarioError
 from simulator.verification.oracle import Rules, Sent
 from simulator.verification.transitions import LATE_S, Alarms, Heard, differ, distinct
 
+FOUND_S: Final = 60.0
+"""A silence is found so long after it reached its limit, and its end so long after the device was
+heard (s): what was over sooner need not be told."""
+
 KEYS: Final = frozenset({"name", "silent", "devices", "severity", "summary", "quiet"})
 """What a rule of silence may have here; the last three change no transition."""
 
@@ -49,11 +53,23 @@ class Silence(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What was told of a silence, by the key of its alarm."""
+    """What is told of a silence: of one that began by when it reached its limit (ms), of one that
+    ended by the second of that, which is what its key says."""
 
     device: str
-    key: int
+    at: int
     kind: str
+
+
+_Heard = dict[_Told, list[Heard]]
+
+
+class _Limits(NamedTuple):
+    """Until when (ms) it was heard, and the times of :func:`compare_silences`."""
+
+    now: int
+    late_ms: int
+    found_ms: int
 
 
 def silence_watch_of(entry: Mapping[str, Any]) -> SilenceWatch:
@@ -105,7 +121,7 @@ def arrivals_of(taken: Iterable[Sent], rules: Rules) -> dict[str, list[tuple[int
 def told_until(
     arrivals: Mapping[str, Sequence[tuple[int, int]]],
     watches: Sequence[SilenceWatch],
-    late_s: float = LATE_S,
+    found_s: float = FOUND_S,
 ) -> int:
     """When (ms) the silence of every device that has stopped must have been told, but for those
     whose clocks are ahead of the last message of all; 0 when there is none to wait for."""
@@ -115,7 +131,7 @@ def told_until(
         for watch in watches
         if any(watch.is_about(device) for device, mine in arrivals.items() if mine)
     ]
-    return last + max(limits) + round(late_s * 1000) if limits else 0
+    return last + max(limits) + round(found_s * 1000) if limits else 0
 
 
 def compare_silences(
@@ -124,29 +140,30 @@ def compare_silences(
     watches: Sequence[SilenceWatch],
     now: int,
     late_s: float = LATE_S,
+    found_s: float = FOUND_S,
 ) -> Alarms:
-    """Compare what was heard of these rules until ``now`` (ms) with what must be told. A silence,
-    or its end, must be told within ``late_s``."""
+    """Compare what was heard of these rules until ``now`` (ms) with what must be told. What lasts
+    longer than ``found_s`` must be, and what comes after ``late_s`` is late."""
+    limits = _Limits(now, round(late_s * 1000), round(found_s * 1000))
     result = Alarms()
     events = distinct(heard, {watch.name for watch in watches}, result)
     withdrawn = {one.event["withdraws"] for one in events if one.event["withdraws"]}
     result.withdrawn = len(withdrawn)
     for watch in watches:
-        told: dict[_Told, Heard] = {}
+        told: _Heard = defaultdict(list)
         for one in events:
-            event = one.event
-            if event["rule"] != watch.name or event["withdraws"] or event["id"] in withdrawn:
-                continue
-            what = _Told(event["device"], _key_ms(event["key"]), event["kind"])
-            if what in told:
+            if one.event["rule"] == watch.name and one.event["id"] not in withdrawn:
+                _take(one, told)
+        for what, several in told.items():
+            if what.kind == "raised" and len(several) > 1:
                 result.twice += 1
-                differ(result, f"{_text(watch, what)} took effect under two ids")
-            told[what] = one
+                differ(result, f"{_text(watch, what)} took effect under {len(several)} ids")
+                del several[1:]
         for device in sorted(arrivals):
             if watch.is_about(device):
                 mine = silences(arrivals[device], watch.limit_ms, now)
-                _compare(result, watch, device, mine, told, now, round(late_s * 1000))
-        for what in told:
+                _compare(result, watch, device, mine, told, limits)
+        for what in [what for what, several in told.items() for _ in several]:
             result.extra += 1
             differ(result, f"{_text(watch, what)}: it must not stand")
     return result
@@ -154,59 +171,70 @@ def compare_silences(
 
 def _compare(
     result: Alarms, watch: SilenceWatch, device: str, found: Iterable[Silence],
-    told: dict[_Told, Heard], now: int, late_ms: int,
+    told: _Heard, limits: _Limits,
 ) -> None:  # fmt: skip
     """Compare the silences of one device, and take out of ``told`` what was right."""
     least = 0
     for one in found:
-        key = max(one.ts + watch.limit_ms, least)
-        due = one.since + watch.limit_ms
-        raised = _Told(device, key, "raised")
-        alarm = told.get(raised)
-        must_be = (now if one.until is None else one.until) - due > late_ms
+        at, due = max(one.ts + watch.limit_ms, least), one.since + watch.limit_ms
+        raised = _Told(device, at, "raised")
+        alarm = _pop(told, raised)
+        must_be = (limits.now if one.until is None else one.until) - due > limits.found_ms
         result.expected += must_be
         if alarm is None:
             if must_be:
                 result.missing += 1
                 differ(result, f"{_text(watch, raised)}: it never was")
             continue
-        del told[raised]
-        least = key + 2  # the clearing has a time between
+        least = at + 2  # the clearing has a time between
         as_of = alarm.event["as_of"]
         if as_of < due or (one.until is not None and as_of >= one.until):
             result.extra += 1
             differ(result, f"{_text(watch, raised)}: it was not silent as of {as_of}")
-        _measure(result, watch, raised, alarm.at - due, late_ms)
+        _measure(result, watch, raised, alarm.at - due, limits)
         if one.until is not None:
-            _compare_end(result, watch, _Told(device, key, "cleared"), one.until, told, now,
-                         late_ms)  # fmt: skip
+            cleared = _Told(device, at // 1000 * 1000, "cleared")
+            _compare_end(result, watch, cleared, one.until, told, limits)
 
 
 def _compare_end(
     result: Alarms, watch: SilenceWatch, cleared: _Told, until: int, told: dict[_Told, Heard],
-    now: int, late_ms: int,
+    limits: _Limits,
 ) -> None:  # fmt: skip
     """Compare the end of a silence that was told."""
-    end = told.pop(cleared, None)
-    must_be = now - until > late_ms
+    end = _pop(told, cleared)
+    must_be = limits.now - until > limits.found_ms
     result.expected += must_be
     if end is not None:
-        _measure(result, watch, cleared, end.at - until, late_ms)
+        _measure(result, watch, cleared, end.at - until, limits)
     elif must_be:
         result.missing += 1
         differ(result, f"{_text(watch, cleared)}: it never was")
 
 
-def _measure(result: Alarms, watch: SilenceWatch, what: _Told, took_ms: int, late_ms: int) -> None:
+def _measure(
+    result: Alarms, watch: SilenceWatch, what: _Told, took_ms: int, limits: _Limits
+) -> None:
     result.slowest_s = max(result.slowest_s, took_ms / 1000)
-    if took_ms > late_ms:
+    if took_ms > limits.late_ms:
         result.late += 1
         differ(result, f"{_text(watch, what)}: it came after {took_ms / 1000:.0f} s")
 
 
-def _key_ms(key: str) -> int:
-    return round(datetime.fromisoformat(key.partition("#")[2]).timestamp() * 1000)
+def _take(one: Heard, told: _Heard) -> None:
+    event = one.event
+    if event["withdraws"]:
+        return
+    at = event["window"]
+    if event["kind"] == "cleared":
+        at = round(datetime.fromisoformat(event["key"].partition("#")[2]).timestamp() * 1000)
+    told[_Told(event["device"], at, event["kind"])].append(one)
+
+
+def _pop(told: _Heard, what: _Told) -> Heard | None:
+    """The first that was told of something and is not taken yet."""
+    return told[what].pop(0) if told.get(what) else None
 
 
 def _text(watch: SilenceWatch, what: _Told) -> str:
-    return f"{what.kind} of {watch.name} on {what.device}, silent at {what.key}"
+    return f"{what.kind} of {watch.name} on {what.device}, silent at {what.at}"
