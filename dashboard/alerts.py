@@ -16,7 +16,15 @@ import orjson
 from dashboard.answers import Alert, AlertKind, AlertTransition
 from dashboard.errors import BadRequestError
 from dashboard.queries import Client
-from ingest.tables.alarms import DeviceAlarms, RuleState, alarms_query, changed_at, read_alarms
+from ingest.tables.alarms import (
+    Act,
+    DeviceAlarms,
+    Entry,
+    RuleState,
+    alarms_query,
+    changed_at,
+    read_alarms,
+)
 
 MAX_PAGE: Final = 100
 """Devices that one page reads at most, of those with an open alert and of the others."""
@@ -151,13 +159,23 @@ def _transitions(items: Sequence[Item], wanted: Wanted) -> list[AlertTransition]
 
 
 def _log(alarms: DeviceAlarms) -> Iterator[AlertTransition]:
-    """A device's remembered transitions, newest first."""
-    entries = [(rule, state, e) for rule, state in alarms.states.items() for e in state.log]
-    for rule, state, entry in sorted(entries, key=lambda one: -one[2].window):
-        yield {
-            "device": alarms.device, "rule": rule, "severity": state.severity,
-            "kind": cast(AlertKind, entry.kind), "window": entry.window, "stands": entry.stands,
-        }  # fmt: skip
+    """A device's remembered transitions and what people did, newest first."""
+    found = [
+        _transition(alarms.device, rule, state, one)
+        for rule, state in alarms.states.items()
+        for one in (*state.log, *state.acts)
+    ]
+    yield from sorted(found, key=lambda one: -one["window"])
+
+
+def _transition(device: str, rule: str, state: RuleState, one: Entry | Act) -> AlertTransition:
+    acted = isinstance(one, Act)
+    return {
+        "device": device, "rule": rule, "severity": state.severity,
+        "kind": cast(AlertKind, one.kind), "window": one.at if acted else one.window,
+        "stands": acted or one.stands, "by": one.by if acted else "",
+        "until": (one.until or None) if acted else None,
+    }  # fmt: skip
 
 
 def _half(

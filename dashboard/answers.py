@@ -228,7 +228,7 @@ class Stream(TypedDict):
 
 
 Severity = Literal["info", "warning", "critical"]
-AlertKind = Literal["raised", "cleared"]
+AlertKind = Literal["raised", "cleared", "acknowledged", "muted", "unmuted"]
 
 
 class Alert(TypedDict):
@@ -260,7 +260,8 @@ class Alerts(TypedDict):
 
 class AlertTransition(TypedDict):
     """One remembered transition, at the window that starts then. One that late data proved wrong
-    does not stand."""
+    does not stand. What a person did has ``by``, and ``window`` is when it was done; ``until`` is
+    the end of a mute."""
 
     device: str
     rule: str
@@ -268,6 +269,8 @@ class AlertTransition(TypedDict):
     kind: AlertKind
     window: DeviceTime
     stands: bool
+    by: str
+    until: int | None
 
 
 class AlertHistory(TypedDict):

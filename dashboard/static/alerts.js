@@ -101,7 +101,8 @@ export function alertsView(main, live, _, asked) {
     return h("div", { class: "scroll" }, h("table", { class: "history" }, h("caption", {}, "The devices whose alerts changed last come first; up to 24 transitions of a rule and device are kept"),
       h("thead", {}, h("tr", {}, ["Window (UTC)", "What", "Device and rule"].map((one) => h("th", { scope: "col" }, one)))),
       h("tbody", {}, rows.map((one) => h("tr", {}, h("td", {}, clock(one.window).slice(0, 19).split(" ").map((part) => h("span", { class: "part" }, `${part} `))),
-        h("td", {}, severity(one.severity), " ", one.kind, one.stands ? null : " (withdrawn: late data)"),
+        h("td", {}, severity(one.severity), " ", one.kind, one.stands ? null : " (withdrawn: late data)",
+          one.by ? ` by ${one.by}` : null, one.until ? `, until ${clock(one.until)}` : null),
         h("td", {}, subject(one.device, one.window, address()), h("br"), h("small", {}, one.rule)))))));
   }
 

@@ -12,7 +12,7 @@ export function spansOf(transitions) {
       const span = { rule: one.rule, severity: one.severity, from: one.window, to: null };
       open.set(one.rule, span);
       spans.push(span);
-    } else if (open.has(one.rule)) {
+    } else if (one.kind === "cleared" && open.has(one.rule)) {
       open.get(one.rule).to = one.window;
       open.delete(one.rule);
     }

@@ -228,14 +228,14 @@ class View:
         """
         table, writer = self._alerts_table(), self.require_changes()
         who = self.principal.name or by
-        absent = NotFoundError(f"{subject} has no alert of rule {rule}")
+        absent, now_ms = NotFoundError(f"{subject} has no alert of rule {rule}"), self.now_ms()
         if not await self._is_subject(subject):
             raise absent
 
         def change(alarms: DeviceAlarms) -> None:
             if rule not in alarms.states:
                 raise absent
-            alarms.act(rule, kind, who, until_ms)
+            alarms.act(rule, kind, who, until_ms, now_ms=now_ms)
 
         def write() -> list[Alert]:
             act = writer.acts.begin(

@@ -4,7 +4,6 @@ transition too, recorded and delivered as the others are."""
 from __future__ import annotations
 
 import getpass
-import time
 
 import rich_click as click
 
@@ -12,7 +11,7 @@ from infra.alarms import act_on_alarms
 from infra.commands.options import Time, aws_option
 from infra.commands.write_target import find_operator_target
 from infra.console import UserError, say
-from ingest.tables.alarms import DeviceAlarms, Kind
+from ingest.tables.alarms import DeviceAlarms, Kind, wall_ms
 from ingest.times import show_time
 
 HOUR_MS = 3_600_000
@@ -47,7 +46,7 @@ def ack_(rule: str, device: str, by: str | None, aws: bool) -> None:
 @aws_option
 def mute_(rule: str, device: str, until: int | None, by: str | None, aws: bool) -> None:
     """Mute a RULE for a DEVICE: transitions are recorded, and nobody is notified."""
-    end = until or time.time_ns() // 1_000_000 + HOUR_MS
+    end = until or wall_ms() + HOUR_MS
     _act(rule, device, "muted", by or getpass.getuser(), end, aws=aws)
     say(f"muted until {show_time(end)}: {rule} on {device}")
 
@@ -66,8 +65,10 @@ def unmute_(rule: str, device: str, by: str | None, aws: bool) -> None:
 def _act(rule: str, device: str, kind: Kind, by: str, until: int, *, aws: bool) -> None:
     target = find_operator_target(f"change the alarm {rule} of {device}", aws=aws)
 
+    now_ms = wall_ms()
+
     def act(alarms: DeviceAlarms) -> None:
-        alarms.act(rule, kind, by, until)
+        alarms.act(rule, kind, by, until, now_ms=now_ms)
 
     try:
         act_on_alarms(target, device, act)

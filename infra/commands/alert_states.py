@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import rich_click as click
@@ -16,7 +16,7 @@ from infra.alarms import alarms_of, listed_alarms
 from infra.commands.options import aws_option, json_option
 from infra.console import STDOUT, UserError, print_json, say
 from infra.target import Target, find_target
-from ingest.tables.alarms import OVERLAP_MS, DeviceAlarms, Entry, RuleState, wall_ms
+from ingest.tables.alarms import OVERLAP_MS, Act, DeviceAlarms, Entry, RuleState, wall_ms
 from ingest.times import show_time
 
 FOLLOW_S: Final = 0.5
@@ -50,7 +50,7 @@ def list_(every: bool, as_json: bool, aws: bool) -> None:
 @json_option
 @aws_option
 def show_(device: str, as_json: bool, aws: bool) -> None:
-    """Show the alarms of a DEVICE, with what happened to each."""
+    """Show the alarms of a DEVICE: what happened to each, and what people did."""
     alarms = alarms_of(find_target(aws=aws), device)
     rows = _rows(alarms)
     if as_json:
@@ -61,15 +61,14 @@ def show_(device: str, as_json: bool, aws: bool) -> None:
     for row in rows:
         STDOUT.print(_line(row), markup=False)
         for entry in row["history"]:
-            stands = "" if entry["stands"] else "  (withdrawn: late data changed the window)"
-            STDOUT.print(f"  {show_time(entry['window'])}  {entry['kind']}{stands}", markup=False)
+            STDOUT.print(f"  {show_time(entry['window'])}  {_what(entry)}", markup=False)
 
 
 @click.command()
 @json_option
 @aws_option
 def follow_(as_json: bool, aws: bool) -> None:
-    """Print alarms as they are raised, cleared and withdrawn, until Ctrl-C.
+    """Print alarms as they are raised, cleared, withdrawn, acknowledged and muted, until Ctrl-C.
 
     With --json each is one line.
     """
@@ -114,16 +113,21 @@ class News:
 
 def _entries(alarms: DeviceAlarms) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
     for name, state in alarms.states.items():
+        about = {"device": alarms.device, "rule": name, "severity": state.severity}
         for entry in state.log:
             kind = entry.kind if entry.stands else "withdrawn"
             yield (name, entry.window, entry.kind, entry.nth, entry.stands), {
-                "device": alarms.device, "rule": name, "kind": kind,
-                "window": entry.window, "severity": state.severity, "text": state.text,
+                **about, "kind": kind, "window": entry.window, "text": state.text, "by": "",
+            }  # fmt: skip
+        for act in state.acts:
+            text = f"{name} on {alarms.device}: {_what(_act(act))}"
+            yield (name, act.at, act.kind, act.by), {
+                **about, "kind": act.kind, "window": act.at, "text": text, "by": act.by,
             }  # fmt: skip
 
 
 def _event_line(row: dict[str, Any]) -> str:
-    return f"{show_time(row['window'])}  {row['severity']:8}  {row['kind']:9}  {row['text']}"
+    return f"{show_time(row['window'])}  {row['severity']:8}  {row['kind']:12}  {row['text']}"
 
 
 def _rows(alarms: DeviceAlarms) -> list[dict[str, Any]]:
@@ -142,7 +146,9 @@ def _row(device: str, rule: str, state: RuleState) -> dict[str, Any]:
         "text": state.text,
         "acknowledged": state.acknowledged,
         "muted_until": state.muted_until or None,
-        "history": [_entry(entry) for entry in state.log],
+        "history": sorted(
+            [*map(_entry, state.log), *map(_act, state.acts)], key=lambda one: one["window"]
+        ),
     }
 
 
@@ -150,21 +156,37 @@ def _entry(entry: Entry) -> dict[str, Any]:
     return {"window": entry.window, "kind": entry.kind, "stands": entry.stands}
 
 
+def _act(act: Act) -> dict[str, Any]:
+    """What a person did; ``window`` is when."""
+    until = {"until": act.until} if act.until else {}
+    return {"window": act.at, "kind": act.kind, "stands": True, "by": act.by, **until}
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """A row of the history, after its time."""
+    by = f" by {entry['by']}" if "by" in entry else ""
+    until = f" until {show_time(entry['until'])}" if "until" in entry else ""
+    stands = "" if entry["stands"] else "  (withdrawn: late data changed the window)"
+    return f"{entry['kind']}{by}{until}{stands}"
+
+
 def _line(row: dict[str, Any]) -> str:
+    return f"{row['rule']}: {_state(row)}: {row['text']}"
+
+
+def _state(row: dict[str, Any]) -> str:
     state = "open" if row["open"] else "cleared"
     who = f", acknowledged by {row['acknowledged']}" if row["acknowledged"] else ""
     mute = f", muted until {show_time(row['muted_until'])}" if row["muted_until"] else ""
-    return f"{row['rule']}: {state}{who}{mute}: {row['text']}"
+    return f"{state}{who}{mute}"
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table("severity", "rule", "device", "window (UTC)", "state", "text",
                   box=None, pad_edge=False)  # fmt: skip
     for row in rows:
-        state = "open" if row["open"] else "cleared"
         table.add_row(
             row["severity"], row["rule"], row["device"],
-            show_time(row["since"]) if row["since"] else "",
-            f"{state}, {row['acknowledged']}" if row["acknowledged"] else state, row["text"],
+            show_time(row["since"]) if row["since"] else "", _state(row), row["text"],
         )  # fmt: skip
     return table

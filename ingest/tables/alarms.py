@@ -31,6 +31,9 @@ OVERLAP_MS: Final = 30_000
 """Who follows changes reads again what changed so long before: clocks of workers differ, and an
 index lags behind its table."""
 
+ACTS: Final = 24
+"""What people did that is remembered of a rule and device."""
+
 MOST_WAITING: Final = 400
 """Transitions that wait for delivery, of one device. An item of DynamoDB takes 400 KB."""
 
@@ -45,10 +48,21 @@ class Entry(Struct, array_like=True):
     stands: bool = True
 
 
+class Act(Struct, array_like=True):
+    """What a person did to an alarm, and when (ms, the clock of who recorded it). ``until`` (ms) is
+    the end of a mute."""
+
+    at: int
+    kind: Kind
+    by: str
+    until: int = 0
+
+
 class RuleState(Struct, omit_defaults=True):
-    """What is stored of a rule and a device. ``acknowledged`` is by whom; ``muted_until`` (ms) is
-    compared with the end of a window. ``as_of`` (ms) is of rules of silence: until when what was
-    known has decided the newest transition, see :mod:`consumers.fleet.silence`."""
+    """What is stored of a rule and a device: the newest transitions, and the newest ``acts`` of
+    people. ``acknowledged`` is by whom; ``muted_until`` (ms) is compared with the end of a window.
+    ``as_of`` (ms) is of rules of silence: until when what was known has decided the newest
+    transition, see :mod:`consumers.fleet.silence`."""
 
     log: list[Entry]
     acknowledged: str = ""
@@ -56,6 +70,7 @@ class RuleState(Struct, omit_defaults=True):
     severity: str = ""
     text: str = ""
     as_of: int = 0
+    acts: list[Act] = []
 
     @property
     def newest(self) -> Entry | None:
@@ -121,8 +136,10 @@ class DeviceAlarms:
         self.states: dict[str, RuleState] = {}
         self.outbox: list[Waiting] = []
 
-    def act(self, rule: str, kind: Kind, by: str, muted_until: int = 0) -> Transition:
-        """What a person did to an alarm: acknowledge it, or mute it until a time (ms).
+    def act(
+        self, rule: str, kind: Kind, by: str, muted_until: int = 0, *, now_ms: int
+    ) -> Transition:
+        """What a person does to an alarm now: acknowledge it, or mute it until a time (ms).
 
         :raises LookupError: when there is no open alarm to acknowledge.
         """
@@ -137,7 +154,8 @@ class DeviceAlarms:
                 raise LookupError(f"{state.acknowledged} has acknowledged it already")
             state.acknowledged = by
         else:
-            state.muted_until, key = muted_until, f"{key}#{muted_until}"
+            state.muted_until, key = muted_until, f"{key}#{now_ms}"
+        state.acts = [*state.acts, Act(now_ms, kind, by, muted_until)][-ACTS:]
         made = Transition(
             id=transition_id(rule, self.device, key, kind), kind=kind, rule=rule,
             device=self.device, severity=state.severity, window=newest.window if newest else 0,

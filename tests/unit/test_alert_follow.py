@@ -41,3 +41,17 @@ def test_following_reads_what_changed_and_not_the_fleet() -> None:
     query = alarms_query("t", is_open=True, since_ms=5)
     assert query["KeyConditionExpression"] == "is_open = :open AND changed >= :since"
     assert query["ExpressionAttributeValues"] == {":open": {"S": "1"}, ":since": {"N": "5"}}
+
+
+def test_what_people_do_is_told_once_with_who_did_it() -> None:
+    news = News()
+    news.take([alarms("a", Entry(1, "raised"))])
+    both = alarms("a", Entry(1, "raised"))
+    both.act("hot", "acknowledged", "kim", now_ms=5)
+    both.act("hot", "muted", "lee", 900_000, now_ms=6)
+    told = news.take([both])
+    assert [(row["kind"], row["by"], row["window"]) for row in told] == [
+        ("acknowledged", "kim", 5), ("muted", "lee", 6),
+    ]  # fmt: skip
+    assert told[1]["text"] == "hot on a: muted by lee until 1970-01-01 00:15:00"
+    assert news.take([both]) == []

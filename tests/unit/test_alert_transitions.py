@@ -14,6 +14,7 @@ from consumers.alerts.rules import Quiet, Rule
 from consumers.alerts.transition import RuleState, decide, record
 from consumers.hot.runs import run_of_one
 from consumers.hot.windows import Window
+from ingest.tables.alarms import Act
 
 SIZE = 60_000
 
@@ -104,12 +105,38 @@ def test_quiet_hours_and_muting_are_decided_by_the_window_s_end() -> None:
 def test_only_an_open_alarm_is_acknowledged_and_only_once() -> None:
     alarms = Alarms("pump-1")
     with pytest.raises(LookupError, match="no open alarm"):
-        alarms.act("hot", "acknowledged", "kim")
+        alarms.act("hot", "acknowledged", "kim", now_ms=7)
     alarms.evaluations = [Evaluation(rule(), {0: BREACH}, 0, SIZE, {})]
     alarms.apply()
-    alarms.act("hot", "acknowledged", "kim")
+    alarms.act("hot", "acknowledged", "kim", now_ms=7)
     with pytest.raises(LookupError, match="kim has acknowledged it already"):
-        alarms.act("hot", "acknowledged", "lee")
+        alarms.act("hot", "acknowledged", "lee", now_ms=8)
+
+
+def test_what_people_do_is_remembered_with_who_and_when() -> None:
+    alarms = Alarms("pump-1")
+    alarms.evaluations = [Evaluation(rule(), {0: BREACH}, 0, SIZE, {})]
+    alarms.apply()
+    alarms.act("hot", "acknowledged", "kim", now_ms=7)
+    alarms.act("hot", "muted", "kim", 900, now_ms=8)
+    alarms.act("hot", "unmuted", "lee", now_ms=9)
+    alarms.act("hot", "muted", "lee", 900, now_ms=10)
+    alarms.act("hot", "unmuted", "lee", now_ms=11)
+    assert alarms.states["hot"].acts == [
+        Act(7, "acknowledged", "kim"), Act(8, "muted", "kim", 900), Act(9, "unmuted", "lee"),
+        Act(10, "muted", "lee", 900), Act(11, "unmuted", "lee"),
+    ]  # fmt: skip
+    ids = [one.transition.id for one in alarms.outbox]
+    assert len(set(ids)) == len(ids) == 6  # muted and unmuted again are other transitions
+    for at in range(100):
+        alarms.act("hot", "muted", "kim", 900, now_ms=100 + at)
+    assert [one.at for one in alarms.states["hot"].acts] == list(range(176, 200))
+
+
+def test_an_item_of_before_is_read_without_what_people_did() -> None:
+    stored = msgspec.json.decode(b'{"log":[[0,"raised",0,true]]}', type=RuleState)
+    assert stored.acts == []
+    assert b"acts" not in msgspec.json.encode(stored)
 
 
 def test_an_item_is_read_as_it_was_written() -> None:

@@ -121,6 +121,11 @@ def test_an_acknowledgement_is_recorded_and_waits_for_delivery(
     assert state_of(tables).acknowledged == "kim"
     (waiting,) = read_alarms(tables.alerts.items["dev-00"]).outbox
     assert (waiting.transition.kind, waiting.transition.by) == ("acknowledged", "kim")
+    history = client.get("/api/v1/alerts/history", params={"device": "dev-00"}).json()
+    newest, raised = history["transitions"]
+    assert (newest["kind"], newest["by"], newest["until"]) == ("acknowledged", "kim", None)
+    assert NOW <= newest["window"] < NOW + 60_000  # when it was done
+    assert (raised["kind"], raised["by"]) == ("raised", "")
     assert tables.alerts.items["dev-00"]["waits"] == {"S": "1"}
     assert int(tables.alerts.items["dev-00"]["changed"]["N"]) > NOW - 100  # followers see it
     again = act(client, "acknowledge", by="lee")
@@ -132,6 +137,9 @@ def test_an_acknowledgement_is_recorded_and_waits_for_delivery(
 def test_a_mute_ends_when_it_is_said_and_can_be_ended(client: TestClient, tables: Tables) -> None:
     assert act(client, "mute", until=NOW + 5).status_code == 200
     assert state_of(tables).muted_until == NOW + 5
+    history = client.get("/api/v1/alerts/history", params={"device": "dev-00"}).json()
+    muted = history["transitions"][0]
+    assert (muted["kind"], muted["by"], muted["until"]) == ("muted", "kim", NOW + 5)
     assert act(client, "unmute").json()[0]["muted_until"] is None
     for wrong in (NOW, NOW - 1, NOW + 400 * 86_400_000):
         assert act(client, "mute", until=wrong).status_code == 400
