@@ -34,5 +34,6 @@ MEASURES: Final = {
     "A2": "benchmarks.alerts.a2_exactness",
     "A3": "benchmarks.alerts.a3_fold",
     "A4": "benchmarks.alerts.a4_backtest",
+    "A5": "benchmarks.alerts.a5_duty",
 }
 """Name to module, in the order in which they run."""

@@ -90,6 +90,11 @@ class FleetDuty:
             tiers=self._tiers, shards=self._shards, calls=self._calls, backoff=self._backoff,
         )  # fmt: skip
 
+    @property
+    def is_first_scan(self) -> bool:
+        """Whether the roster has not been read to its end since this worker began."""
+        return self._is_first_scan
+
     def round(self) -> int:
         """Do what is due; how many items were written.
 
