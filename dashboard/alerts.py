@@ -161,20 +161,29 @@ def _transitions(items: Sequence[Item], wanted: Wanted) -> list[AlertTransition]
 def _log(alarms: DeviceAlarms) -> Iterator[AlertTransition]:
     """A device's remembered transitions and what people did, newest first."""
     found = [
-        _transition(alarms.device, rule, state, one)
+        made
         for rule, state in alarms.states.items()
-        for one in (*state.log, *state.acts)
+        for made in (
+            *(_transition(alarms.device, rule, state, one) for one in state.log),
+            *(_act(alarms.device, rule, state, one) for one in state.acts),
+        )
     ]
     yield from sorted(found, key=lambda one: -one["window"])
 
 
-def _transition(device: str, rule: str, state: RuleState, one: Entry | Act) -> AlertTransition:
-    acted = isinstance(one, Act)
+def _transition(device: str, rule: str, state: RuleState, entry: Entry) -> AlertTransition:
     return {
         "device": device, "rule": rule, "severity": state.severity,
-        "kind": cast(AlertKind, one.kind), "window": one.at if acted else one.window,
-        "stands": acted or one.stands, "by": one.by if acted else "",
-        "until": (one.until or None) if acted else None,
+        "kind": cast(AlertKind, entry.kind), "window": entry.window, "stands": entry.stands,
+        "by": "", "until": None,
+    }  # fmt: skip
+
+
+def _act(device: str, rule: str, state: RuleState, act: Act) -> AlertTransition:
+    return {
+        "device": device, "rule": rule, "severity": state.severity,
+        "kind": cast(AlertKind, act.kind), "window": act.at, "stands": True,
+        "by": act.by, "until": act.until or None,
     }  # fmt: skip
 
 

@@ -105,9 +105,10 @@ class RulesAtWork:
             return
         self._ver = rules.ver
         mine = [rule for rule in rules.rules if not rule.is_of_fleet]
-        evaluator = self._evaluator(mine) if mine else None
-        hot.evaluate = evaluator and evaluator.evaluate
-        hot.decide = evaluator and evaluator.windows_to_hasten
+        hot.evaluate = hot.decide = None
+        if mine:
+            evaluator = self._evaluator(mine)
+            hot.evaluate, hot.decide = evaluator.evaluate, evaluator.windows_to_hasten
 
     def _read(self) -> RuleSet | None:
         try:

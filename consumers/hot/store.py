@@ -32,8 +32,7 @@ When there are more written ones, all of them are dropped, and read again on dem
 
 FOLD_S: Final = 1.0
 PROMPT_FOLD_S: Final = 0.25
-"""The longest that a record waits to be folded (s), and the same while a device is watched or there
-are alert rules."""
+"""The longest that a record waits to be folded (s), and where a viewer or an alert rule waits."""
 
 _NAMES_KEPT: Final = 4096
 
@@ -276,10 +275,11 @@ class HotStore:
     def hasten_decided(self) -> None:
         """After a fold: write at once the windows from which an alarm follows."""
         changed, self._changed = self._changed, {}
-        for window, tier in changed.items() if self.decide is not None else ():
-            for one in self.decide(tier.tier, window):
-                if one.slot != NEVER:
-                    tier.queue.hasten(one, self.now)
+        if (decide := self.decide) is not None:
+            for window, tier in changed.items():
+                for one in decide(tier.tier, window):
+                    if one.slot != NEVER:
+                        tier.queue.hasten(one, self.now)
 
     def is_due(self, now: float, *, timers: bool = True) -> bool:
         """Whether :meth:`flush_due` would write; ``now`` is monotonic (s)."""

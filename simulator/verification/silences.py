@@ -198,7 +198,7 @@ def _compare(
 
 
 def _compare_end(
-    result: Alarms, watch: SilenceWatch, cleared: _Told, until: int, told: dict[_Told, Heard],
+    result: Alarms, watch: SilenceWatch, cleared: _Told, until: int, told: _Heard,
     limits: _Limits,
 ) -> None:  # fmt: skip
     """Compare the end of a silence that was told."""
