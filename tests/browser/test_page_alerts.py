@@ -117,6 +117,10 @@ def test_an_alert_is_acknowledged_under_a_name_and_other_viewers_see_it(
     expect(elsewhere).to_contain_text("acknowledged by Kim", timeout=10_000)  # by the live stream
     expect(row.get_by_role("button", name="Acknowledge")).to_have_count(0)
     other.close()
+    row.get_by_role("link", name="History").click()
+    history = page.locator("tbody tr", has_text=devices[0])
+    expect(history.filter(has_text="acknowledged by Kim")).to_have_count(1, timeout=15_000)
+    expect(history.filter(has_text="raised")).to_have_count(1)
 
 
 def test_an_alert_is_muted_and_unmuted(page: Page, devices: list[str]) -> None:
