@@ -228,8 +228,10 @@ class Evaluator:
         for index in _met_early(device, track.plan, window):
             if device.alarms.changes(_evaluation(track, index, start, {start: BREACH})):
                 return (window,)
+        if not track.begins(window):
+            return ()
         before = track.finished_by(window)
-        if not track.begins(window) or not all(one.loaded for one in before):
+        if not all(one.loaded for one in before):
             return ()
         if not device.raised and not any(map(track.plan.may_breach, before)):
             return ()

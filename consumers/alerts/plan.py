@@ -100,10 +100,10 @@ class Track:
 
     def begins(self, window: Window) -> bool:
         """Whether a window is newer than all that are known; it is known from now on."""
-        size = self.plan.tier.size_ms
-        newest = max((one.end for one in self.ahead), default=self.start + size)
-        if window.end > self.start + size and window not in self.ahead:
-            self.ahead = (*self.ahead, window)
+        if window.end <= self.start + self.plan.tier.size_ms or window in self.ahead:
+            return False
+        newest = max((one.end for one in self.ahead), default=0)
+        self.ahead = (*self.ahead, window)
         return window.end > newest
 
     def finished_by(self, window: Window) -> list[Window]:
