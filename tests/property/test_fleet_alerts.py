@@ -305,3 +305,25 @@ def test_the_oracle_of_the_fleet_notices_when_the_code_is_broken(
 ) -> None:
     mutant(monkeypatch)
     assert any(violations(seed) for seed in range(60))
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        _mutant_a_write_without_the_version,
+        _mutant_forget_what_is_open_when_the_duty_moves,
+        _mutant_decide_while_a_shard_is_behind,
+    ],
+    ids=lambda mutant: mutant.__name__[8:],
+)
+def test_the_oracle_of_scenarios_notices_it_too(
+    mutant: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant(monkeypatch)
+
+    def differs(seed: int) -> bool:
+        schedule = FleetSchedule(seed)
+        schedule.run()
+        return bool(schedule._as_the_simulator_says())
+
+    assert any(differs(seed) for seed in range(60))
