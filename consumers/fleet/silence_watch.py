@@ -9,7 +9,7 @@ this at once record each transition once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -90,6 +90,7 @@ class SilenceWatch:
         self._backoff = backoff
         self._devices: dict[str, _Device] = {}
         self._sets: dict[tuple[str, ...], tuple[Rule, ...]] = {}
+        self._name_sets: dict[frozenset[str], frozenset[str]] = {}
         self._deadlines = Deadlines()
         self._raised: dict[str, frozenset[str]] = {}
         self._open: dict[str, None] = {}
@@ -105,10 +106,16 @@ class SilenceWatch:
         for name, states in alarms.items():
             mine = {rule for rule, state in states.items() if state.is_raised} & self._names
             if mine:
-                self._raised[name] = frozenset(mine)
+                self._raised[name] = self._same(mine)
                 if name in self._devices:
-                    self._devices[name].raised |= mine
+                    device = self._devices[name]
+                    device.raised = self._same(device.raised | mine)
                     self._open.setdefault(name)
+
+    def _same(self, names: Set[str]) -> frozenset[str]:
+        """The one object for a set of rules' names, however many devices have it."""
+        known = frozenset(names)
+        return self._name_sets.setdefault(known, known)
 
     def found(self, members: Iterable[Member]) -> None:
         """Take in what a scan tells of devices. One that never sent is not silent."""
@@ -211,7 +218,7 @@ class SilenceWatch:
         write_all([(self._writer, alarms)], self._calls, self._backoff)
         for one in alarms:
             device = self._devices[one.device]
-            device.raised = self._names & set(one.open_rules)
+            device.raised = self._same(self._names & set(one.open_rules))
             device.decided_at = device.at
             if one.evaluations:  # nothing had to be written
                 one.evaluations.clear()
