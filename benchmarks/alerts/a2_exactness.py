@@ -2,7 +2,7 @@
 
 Schedules are those of ``tests/property/test_alerts.py`` with seeds from 1 on, in memory: readings
 come late, twice and out of order, workers die at any call, two work on one shard, replies get lost.
-Faults are those of ``tests/chaos/faults/alerts.py``, on an embedded AWS with real processes.
+Faults are those of ``tests/chaos/faults/alerts.py`` and ``fleet_alerts.py``, on an embedded AWS with real processes.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def faults(progress: Progress) -> list[dict[str, Any]]:
     from tests.chaos.faults import load_all
 
     names = [
-        fault.name
-        for fault in load_all().values()
-        if fault.inflict.__module__ == "tests.chaos.faults.alerts"
+        fault.name for fault in load_all().values() if fault.inflict.__module__.endswith("alerts")
     ]
     found = []
     with subprocess.Popen(
