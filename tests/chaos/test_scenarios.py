@@ -27,7 +27,7 @@ faults = { power_cuts = 50, down_s = 0 }
 def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     done = run(
         tmp_path, "demo", "--scenario", "bad-day", "--speed", "25", "--devices", "40", "--seed",
-        "5", "--json", "--report", "day.html", seconds=300,
+        "5", "--json", "--report", "day.html", seconds=420,
     )  # fmt: skip
     assert done.code == 0, done.err + done.out
     found = done.json
@@ -41,6 +41,9 @@ def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     assert found["faults"]["spoof"] >= found["faults"]["spoof_refused"] > 0
     assert found["faults"]["power_cut"] == 6
     assert found["dispositions"]["malformed"] > 0
+    alarms = found["alarms"]
+    assert alarms["verdict"] == "exact"
+    assert alarms["expected"] >= 10  # each pump has stopped, and must be told of
     assert found["audit"]["verdict"] == "clean"
     assert found["audit"]["windows"] == found["windows"]["checked"]
     assert found["rejects"]["verdict"] == "exact"

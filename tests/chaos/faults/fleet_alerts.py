@@ -27,7 +27,7 @@ from tests.chaos.site import Site
 from tests.harness.command import PENSTOCK, environment
 from tests.harness.processes import descendants
 
-SILENT_S: Final = 10
+SILENT_S: Final = 60
 QUIET: Final = 6
 """Devices that fall silent."""
 MOVED_S: Final = 120.0
