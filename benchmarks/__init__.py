@@ -35,5 +35,6 @@ MEASURES: Final = {
     "A3": "benchmarks.alerts.a3_fold",
     "A4": "benchmarks.alerts.a4_backtest",
     "A5": "benchmarks.alerts.a5_duty",
+    "S1": "benchmarks.scale.measure",
 }
 """Name to module, in the order in which they run."""

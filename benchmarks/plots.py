@@ -11,13 +11,17 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt  # after its backend is chosen
 
+from benchmarks.scale import report as scale
+
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 Points = list[dict[str, Any]]
 
 
 def draw(results: dict[str, Any]) -> None:
-    """One PNG for each measure that has points."""
+    """One PNG for each measure that has points, and those of the day at scale."""
     IMAGES.mkdir(parents=True, exist_ok=True)
+    if "S1" in results:
+        scale.draw(results["S1"], IMAGES)
     for name, plot in PLOTS.items():
         if name in results:
             figure, axes = plt.subplots(figsize=(7, 3.6), dpi=110)

@@ -17,9 +17,9 @@ the task's processor and its share of the tables' units let it. A reading costs 
 real processor was measured to write for it: in the steady state (``infra/measured.json``) and when
 it catches up (measured here). The two real shards are compared with the model of the same two.
 
-**Assumed**: the fleet is one crowd (each offline device tries again after 10 s on average, the mean
-of ``devices/mqtt``'s full jitter up to 20 s); a new task works after 75 s; a shard whose lease moves
-stands still for 20 s, two KCL failover times. CPU costs are those of ``benchmarks/results.json``,
-of the machine named there. AWS's own failures, and the archive's latency for all but the two real
-shards, are left out.
+**Assumed**: the fleet is one crowd (each offline device tries again after 10 s on average, the
+mean of ``devices/mqtt``'s full jitter up to 20 s); a new task works after 75 s; a shard whose lease
+moves stands still for 20 s, two KCL failover times. CPU costs are those of
+``benchmarks/results.json``, of the machine named there. AWS's own failures, and the latencies of
+all but the two real shards, are left out.
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks.scale.day import Day
-from benchmarks.scale.service import MEMORY_MB, VCPU
+from benchmarks.scale.service import MEMORY_MB, SETTINGS, VCPU
 from infra.cost.bill import Bill, Meter, bill
 from infra.cost.measured import archived_bytes, measurements
 from infra.cost.metering import GB, HOURS, iot_messages, put_units
@@ -24,7 +24,6 @@ from infra.cost.month import (
 )
 from infra.cost.prices import read_prices
 from infra.cost.workload import Workload
-from ingest.settings import Settings
 
 DAYS: Final = HOURS / 24
 """Of a month: prices have tiers by the month, so a month of such days is priced."""
@@ -76,7 +75,7 @@ def _month(day: Day) -> Iterator[Meter]:
     yield meter(READS, "windows before their first write", "dynamodb.read", totals["reads"])
     yield meter(READS, "lease table, read by each worker", "dynamodb.read", scans)
     reading = float(day.column("read_shards").sum()) * plan.step_s
-    yield meter(PUTS, "segments", "s3.put", reading / Settings().segment_age_s)
+    yield meter(PUTS, "segments", "s3.put", reading / SETTINGS.segment_age_s)
     stored = day.readings["folded"] * archived_bytes(measurements(), plan.metrics) / GB
     yield meter(OBJECTS, "the day's archive, for a month", "s3.storage", stored)
     hours = totals["task_hours"]

@@ -24,10 +24,9 @@ from benchmarks.scale.quotas import (
     OnDemand,
     Refusals,
 )
-from benchmarks.scale.service import VCPU, Overhead, Service, overhead, rule_for
+from benchmarks.scale.service import SETTINGS, VCPU, Overhead, Service, overhead, rule_for
 from consumers.shard.processor import CATCHING_UP_MS
 from infra.cost.workload import SHARD_BYTES, SHARD_RECORDS
-from ingest.settings import Settings
 
 BEHIND_S: Final = CATCHING_UP_MS / 1000
 READ_BYTES: Final = 2 * SHARD_BYTES
@@ -189,7 +188,8 @@ class _World:
     def _room(self, reads: Floats) -> Floats:
         """Readings that each shard could do in the step if the tables took everything."""
         plan, costs = self.scenario, self.costs
-        kinesis = min(READ_BYTES / costs.record_bytes, Settings().max_records * 1000 / 250)
+        polled = SETTINGS.max_records * 1000 / SETTINGS.idle_ms
+        kinesis = min(READ_BYTES / costs.record_bytes, polled)
         a_record = max(1.0, self.fleet.sent / self._records) if self._records else 1.0
         tasks = max(1, self.service.running)
         cpu = VCPU * tasks / max(1.0, float(reads.sum())) / costs.cpu_s
@@ -265,7 +265,7 @@ class _World:
         if not self.scenario.workers_run(now):
             return
         orphans = int(self.scenario.shards - reads.sum())
-        commits = float(reads.sum()) / Settings().segment_age_s
+        commits = float(reads.sum()) / SETTINGS.segment_age_s
         day.overheads.append(overhead(self.scenario, self.service.running, orphans, commits))
 
     def finish(self, day: Day) -> None:
@@ -302,7 +302,6 @@ def hours(day: Day) -> list[dict[str, Any]]:
             name: np.asarray(values[hour * each : (hour + 1) * each])
             for name, values in day.columns.items()
         }
-        asked = part["served"] / np.maximum(part["granted"], 1e-9)
         rows.append(
             {
                 "hour": hour,
@@ -313,7 +312,7 @@ def hours(day: Day) -> list[dict[str, Any]]:
                 "lag_s": float(part["lag_s"].max()),
                 "write_units": float(part["write_units"].mean()),
                 "most_write_units": float(part["write_units"].max()),
-                "throttled": float(1 - part["served"].sum() / max(1e-9, asked.sum())),
+                "limited_min": float((part["granted"] < 1 - 1e-9).sum() * a_step / 60),
                 "tasks": int(part["tasks"].max()),
                 "read_shards": int(part["read_shards"].min()),
             }

@@ -70,15 +70,13 @@ def _round(value: float) -> float:
 
 
 class Rung(NamedTuple):
-    """One play: the quota that refused something first, from when (s) and for how long (s), the
-    share of what was asked for that it refused then, what it was raised to, and what the day
-    looked like: the greatest lag (s), hours with a lag above 15 s, readings not folded at its end.
-    """
+    """One play: the quota that refused something first, from when (s) and for how long in all (s),
+    what it was and what it was raised to, and what the day looked like: the greatest lag (s), hours
+    with a lag above 15 s, readings not folded at its end."""
 
     quota: str
     first_at: float
     seconds: float
-    refused: float
     had: float
     ask: float
     lag_s: float
@@ -110,7 +108,7 @@ def climb(
         found = left[name]
         rungs.append(
             Rung(
-                name, found.first_at, found.steps * scenario.step_s, found.share, account[name],
+                name, found.first_at, found.steps * scenario.step_s, account[name],
                 wanted[name], *outcome(day),
             )
         )  # fmt: skip

@@ -19,9 +19,9 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from benchmarks.scale.day import Costs, Day, ShardStep, Units
+from benchmarks.scale.day import Day, ShardStep, Units
 from benchmarks.scale.fleet import A_BATCH, Floats, Scenario, device_name
-from benchmarks.scale.service import VCPU
+from benchmarks.scale.service import SETTINGS, VCPU
 from benchmarks.scale.virtual_aws import (
     Clock,
     Latencies,
@@ -44,9 +44,7 @@ from consumers.shard.child import CALLS_IN_FLIGHT
 from consumers.shard.processor import ShardProcessor
 from infra.cost.measured import ROSTER
 from ingest.record import encode_record
-from ingest.settings import Settings
 
-SETTINGS: Final = Settings()
 POLL_S: Final = SETTINGS.idle_ms / 1000
 MIDNIGHT_MS: Final = NOW - 8 * 3_600_000
 ON_THE_WAY_S: Final = 0.05

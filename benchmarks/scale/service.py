@@ -4,6 +4,7 @@ ask of AWS beside telemetry: lease table, status items, probes of shards that no
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -32,16 +33,18 @@ MEMORY_MB: Final = 8_192
 SPARE: Final = 3
 """The service may have so many times its least number of tasks."""
 START_S: Final = World().start_s
-FAILOVER_S: Final = Settings().failover_ms / 1000
+SETTINGS: Final = Settings()
+FAILOVER_S: Final = SETTINGS.failover_ms / 1000
 MOVE_S: Final = 2 * FAILOVER_S
-"""How long a shard whose lease moves stands still: the KCL assigns leases this often."""
+"""How often the KCL assigns leases, so how long a shard whose lease moves stands still at most."""
 SHARD_READS: Final = 5.0
 """``GetRecords`` and ``GetShardIterator`` calls a second that a shard takes, each."""
 
 
+@cache
 def leases_a_task() -> int:
     """Shards that a task of this size carries when all are behind, as the worker plans it."""
-    return capacity(Settings(), MEMORY_MB).leases
+    return capacity(SETTINGS, MEMORY_MB).leases
 
 
 def rule_for(scenario: Scenario) -> Rule:
@@ -72,6 +75,7 @@ class Service:
         self._quiet = 0
         self._back_at = -math.inf
         self._lag = self._busy = 0.0
+        self._chance = random.Random(3)
 
     def step(self, now: float) -> Floats:
         """1.0 for each shard that is read in the step that begins now, 0.0 for the others."""
@@ -100,7 +104,7 @@ class Service:
             return
         more, less = max(before, tasks), min(before, tasks)
         moving = np.arange(self.scenario.shards) % more >= less
-        self._moves_until[moving] = now + MOVE_S
+        self._moves_until[moving] = now + self._chance.uniform(0.0, MOVE_S)
         self.moved += int(moving.sum())
 
     def observe(self, now: float, lag_s: float, busy: float) -> None:
