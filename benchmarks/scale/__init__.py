@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.scale`` plays it in some minutes on one core, ``--quick`` six hours of it.
 
-**Real**, in :mod:`benchmarks.scale.real_shard`: of two shards every record of the day goes through
+**Real**, in :mod:`benchmarks.scale.real`: of two shards every record of the day goes through
 the worker's own processor (decoder, fold, optimistic writer, segment writer, checkpoints) on a
 virtual clock, with tables and a bucket in memory that answer after the latencies of the profile
 "like AWS" and refuse what is above the shard's share of the tables' capacity. A process that loses
@@ -11,7 +11,7 @@ which shard (MD5 of the partition key), leases a task carries
 (:func:`consumers.kcl.capacity.capacity`), the scaling rule (:mod:`benchmarks.scaling`), the status
 item, items' sizes, list prices.
 
-**A model**, in :mod:`benchmarks.scale.day`: all 1,000 shards in steps of 5 s, each with its own
+**A model**, in :mod:`benchmarks.scale.world`: all 1,000 shards in steps of 5 s, each with its own
 number of devices, as a fluid of readings. A shard reads as fast as its lease, Kinesis, its share of
 the task's processor and its share of the tables' units let it. A reading costs the units that the
 real processor was measured to write for it: in the steady state (``infra/measured.json``) and when

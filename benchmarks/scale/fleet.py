@@ -66,8 +66,8 @@ class Scenario:
 
 
 DAY: Final = Scenario()
-QUICK: Final = Scenario(day_s=21_600, outage=(7_200.0, 9_000.0), cut=(18_000.0, 18_300.0))
-"""Six hours, with an outage of half an hour."""
+QUICK: Final = Scenario(day_s=14_400, outage=(5_400.0, 7_200.0), cut=(10_800.0, 11_100.0))
+"""Four hours, with an outage of half an hour."""
 
 
 def device_name(number: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,98 +10,82 @@ import numpy.typing as npt
 
 from benchmarks.measure import Progress, Result, none_of, result
 from benchmarks.scale.bill import price
-from benchmarks.scale.day import Costs, Day, Units, hours, play
+from benchmarks.scale.day import Costs, Day, hours
 from benchmarks.scale.fleet import DAY, QUICK, Floats, Scenario, placement
 from benchmarks.scale.ladder import EXISTS, Rung, asks, climb, outcome
 from benchmarks.scale.quotas import QUOTAS, Account
-from benchmarks.scale.real_shard import ShardDay, catching_up, replay
-from infra.cost.measured import measurements, writes_a_message
-from infra.cost.workload import Workload
+from benchmarks.scale.real.costs import measured_costs
+from benchmarks.scale.real.shard import ShardDay, replay
+from benchmarks.scale.world import play
 
-RECORDED: Final = Path(__file__).parents[1] / "results.json"
 SERIES_S: Final = 300
 """One point of the plots."""
+HELD_S: Final = 67.5
+"""How long a minute's window waits in memory on average: until its end, and its share of a quarter
+of a minute (:func:`consumers.hot.flush_queue.wait`)."""
 CLOSE: Final = 0.05
 """How far the model may be from the real shards."""
 
 
 class Play(NamedTuple):
-    """Everything that a run found: the day by the hour, the rungs of the ladder, the last day,
-    which has all that was asked for, and the real shards."""
+    """Everything that a run found: the day by the hour, the rungs of the ladder, the day with all
+    that was asked for, and the real shards, each with the day that it is of."""
 
     day: Day
     rungs: Sequence[Rung]
     raised: Day
-    real: Sequence[ShardDay]
+    real: Sequence[tuple[Day, ShardDay]]
 
 
 def run(progress: Progress) -> Result:
-    """The whole day, and two real shards."""
-    return as_result(whole(DAY, 2, progress))
+    """The whole day."""
+    return as_result(whole(DAY, 1_500.0, progress))
 
 
 def quick(progress: Progress) -> Result:
-    """Six hours, and one real shard."""
-    return as_result(whole(QUICK, 1, progress))
+    """Four hours."""
+    return as_result(whole(QUICK, 300.0, progress))
 
 
-def whole(scenario: Scenario, real: int, progress: Progress) -> Play:
-    """Measure what a reading costs, play the day, climb the ladder, play so many real shards."""
-    progress("the real processor catches up …")
+def whole(scenario: Scenario, scarce_s: float, progress: Progress) -> Play:
+    """Measure what a reading costs, play the day, climb the ladder. Then play two shards with the
+    real processor: one through the day with all that is asked for, one through the first
+    ``scarce_s`` of the other, in which the tables are too small."""
+    progress("the real processor's costs …")
     costs = measured_costs(scenario)
     progress("devices are placed …")
     shards = placement(scenario)
-    chosen = typical(shards, scenario.shards, real)
+    one, other = typical(shards, scenario.shards)
     wanted = asks(scenario, costs)
     account = Account({name: wanted[name] for name in EXISTS})
     progress("the day by the hour …")
-    day = play(scenario, account, costs, shards, chosen)
-    rungs, raised = climb(scenario, costs, shards, progress)
-    days = []
-    for number in chosen:
-        progress(f"shard {number} with the real processor …")
-        days.append(replay(day, number, np.flatnonzero(shards == number).tolist()))
-    return Play(day, rungs, raised, days)
+    day = play(scenario, account, costs, shards, [other])
+    rungs, account = climb(scenario, costs, shards, progress)
+    raised = play(scenario, account, costs, shards, [one])
+
+    def members(number: int) -> list[int]:
+        return [int(device) for device in np.flatnonzero(shards == number)]
+
+    progress(f"shard {other} with the real processor, for {scarce_s / 60:.0f} minutes …")
+    scarce = replay(day, other, members(other), scarce_s)
+    progress(f"shard {one} with the real processor, for the day …")
+    return Play(day, rungs, raised, [(raised, replay(raised, one, members(one))), (day, scarce)])
 
 
-def typical(shards: npt.NDArray[np.int64], count: int, wanted: int) -> list[int]:
-    """Shards to play with the real processor: the one with the median number of devices, then the
-    one with the most."""
-    sizes = np.bincount(shards, minlength=count)
-    order = np.argsort(sizes, kind="stable")
-    return [int(order[len(order) // 2]), int(order[-1])][:wanted]
-
-
-def measured_costs(scenario: Scenario) -> Costs:
-    """What a reading costs: units in the steady state as ``penstock cost`` has them, units of a
-    shard that catches up measured here, CPU time as recorded in ``results.json``."""
-    writes = writes_a_message(measurements(), "standard", scenario.every_s)
-    live = Units(sum(writes.windows.values()), writes.roster, writes.reads)
-    backlog_s = scenario.outage[1] - scenario.outage[0]
-    behind, pipeline = catching_up(scenario.devices // scenario.shards, backlog_s)
-    load = Workload(devices=1, every_s=scenario.every_s, metrics=scenario.metrics)
-    return Costs(
-        live, behind, cpu_seconds(live.windows + live.devices), pipeline, load.record_bytes
-    )
-
-
-def cpu_seconds(items: float) -> float:
-    """CPU a reading with so many item writes, one reading a message: the daemon (P7), the
-    processor with its segment writer (P1), and the writes (P2)."""
-    found = json.loads(RECORDED.read_text())
-    daemon = found["P7"]["cpu_s"]["daemon"] / 400_000
-    processor = next(
-        one["whole"] for one in found["P1"]["points"] if one["readings_a_message"] == 1
-    )
-    return float(daemon + (processor + items * found["P2"]["value"]) * 1e-6)
+def typical(shards: npt.NDArray[np.int64], count: int) -> tuple[int, int]:
+    """The shards with the median and with the greatest number of devices."""
+    order = np.argsort(np.bincount(shards, minlength=count), kind="stable")
+    return int(order[len(order) // 2]), int(order[-1])
 
 
 class Agreement(NamedTuple):
     """Model and real shard beside each other: readings sent and durable, units written and read,
-    and the mean distance between the two curves of what is not durable yet, in seconds of load."""
+    greatest lag (s); and the mean distance between the two curves of what is not durable yet, in
+    seconds of load."""
 
     shard: int
     devices: int
+    hours: float
     sent: tuple[float, float]
     durable: tuple[float, float]
     writes: tuple[float, float]
@@ -113,21 +95,20 @@ class Agreement(NamedTuple):
 
 
 def agreement(day: Day, real: ShardDay) -> Agreement:
-    """Compare one real shard with the model of the same shard."""
-    plan, weight = day.scenario, real.devices / day.scenario.devices
-    steps = day.of_shards[real.shard]
-    share = np.asarray([step.served for step in steps]).sum() / day.readings["folded"]
+    """Compare one real shard with the model of the same shard, for as long as it was played."""
+    plan, count = day.scenario, len(real.durable)
+    steps = day.of_shards[real.shard][:count]
+    sent = day.column("readings")[:count].sum() * plan.step_s * real.devices / plan.devices
+    durable = real.durable_at_end if count == plan.steps else real.durable[-1]
     ours, theirs = unstored(day, real)
     return Agreement(
         real.shard,
         real.devices,
-        (weight * (day.readings["made"] - day.readings["on_devices"]), real.sent),
-        (float(sum(step.served for step in steps)), real.durable_at_end),
-        (
-            float(share) * (day.totals["window_writes"] + day.totals["device_writes"]),
-            real.writes.total(),
-        ),
-        (float(share) * day.totals["reads"], real.reads),
+        count * plan.step_s / 3600,
+        (float(sent), real.sent),
+        (sum(step.served for step in steps), durable),
+        (sum(step.written for step in steps), real.written[-1]),
+        (sum(step.looked_up for step in steps), real.looked_up[-1]),
         (max(step.lag_s for step in steps), max(real.lag_s)),
         float(np.abs(ours - theirs).mean() / (real.devices / plan.every_s)),
     )
@@ -136,18 +117,18 @@ def agreement(day: Day, real: ShardDay) -> Agreement:
 def unstored(day: Day, real: ShardDay) -> tuple[Floats, Floats]:
     """Readings in the stream or in a worker's memory by step: of the model, and of the real shard,
     without those that a healthy shard holds back until their window ends."""
-    plan, weight = day.scenario, real.devices / day.scenario.devices
-    arrived = np.cumsum(day.column("readings")) * plan.step_s * weight
-    served = np.cumsum([step.served for step in day.of_shards[real.shard]])
+    plan, count = day.scenario, len(real.durable)
+    weight = real.devices / plan.devices
+    arrived = np.cumsum(day.column("readings")[:count]) * plan.step_s * weight
+    served = np.cumsum([step.served for step in day.of_shards[real.shard][:count]])
     held = np.asarray(real.sent_by, dtype=float) - np.asarray(real.durable, dtype=float)
-    healthy = 67.5 * real.devices / plan.every_s
-    return arrived - served, np.maximum(0.0, held - healthy)
+    return arrived - served, np.maximum(0.0, held - HELD_S * real.devices / plan.every_s)
 
 
 def as_result(found: Play) -> Result:
     """Checks of the model, tables, and the points of the plots."""
-    compared = [agreement(found.day, real) for real in found.real]
-    wrong = sum(abs(real.durable_at_end - real.sent + real.left) for real in found.real)
+    compared = [agreement(day, real) for day, real in found.real]
+    wrong = sum(abs(real.durable_at_end - real.sent + real.left) for _, real in found.real)
     checks = [none_of("real shards: readings lost or counted twice", wrong)]
     for one in compared:
         for what, pair in (
@@ -178,7 +159,7 @@ def as_result(found: Play) -> Result:
         bill={line.line: line.usd for line in bill.lines},
         usd=bill.usd,
         agreement=[one._asdict() for one in compared],
-        real=[_real(one) for one in found.real],
+        real=[_real(one) for _, one in found.real],
         task_changes=list(found.day.task_changes),
         series=_series(found),
     )
@@ -202,7 +183,7 @@ def _scenario(plan: Scenario) -> dict[str, Any]:
 def _costs(costs: Costs) -> dict[str, Any]:
     return {
         "live": costs.live._asdict(), "behind": costs.behind._asdict(),
-        "cpu_us": costs.cpu_s * 1e6, "pipeline": costs.pipeline,
+        "read_us": costs.read_s * 1e6, "write_us": costs.write_s * 1e6, "pipeline": costs.pipeline,
         "record_bytes": costs.record_bytes,
     }  # fmt: skip
 
@@ -220,8 +201,9 @@ def _real(one: ShardDay) -> dict[str, Any]:
     return {
         "shard": one.shard, "devices": one.devices, "sent": one.sent, "durable": one.durable_at_end,
         "left": one.left, "exact": one.exact, "processes": one.processes,
-        "writes": dict(one.writes), "reads": one.reads, "refused": one.refused,
-        "segments": one.segments, "busy_s": one.busy_s, "greatest_lag_s": max(one.lag_s),
+        "writes": dict(one.writes), "reads": one.looked_up[-1], "refused": one.refused,
+        "segments": one.segments, "again": one.again, "busy_s": one.busy_s,
+        "greatest_lag_s": max(one.lag_s),
     }  # fmt: skip
 
 
@@ -238,7 +220,7 @@ def _series(found: Play) -> dict[str, list[float]]:
     series = {name: of(day.column(name)) for name in names}
     series["lag_s"] = of(day.column("lag_s"), greatest=True)
     series["raised_lag_s"] = of(found.raised.column("lag_s"), greatest=True)
-    for one in found.real:
-        model, real = unstored(day, one)
-        series[f"model_{one.shard}"], series[f"real_{one.shard}"] = of(model), of(real)
+    for of_day, one in found.real:
+        model, real = unstored(of_day, one)
+        series[f"model_{one.shard}"], series[f"real_{one.shard}"] = model.tolist(), real.tolist()
     return series

@@ -190,16 +190,15 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     figure.tight_layout()
     figure.savefig(folder / "scale.png")
     plt.close(figure)
-    shards = [one["shard"] for one in found["agreement"]]
-    figure, rows = plt.subplots(
-        len(shards), figsize=(8, 2.6 * len(shards)), sharex=True, dpi=110, squeeze=False
-    )
-    for shard, axis in zip(shards, rows[:, 0], strict=True):
-        axis.plot(hours, series[f"real_{shard}"], label=f"shard {shard}, real processor")
-        axis.plot(hours, series[f"model_{shard}"], ls="--", label="model")
+    figure, rows = plt.subplots(len(found["agreement"]), figsize=(8, 6), dpi=110, squeeze=False)
+    for one, axis in zip(found["agreement"], rows[:, 0], strict=True):
+        shard, real = one["shard"], series[f"real_{one['shard']}"]
+        at = [(i + 1) * plan["step_s"] / 3600 for i in range(len(real))]
+        axis.plot(at, real, label=f"shard {shard}, real processor")
+        axis.plot(at, series[f"model_{shard}"], ls="--", label="model")
         axis.set_ylabel("readings not durable")
+        axis.set_xlabel("hour of the day")
         axis.legend(fontsize=8)
-    rows[-1, 0].set_xlabel("hour of the day")
     figure.tight_layout()
     figure.savefig(folder / "scale-model.png")
     plt.close(figure)

@@ -9,20 +9,18 @@ a new one begins at the checkpoint.
 
 from __future__ import annotations
 
-import base64
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
 import numpy as np
 
-from benchmarks.scale.day import Day, ShardStep, Units
-from benchmarks.scale.fleet import A_BATCH, Floats, Scenario, device_name
-from benchmarks.scale.service import SETTINGS, VCPU
-from benchmarks.scale.virtual_aws import (
+from benchmarks.scale.day import Day, ShardStep
+from benchmarks.scale.fleet import Scenario
+from benchmarks.scale.real.messages import MIDNIGHT_MS, Message, messages, readings_of, record
+from benchmarks.scale.real.virtual_aws import (
     Clock,
     Latencies,
     Share,
@@ -31,8 +29,8 @@ from benchmarks.scale.virtual_aws import (
     VirtualTables,
     jitter,
 )
+from benchmarks.scale.service import SETTINGS, VCPU
 from benchmarks.workloads.ours import stats
-from benchmarks.workloads.traffic import BOOT, NOW
 from consumers.archive.commit import Archive, Limits
 from consumers.archive.parquet import SegmentFile
 from consumers.aws.backoff import Backoff
@@ -43,33 +41,16 @@ from consumers.kcl.protocol import StreamRecord
 from consumers.shard.child import CALLS_IN_FLIGHT
 from consumers.shard.processor import ShardProcessor
 from infra.cost.measured import ROSTER
-from ingest.record import encode_record
 
 POLL_S: Final = SETTINGS.idle_ms / 1000
-MIDNIGHT_MS: Final = NOW - 8 * 3_600_000
-ON_THE_WAY_S: Final = 0.05
-"""From a device's publish to the stream: the rule, and its put."""
-SEQUENCE: Final = 49_600_000_000_000_000_000_000
-_READING: Final = '{"ts":%d,"metrics":{"temperature":%.2f,"humidity":44.5,"door_open":false}}'
-PLENTY: Final = Share(float("inf"), float("inf"))
-
-
-class Message(NamedTuple):
-    """What a device of the shard sends: ``readings``, one each interval, the newest at ``taken``.
-    It is in the stream at ``at``."""
-
-    at: float
-    device: int
-    seq: int
-    readings: int
-    taken: float
 
 
 @dataclass
 class ShardDay:
     """What one shard did. By step: its lag (s), readings sent by its devices, readings in stored
-    windows (each once), items written. ``left`` are readings in the stream at the end of the day;
-    then what was received is made durable: ``durable_at_end``."""
+    windows (each once), items written and read. ``left`` are readings in the stream at the end;
+    then what was received is made durable: ``durable_at_end``. ``again`` are records that were
+    read again after a crash, from the checkpoint on."""
 
     shard: int
     devices: int
@@ -77,15 +58,16 @@ class ShardDay:
     sent_by: list[int] = field(default_factory=list)
     durable: list[int] = field(default_factory=list)
     written: list[int] = field(default_factory=list)
+    looked_up: list[int] = field(default_factory=list)
     busy_s: float = 0.0
     sent: int = 0
     left: int = 0
     durable_at_end: int = 0
     processes: int = 0
     writes: Counter[str] = field(default_factory=Counter)
-    reads: int = 0
     refused: int = 0
     segments: int = 0
+    again: int = 0
 
     @property
     def exact(self) -> bool:
@@ -94,12 +76,14 @@ class ShardDay:
 
 
 class _Checkpoints:
-    """The daemon's side: grants every checkpoint, and drops the records before it."""
+    """The daemon's side: grants every checkpoint, and drops the records before it. The first
+    ``known`` of the unread records were read before, by a process that crashed."""
 
     def __init__(self) -> None:
         self.place = 0
         self.unread: deque[StreamRecord] = deque()
         self.read: deque[StreamRecord] = deque()
+        self.known = self.again = 0
 
     def checkpoint(self, position: Position | None, place: int | None = None) -> bool:
         """See :class:`consumers.shard.processor.Checkpointer`."""
@@ -111,27 +95,36 @@ class _Checkpoints:
         """The next records, in order."""
         taken = [self.unread.popleft() for _ in range(min(most, len(self.unread)))]
         self.read += taken
+        self.known = max(0, self.known - len(taken))
         return taken
 
     def rewind(self) -> None:
         """Begin again at the checkpoint."""
+        self.known += len(self.read)
+        self.again += len(self.read)
         self.unread.extendleft(reversed(self.read))
         self.read.clear()
 
 
 class RealShard:
     """A shard with its tables, bucket and processor. ``share`` is what the tables have for it at
-    a time; ``cpu_s`` the CPU seconds that its process has to wait for, a reading."""
+    a time; ``read_s`` and ``write_s`` are how long its process is at work a reading and an item."""
 
-    def __init__(self, devices: int, share: Callable[[float], Share], cpu_s: float) -> None:
+    def __init__(
+        self,
+        devices: int,
+        share: Callable[[float], Share],
+        read_s: float = 0.0,
+        write_s: float = 0.0,
+    ) -> None:
         self.clock = Clock()
-        self.latencies = Latencies(seed=devices)
+        self.latencies = Latencies(seed=devices, item_s=write_s)
         self.tables = VirtualTables(self.clock, self.latencies, share, devices)
         self.bucket = VirtualBucket(self.latencies)
         self.stream = _Checkpoints()
         self.processes = 0
         self.busy_s = 0.0
-        self._cpu_s = cpu_s
+        self._read_s = read_s
         self._jitter = jitter(devices)
         self._processor: ShardProcessor | None = None
 
@@ -140,10 +133,10 @@ class RealShard:
         self.stream.unread.append(record(message, number))
 
     def lag_s(self, now: float) -> float:
-        """Age of the oldest record that was not handed to the process."""
-        if not self.stream.unread:
+        """Age of the oldest record that no process has had yet."""
+        if len(self.stream.unread) <= self.stream.known:
             return 0.0
-        arrived = self.stream.unread[0].approximate_arrival_timestamp
+        arrived = self.stream.unread[self.stream.known].approximate_arrival_timestamp
         return max(0.0, now - (arrived - MIDNIGHT_MS) / 1000)
 
     def crash(self) -> None:
@@ -159,7 +152,7 @@ class RealShard:
         taken = self.stream.take(SETTINGS.max_records)
         self._processor.behind_ms = round(1000 * self.lag_s(started))
         self.stream.place += 1
-        self.clock.now += len(taken) * self._cpu_s
+        self.clock.now += len(taken) * self._read_s
         self._processor.process(taken)
         self.busy_s += self.clock.now - started
 
@@ -193,78 +186,14 @@ class RealShard:
         )  # fmt: skip
 
 
-def record(message: Message, number: int) -> StreamRecord:
-    """The stream's record of a message, as the topic rule writes it."""
-    first = message.seq
-    times = [
-        MIDNIGHT_MS + round(1000 * (message.taken - 60.0 * (message.readings - 1 - i)))
-        for i in range(message.readings)
-    ]
-    rows = ",".join(_READING % (ts, 21 + (first + i) % 97 / 100) for i, ts in enumerate(times))
-    payload = f'{{"v":1,"boot":"{BOOT}","seq":{first},"readings":[{rows}]}}'
-    name = device_name(message.device)
-    at = MIDNIGHT_MS + round(1000 * message.at)
-    return StreamRecord(
-        encode_record(payload.encode(), name, at), str(SEQUENCE + number), name, 0, at
+def replay(day: Day, shard: int, members: Sequence[int], until: float = math.inf) -> ShardDay:
+    """Play one shard of a day that the model has played with this shard watched, or its part
+    before ``until`` (s)."""
+    plan, slowed = day.scenario, _slowed(day)
+    steps = day.of_shards[shard][: round(min(until, plan.day_s) / plan.step_s)]
+    real = RealShard(
+        len(members), _shares(steps, plan), day.costs.read_s * slowed, day.costs.write_s * slowed
     )
-
-
-def messages(day: Day, members: Sequence[int]) -> Iterator[Message]:
-    """What the devices of a shard send, in order of time, by the model's connections: the n-th of
-    the day's connections is that of the device which is n-th in its crowd."""
-    plan, every = day.scenario, day.scenario.every_s
-    online = _online(day, np.arange(1, len(members) + 1) / len(members))
-    taken = [0] * len(members)  # readings sent so far
-    phases = [every * (i * 7919 % len(members)) / len(members) for i in range(len(members))]
-    coming: list[Message] = []
-    for minute in range(round(plan.day_s / every)):
-        while coming and coming[0].at < minute * every:
-            yield heappop(coming)
-        for index, device in enumerate(members):
-            at = minute * every + phases[index]
-            begins = _begins(online[index], at, every)
-            while begins is not None and taken[index] <= minute:
-                size = min(minute + 1 - taken[index], A_BATCH)
-                newest = phases[index] + (taken[index] + size - 1) * every
-                sent = max(at, begins) + ON_THE_WAY_S
-                heappush(coming, Message(sent, device, taken[index], size, newest))
-                taken[index] += size
-    yield from sorted(coming)
-
-
-def _begins(online: list[tuple[float, float]], at: float, every: float) -> float | None:
-    """When a reading taken at ``at`` can be sent before the next one is taken; ``None``: never."""
-    for begin, end in online:
-        if begin < at + every and at < end:
-            return begin
-    return None
-
-
-def _online(day: Day, places: Floats) -> list[list[tuple[float, float]]]:
-    """The times in which each device is connected."""
-    plan = day.scenario
-    curve = np.asarray(day.connected_curve)
-    ends = (np.arange(len(curve)) + 1) * plan.step_s
-    cut = plan.cut[0]
-    before = curve[: round(cut / plan.step_s)]
-    after = curve[round(cut / plan.step_s) :] - (before[-1] if len(before) else 0.0)
-    result = []
-    for place in places * plan.devices * (1 - 1e-9):
-        spans = []
-        first = int(np.searchsorted(before, place))
-        if first < len(before):
-            spans.append((float(ends[first]), cut))
-        again = int(np.searchsorted(after, place))
-        if again < len(after):
-            spans.append((float(ends[len(before) + again]), float(plan.day_s)))
-        result.append(spans)
-    return result
-
-
-def replay(day: Day, shard: int, members: Sequence[int]) -> ShardDay:
-    """Play one shard of a day that the model has played with this shard watched."""
-    steps, plan = day.of_shards[shard], day.scenario
-    real = RealShard(len(members), _shares(steps, plan), day.costs.cpu_s * _slowed(day))
     found = ShardDay(shard, len(members))
     coming = Coming(messages(day, members), real)
     reading = False
@@ -287,13 +216,15 @@ def replay(day: Day, shard: int, members: Sequence[int]) -> ShardDay:
         found.durable.append(real.tables.durable)
         found.sent_by.append(coming.readings)
         found.written.append(real.tables.writes.total())
-    found.left = sum(_readings(one) for one in real.stream.unread)
+        found.looked_up.append(real.tables.reads)
+    found.left = sum(readings_of(one) for one in real.stream.unread)
     real.commit()
     found.sent = coming.readings
     found.durable_at_end = real.tables.durable
-    found.writes, found.reads = real.tables.writes, real.tables.reads
+    found.writes = real.tables.writes
     found.refused, found.segments = real.tables.refused, len(real.bucket.objects)
     found.processes, found.busy_s = real.processes, real.busy_s
+    found.again = real.stream.again
     return found
 
 
@@ -322,12 +253,6 @@ def _slowed(day: Day) -> float:
     return max(1.0, day.scenario.shards / tasks / VCPU)
 
 
-def _readings(one: StreamRecord) -> int:
-    """Readings of a record that was not read: their times are counted in its payload."""
-    payload = base64.b64decode(msgspec.json.decode(one.data)["payload"])
-    return payload.count(b'"ts":')
-
-
 def _shares(steps: Sequence[ShardStep], plan: Scenario) -> Callable[[float], Share]:
     last = len(steps) - 1
 
@@ -336,27 +261,3 @@ def _shares(steps: Sequence[ShardStep], plan: Scenario) -> Callable[[float], Sha
         return Share(step.writes, step.lookups)
 
     return share
-
-
-def catching_up(devices: int, seconds: float, every_s: float = 60.0) -> tuple[Units, float]:
-    """Drain a backlog of so many seconds with the real processor, with tables that take everything:
-    units a reading, and the readings a second that it writes."""
-    real = RealShard(devices, lambda _: PLENTY, 0.0)
-    count = 0
-    for minute in range(round(seconds / every_s)):
-        for device in range(devices):
-            at = minute * every_s + every_s * device / devices
-            real.put(Message(at, device, minute, 1, at), count)
-            count += 1
-    real.clock.now = started = seconds
-    while real.stream.unread:
-        real.poll()
-    real.commit()
-    writes = real.tables.writes
-    units = Units(
-        sum(writes.values()) / count - writes[ROSTER] / count,
-        writes[ROSTER] / count,
-        real.tables.reads / count,
-    )
-    assert real.tables.durable == count, "each reading once"
-    return units, count / (real.clock.now - started)

@@ -42,15 +42,18 @@ class Clock:
 
 
 class Latencies:
-    """How long the call took that was made last; each stand-in says so here."""
+    """How long the call took that was made last, and how long its process was at work to make it:
+    ``item_s`` CPU seconds an item. Each stand-in says so here."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, item_s: float = 0.0) -> None:
         self._model = LatencyModel(seed)
-        self.last = 0.0
+        self._item_s = item_s
+        self.last = self.work = 0.0
 
-    def draw(self, service: str, operation: str) -> None:
-        """A call of this operation is made."""
+    def draw(self, service: str, operation: str, items: int = 0) -> None:
+        """A call of this operation with so many items is made."""
         self.last = self._model.draw(service, operation)
+        self.work = items * self._item_s
 
 
 class VirtualCalls:
@@ -73,6 +76,7 @@ class VirtualCalls:
         """See :class:`consumers.aws.in_flight.Calls`."""
         value = call()
         self._submitted += 1
+        self._clock.now += self._latencies.work
         heappush(self._ends, (self._clock.now + self._latencies.last, self._submitted, value))
 
     def result(self) -> Any:
@@ -97,8 +101,13 @@ class _Stored(NamedTuple):
     state: bytes
 
 
+SAVED_S: Final = 60.0
+"""Units of so many seconds wait for a shard that does not use its share: the others use it then,
+and leave theirs when they pause."""
+
+
 class _Allowance:
-    """Units that arrive at a rate that changes, one second's worth saved up."""
+    """Units that arrive at a rate that changes, some saved up."""
 
     def __init__(self) -> None:
         self._level = self._at = 0.0
@@ -108,7 +117,7 @@ class _Allowance:
         if rate == float("inf"):
             self._level, self._at = 0.0, now
             return True
-        self._level = min(max(1.0, rate), self._level + (now - self._at) * rate)
+        self._level = min(max(1.0, SAVED_S * rate), self._level + (now - self._at) * rate)
         self._at = now
         if self._level < 1.0:
             return False
@@ -140,7 +149,7 @@ class VirtualTables:
 
     def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
         """See :class:`consumers.hot.optimistic.Store`."""
-        self._latencies.draw("dynamodb", "BatchExecuteStatement")
+        self._latencies.draw("dynamodb", "BatchExecuteStatement", len(statements))
         fails = self._chance.random() < LIKE_AWS.failures
         if fails and self._chance.random() < 0.5:
             self.failed += 1
