@@ -52,8 +52,8 @@ def asks(scenario: Scenario, costs: Costs) -> Mapping[str, float]:
         PUBLISHES: publishes * HEADROOM,
         RULES: publishes * HEADROOM,
         VCPUS: tasks * VCPU * HEADROOM,
-        WARM_WRITES: max(costs.live.windows, costs.live.devices) * scenario.rate * HEADROOM,
-        WARM_READS: costs.live.reads * scenario.rate * HEADROOM,
+        WARM_WRITES: writes * HEADROOM,
+        WARM_READS: reads * HEADROOM,
         TABLE_WRITES: writes * HEADROOM,
         TABLE_READS: reads * HEADROOM,
     }

@@ -29,11 +29,12 @@ CLOSE: Final = 0.05
 
 class Play(NamedTuple):
     """Everything that a run found: the day by the hour, the rungs of the ladder, the day with all
-    that was asked for, and the real shards, each with the day that it is of."""
+    that was asked for, the same with an alarm that waits two minutes, and the real shards, each with the day that it is of."""
 
     day: Day
     rungs: Sequence[Rung]
     raised: Day
+    patient: Day
     real: Sequence[tuple[Day, ShardDay]]
 
 
@@ -62,6 +63,7 @@ def whole(scenario: Scenario, scarce_s: float, progress: Progress) -> Play:
     day = play(scenario, account, costs, shards, [other])
     rungs, account = climb(scenario, costs, shards, progress)
     raised = play(scenario, account, costs, shards, [one])
+    patient = play(scenario, account, costs, shards, patience=2)
 
     def members(number: int) -> list[int]:
         return [int(device) for device in np.flatnonzero(shards == number)]
@@ -69,7 +71,8 @@ def whole(scenario: Scenario, scarce_s: float, progress: Progress) -> Play:
     progress(f"shard {other} with the real processor, for {scarce_s / 60:.0f} minutes …")
     scarce = replay(day, other, members(other), scarce_s)
     progress(f"shard {one} with the real processor, for the day …")
-    return Play(day, rungs, raised, [(raised, replay(raised, one, members(one))), (day, scarce)])
+    whole_day = replay(raised, one, members(one))
+    return Play(day, rungs, raised, patient, [(raised, whole_day), (day, scarce)])
 
 
 def typical(shards: npt.NDArray[np.int64], count: int) -> tuple[int, int]:
@@ -163,6 +166,15 @@ def as_result(found: Play) -> Result:
         task_changes=list(found.day.task_changes),
         series=_series(found),
     )
+
+
+def _outcome(day: Day) -> dict[str, float]:
+    lag_s, hours_behind, not_folded = outcome(day)
+    return {
+        "lag_s": lag_s, "hours_behind": hours_behind, "not_folded": not_folded,
+        "task_hours": day.totals["task_hours"], "leases_moved": day.totals["leases_moved"],
+        "usd": price(day).usd,
+    }  # fmt: skip
 
 
 def _within(what: str, model: float, real: float) -> Result:

@@ -55,13 +55,14 @@ def rule_for(scenario: Scenario) -> Rule:
 
 @dataclass
 class Service:
-    """``wanted`` tasks by the rule, ``running`` at work. ``holds`` says of each shard whether a
-    worker reads it now; ``moved`` counts leases that changed hands."""
+    """``wanted`` tasks by the rule, ``running`` at work. ``moved`` counts leases that changed
+    hands. The lag's alarm acts after so many minutes as ``patience`` says; the template has 1."""
 
     scenario: Scenario
     account: Account
     refusals: Refusals
     rule: Rule
+    patience: int = 1
     running: int = 0
     moved: int = 0
     task_hours: float = 0.0
@@ -72,7 +73,7 @@ class Service:
         self._starting: list[tuple[float, int]] = [(0.0, self.wanted)]
         self._moves_until = np.zeros(self.scenario.shards)
         self._out_at = self._in_at = -math.inf
-        self._quiet = 0
+        self._quiet = self._late = 0
         self._back_at = -math.inf
         self._lag = self._busy = 0.0
         self._chance = random.Random(3)
@@ -116,11 +117,12 @@ class Service:
             return
         lag_s, busy, self._lag, self._busy = self._lag, self._busy, 0.0, 0.0
         if not self.scenario.workers_run(now):  # no worker, no metric, no alarm
-            self._quiet = 0
+            self._quiet = self._late = 0
             return
         rule = self.rule
         self._quiet = self._quiet + 1 if busy < rule.busy else 0
-        wanted = rule.out(self.wanted, lag_s)
+        self._late = self._late + 1 if lag_s >= rule.lag_s else 0
+        wanted = rule.out(self.wanted, lag_s) if self._late >= self.patience else self.wanted
         if wanted > self.wanted and end - self._out_at >= rule.out_cooldown_s:
             self.wanted, self._out_at = wanted, end
             self._starting.append((end + START_S, wanted))

@@ -8,7 +8,7 @@ the stream. So ``made = on devices + in the stream + folded``, which the caller 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -40,17 +40,16 @@ def play(
     costs: Costs,
     shards: npt.NDArray[np.int64],
     watch: Sequence[int] = (),
-    progress: Callable[[str], None] | None = None,
+    patience: int = 1,
 ) -> Day:
     """Play the scenario. ``shards`` is the shard of each device; ``watch`` names shards whose
-    steps are kept."""
+    steps are kept; ``patience`` is how many minutes of lag add tasks."""
     refusals = Refusals()
     world = _World(scenario, account, costs, refusals, shards)
+    world.service.patience = patience
     day = Day(scenario, account, refusals, costs, of_shards={number: [] for number in watch})
     for index in range(scenario.steps):
         now = index * scenario.step_s
-        if progress is not None and now % 3600 == 0:
-            progress(f"hour {now / 3600:.0f}")
         row = world.step(now, day)
         for name, value in row.items():
             day.columns.setdefault(name, []).append(value)

@@ -196,6 +196,15 @@ def test_a_lag_adds_tasks_once_in_two_minutes_and_moves_leases() -> None:
     assert service.moved > 0
 
 
+def test_an_alarm_that_waits_two_minutes_does_not_answer_to_one() -> None:
+    service = Service(DAY, Account({VCPUS: 1_000}), Refusals(), rule_for(DAY), patience=2)
+    for step in range(36):
+        now = step * DAY.step_s
+        service.step(now)
+        service.observe(now, 20.0 if now < 60 or now >= 120 else 0.0, 100.0)
+    assert service.wanted == 35
+
+
 def test_what_workers_ask_beside_telemetry() -> None:
     found = overhead(DAY, tasks=35, orphans=0, checkpoints_a_second=16.0)
     assert found.lease_writes == pytest.approx(1_000 * 3 / 10 + 16)
