@@ -29,7 +29,8 @@ CLOSE: Final = 0.05
 
 class Play(NamedTuple):
     """Everything that a run found: the day by the hour, the rungs of the ladder, the day with all
-    that was asked for, the same with an alarm that waits two minutes, and the real shards, each with the day that it is of."""
+    that was asked for, the same with an alarm that waits two minutes, and the real shards, each
+    with the day that it is of."""
 
     day: Day
     rungs: Sequence[Rung]
