@@ -19,7 +19,9 @@ from benchmarks.scale.real.shard import ShardDay, replay
 from benchmarks.scale.world import play
 
 SERIES_S: Final = 300
-"""One point of the plots."""
+"""One point of the plots of the day."""
+POINTS: Final = 300
+"""Points of the plot of a real shard, about."""
 HELD_S: Final = 67.5
 """How long a minute's window waits in memory on average: until its end, and its share of a quarter
 of a minute (:func:`consumers.hot.flush_queue.wait`)."""
@@ -221,19 +223,20 @@ def _real(one: ShardDay) -> dict[str, Any]:
 
 
 def _series(found: Play) -> dict[str, list[float]]:
-    each = round(SERIES_S / found.day.scenario.step_s)
-
-    def of(values: Floats, *, greatest: bool = False) -> list[float]:
-        rows = values[: len(values) // each * each].reshape(-1, each)
-        return [float(round(v, 3)) for v in (rows.max(1) if greatest else rows.mean(1))]
-
-    day = found.day
+    day, each = found.day, round(SERIES_S / found.day.scenario.step_s)
     names = ("connected", "messages", "served", "write_units", "write_limit", "read_units",
              "read_limit", "tasks", "middle_lag_s")  # fmt: skip
-    series = {name: of(day.column(name)) for name in names}
-    series["lag_s"] = of(day.column("lag_s"), greatest=True)
-    series["raised_lag_s"] = of(found.raised.column("lag_s"), greatest=True)
-    for of_day, one in found.real:
-        model, real = unstored(of_day, one)
-        series[f"model_{one.shard}"], series[f"real_{one.shard}"] = model.tolist(), real.tolist()
+    series = {name: _means(day.column(name), each) for name in names}
+    for name, one in (("lag_s", day), ("raised_lag_s", found.raised)):
+        lag = one.column("lag_s")
+        series[name] = [float(part.max()) for part in np.split(lag, len(lag) // each)]
+    for of_day, real in found.real:
+        each = max(1, len(real.durable) // POINTS)
+        for name, values in zip(("model", "real"), unstored(of_day, real), strict=True):
+            series[f"{name}_{real.shard}"] = _means(values, each)
     return series
+
+
+def _means(values: Floats, each: int) -> list[float]:
+    rows = values[: len(values) // each * each].reshape(-1, each)
+    return [round(float(value), 3) for value in rows.mean(1)]

@@ -193,7 +193,7 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     figure, rows = plt.subplots(len(found["agreement"]), figsize=(8, 6), dpi=110, squeeze=False)
     for one, axis in zip(found["agreement"], rows[:, 0], strict=True):
         shard, real = one["shard"], series[f"real_{one['shard']}"]
-        at = [(i + 1) * plan["step_s"] / 3600 for i in range(len(real))]
+        at = [(i + 0.5) * one["hours"] / len(real) for i in range(len(real))]
         axis.plot(at, real, label=f"shard {shard}, real processor")
         axis.plot(at, series[f"model_{shard}"], ls="--", label="model")
         axis.set_ylabel("readings not durable")
