@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.scale import measure
+from benchmarks.scale import measure, report
 from benchmarks.scale.day import Costs, Units
 from benchmarks.scale.fleet import Scenario, placement
 from benchmarks.scale.quotas import TABLE_WRITES, WARM_WRITES, Account
@@ -138,3 +140,17 @@ def test_a_real_shard_whose_tables_are_too_small_is_exact_and_as_fast_as_they_le
 
 def members(shards: npt.NDArray[np.int64]) -> list[int]:
     return [int(device) for device in np.flatnonzero(shards == 1)]
+
+
+def test_a_small_run_has_every_table_and_draws_its_plots(tmp_path: Path) -> None:
+    plan = replace(PLAN, day_s=3_600, outage=(600.0, 900.0), cut=(1_800.0, 1_860.0))
+    found = measure.as_result(measure.whole(plan, 120.0, lambda _: None))
+    assert json.loads(json.dumps(found)) is not None, "it goes into the results"
+    assert found["checks"][0]["what"] == "real shards: readings lost or counted twice"
+    assert found["checks"][0]["met"]
+    for make in report.TABLES.values():
+        head, rows = make(found)
+        assert rows
+        assert all(len(row) == len(head) for row in rows)
+    report.draw(found, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"scale.png", "scale-model.png"}
