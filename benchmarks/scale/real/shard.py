@@ -213,10 +213,11 @@ def replay(day: Day, shard: int, members: Sequence[int], until: float = math.inf
                 real.clock.now = end
         coming.put_until(end)
         found.lag_s.append(real.lag_s(end))
-        found.durable.append(real.tables.durable)
+        counted = real.tables.counted(end)
+        found.durable.append(counted.durable)
         found.sent_by.append(coming.readings)
-        found.written.append(real.tables.writes.total())
-        found.looked_up.append(real.tables.reads)
+        found.written.append(counted.written)
+        found.looked_up.append(counted.looked_up)
     found.left = sum(readings_of(one) for one in real.stream.unread)
     real.commit()
     found.sent = coming.readings

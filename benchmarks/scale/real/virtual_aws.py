@@ -93,6 +93,14 @@ class Share(NamedTuple):
     reads: float
 
 
+class Counted(NamedTuple):
+    """Readings in stored windows of the finest tier, items written, and items read."""
+
+    durable: int
+    written: int
+    looked_up: int
+
+
 class _Stored(NamedTuple):
     """An item: its version, the readings that a window counts, and its state as JSON."""
 
@@ -146,6 +154,20 @@ class VirtualTables:
         self._newest: dict[str, deque[tuple[str, Key]]] = {kind: deque() for kind in KEPT}
         self.writes: Counter[str] = Counter()
         self.reads = self.refused = self.durable = self.failed = 0
+        self._marks: deque[tuple[float, Counted]] = deque()
+        self._counted = Counted(0, 0, 0)
+
+    def counted(self, now: float) -> Counted:
+        """The counts as they were at a time, which must not be before that of the call before: a
+        process that waits for its writes can be ahead of it."""
+        while self._marks and self._marks[0][0] <= now:
+            self._counted = self._marks.popleft()[1]
+        return self._counted
+
+    def _mark(self) -> None:
+        self._marks.append(
+            (self._clock.now, Counted(self.durable, self.writes.total(), self.reads))
+        )
 
     def execute(self, statements: Sequence[Statement]) -> Sequence[Outcome]:
         """See :class:`consumers.hot.optimistic.Store`."""
@@ -157,6 +179,7 @@ class VirtualTables:
         now, rate = self._clock.now, self._share(self._clock.now).writes
         outcomes = [self._write(statement, rate, now) for statement in statements]
         self.failed += fails
+        self._mark()
         return [Outcome.UNKNOWN] * len(statements) if fails else outcomes
 
     def read(
@@ -174,6 +197,7 @@ class VirtualTables:
                 found[key] = _item(table, key, stored)
         self.reads += len(keys) - len(unanswered)
         self.refused += len(unanswered)
+        self._mark()
         return found, unanswered
 
     def _write(self, statement: Statement, rate: float, now: float) -> Outcome:
