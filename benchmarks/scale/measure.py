@@ -155,10 +155,9 @@ def as_result(found: Play) -> Result:
         hours=hours(found.day),
         readings=found.day.readings,
         totals=found.day.totals,
-        outcome=dict(zip(("lag_s", "hours_behind", "not_folded"), outcome(found.day), strict=True)),
-        raised=dict(
-            zip(("lag_s", "hours_behind", "not_folded"), outcome(found.raised), strict=True)
-        ),
+        outcome=_outcome(found.day),
+        raised=_outcome(found.raised),
+        patient=_outcome(found.patient),
         ladder=[rung._asdict() for rung in found.rungs],
         asks=_asks(found),
         overhead=greatest,
