@@ -121,4 +121,5 @@ def outcome(day: Day) -> tuple[float, float, float]:
     """Greatest lag (s), hours in which it was above 15 s, and readings made and not folded."""
     lag = day.column("lag_s")
     hours = float((lag >= BEHIND_S).sum()) * day.scenario.step_s / 3600
-    return float(lag.max()), hours, day.readings["made"] - day.readings["folded"]
+    left = max(0.0, day.readings["made"] - day.readings["folded"])
+    return float(lag.max()), hours, left

@@ -18,9 +18,9 @@ from benchmarks.scale.real.costs import measured_costs
 from benchmarks.scale.real.shard import ShardDay, replay
 from benchmarks.scale.world import play
 
-SERIES_S: Final = 300
+SERIES_S: Final = 600
 """One point of the plots of the day."""
-POINTS: Final = 300
+POINTS: Final = 150
 """Points of the plot of a real shard, about."""
 HELD_S: Final = 67.5
 """How long a minute's window waits in memory on average: until its end, and its share of a quarter
@@ -176,7 +176,6 @@ def as_result(found: Play) -> Result:
         usd=bill.usd,
         agreement=[one._asdict() for one in compared],
         real=[_real(one) for _, one in found.real],
-        task_changes=list(found.day.task_changes),
         series=_series(found),
     )
 

@@ -164,7 +164,8 @@ def draw(found: dict[str, Any], folder: Path) -> None:
     from matplotlib import pyplot as plt  # after its backend is chosen
 
     series, plan = found["series"], found["scenario"]
-    hours = [(i + 0.5) * 300 / 3600 for i in range(len(series["lag_s"]))]
+    points = len(series["lag_s"])
+    hours = [(i + 0.5) * plan["hours"] / points for i in range(points)]
     figure, axes = plt.subplots(5, figsize=(8, 10), sharex=True, dpi=110)
     axes[0].plot(hours, series["connected"])
     axes[0].set_ylabel("devices connected")
