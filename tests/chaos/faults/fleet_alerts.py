@@ -64,6 +64,7 @@ class WorkerProcess:
             **site.settings.model_dump(include=set(LOCAL_SETTINGS) | {"alerts", "stack"}),
             "tiers": site.settings.tiers,
             "endpoint_url": site.proxy.url,
+            "status_port": 0,
         }
         with (site.folder / "workers.log").open("ab") as log:
             self._process = subprocess.Popen(
