@@ -2,8 +2,7 @@
 
 Schedules are those of ``tests/property/test_alerts.py`` with seeds from 1 on, in memory: readings
 come late, twice and out of order, workers die at any call, two work on one shard, replies get lost.
-Faults are those of ``tests/chaos/faults/alerts.py`` and ``fleet_alerts.py``, on an embedded AWS
-with real processes.
+Faults are those of ``tests/chaos/faults/alerts.py``, on an embedded AWS with real processes.
 """
 
 from __future__ import annotations
