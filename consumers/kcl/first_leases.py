@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from consumers.aws.errors import code_of
+from consumers.kcl.leases import read_leases
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,7 +36,7 @@ def prepare_leases(
     there are leases: they may be in use.
     """
     if _has_table(dynamodb, application):
-        if dynamodb.scan(TableName=application, Limit=1, ConsistentRead=True)["Items"]:
+        if read_leases(dynamodb, application):
             return False
     else:
         _make_table(dynamodb, application)

@@ -1,8 +1,10 @@
 """The KCL's lease tables: reading them, and releasing what a dead daemon held.
 
 The tables come from the stack's template; :mod:`consumers.kcl.first_leases` fills the lease table.
+KCL 3.5 keeps the leader's lock and the workers' metrics in the lease table too, beside the leases,
+once the two tables that 3.1 has for them are not there or were migrated. Both layouts are read.
 
-After a daemon was killed, its leader's lock stays valid for 2 minutes (KCL 3.1.3,
+After a daemon was killed, its leader's lock stays valid for 2 minutes (KCL 3.1.3 and 3.5.1,
 ``DynamoDBLockBasedLeaderDecider``), and without a leader no leases are assigned. A supervisor that
 saw its daemon die releases what the daemon held.
 """
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 SHARD_END: Final = "SHARD_END"
 _LEADER: Final = "Leader"
+_MEMBER: Final = "WORKER_METRIC_STATS"
+"""What KCL 3.5 calls the type of a worker's entry in the lease table (``EntityType``)."""
 
 
 class Lease(NamedTuple):
@@ -63,9 +67,17 @@ def _hashes(row: dict[str, Any]) -> tuple[int, int] | None:
 
 def read_leader(dynamodb: DynamoDBClient, application: str) -> str:
     """The worker id that assigns leases; empty when there is none."""
-    rows = _rows(dynamodb, f"{application}-CoordinatorState")
-    leader = next((row for row in rows if row["key"]["S"] == _LEADER), {})
-    return str(leader.get("ownerName", {}).get("S", ""))
+    for table, key in _locks(application):
+        for row in _rows(dynamodb, table):
+            if row[key]["S"] == _LEADER and "ownerName" in row:
+                return str(row["ownerName"]["S"])
+    return ""
+
+
+def _locks(application: str) -> tuple[tuple[str, str], ...]:
+    """The tables that may hold the leader's lock, with their keys' names: first the one that counts
+    once the KCL has left the other."""
+    return (application, "leaseKey"), (f"{application}-CoordinatorState", "key")
 
 
 def release(dynamodb: DynamoDBClient, application: str, worker: str | None = None) -> int:
@@ -75,12 +87,16 @@ def release(dynamodb: DynamoDBClient, application: str, worker: str | None = Non
     These are the leader's lock, the worker's entry among those that leases are assigned to (it
     would count as alive for another minute), and its leases. Each release is conditional on the
     owner, so what a living worker has taken since stays."""
-    coordinator, members = f"{application}-CoordinatorState", f"{application}-WorkerMetricStats"
+    members = f"{application}-WorkerMetricStats"
     given = 0
-    for row in _owned(dynamodb, coordinator, "ownerName", worker):
-        given += _delete(dynamodb, coordinator, "key", row["key"], "ownerName", row)
+    for table, key in _locks(application):
+        for row in _owned(dynamodb, table, "ownerName", worker):
+            given += _delete(dynamodb, table, key, "ownerName", row)
     for row in _owned(dynamodb, members, "wid", worker):
-        given += _delete(dynamodb, members, "wid", row["wid"], "wid", row)
+        given += _delete(dynamodb, members, "wid", "wid", row)
+    for row in _owned(dynamodb, application, "leaseKey", worker):
+        if row.get("entityType", {}).get("S") == _MEMBER:
+            given += _delete(dynamodb, application, "leaseKey", "leaseKey", row)
     for row in _owned(dynamodb, application, "leaseOwner", worker):
         given += _disown(dynamodb, application, row)
     return given
@@ -96,12 +112,12 @@ def _owned(
 
 
 def _delete(
-    dynamodb: DynamoDBClient, table: str, key: str, value: Any, owner: str, row: dict[str, Any]
+    dynamodb: DynamoDBClient, table: str, key: str, owner: str, row: dict[str, Any]
 ) -> bool:
     return _unless_taken(
         dynamodb.delete_item,
         TableName=table,
-        Key={key: value},
+        Key={key: row[key]},
         ConditionExpression="#o = :o",
         ExpressionAttributeNames={"#o": owner},
         ExpressionAttributeValues={":o": row[owner]},

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from consumers.config import WORKER_VARIABLE, child_config, to_environment
 from consumers.kcl import daemon
 from consumers.kcl.capacity import capacity
+from consumers.kcl.jars import installed_version
 from consumers.kcl.leases import Lease
 from consumers.logs import SHARDS
 from consumers.memory import memory_mb
@@ -64,8 +65,10 @@ class Worker:
         output goes to ``output``. ``release`` gives back what a dead daemon of this worker id held
         (:func:`consumers.kcl.leases.release`); ``leader`` is who assigns leases.
 
-        :raises SettingsError: when the settings do not fit into this machine's memory.
+        :raises SettingsError: when the settings do not fit into this machine's memory, or name no
+            KCL.
         """
+        self.kcl = installed_version(settings)
         self.status = WorkerStatus()
         self.capacity = capacity(settings, memory_mb())
         self.status.heap_mb = self.capacity.heap_mb

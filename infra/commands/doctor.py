@@ -83,7 +83,7 @@ def examine() -> Iterator[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check("Python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
     yield _java()
-    yield _package("amazon_kclpy", "KCL", "penstock[worker]")
+    yield _kcl()
     yield _package("awscrt", "AWS IoT Device SDK", "penstock")
     yield _package("ministack", "embedded AWS", "penstock[local]")
     if importlib.util.find_spec("ministack") is not None:
@@ -107,6 +107,21 @@ def _java() -> Check:
     except (ImportError, OSError, subprocess.SubprocessError) as error:
         return Check("Java runtime", False, str(error), advice)
     return Check("Java runtime", True, run.stderr.splitlines()[0])
+
+
+def _kcl() -> Check:
+    """The KCL that a worker here would run: the wheel's, or the one in ``kcl_jars``."""
+    if importlib.util.find_spec("amazon_kclpy") is None:
+        return _package("amazon_kclpy", "KCL", "penstock[worker]")
+    from consumers.kcl.jars import installed_version, jars_folder
+    from ingest.settings import SettingsError, load
+
+    try:
+        settings = load()
+        found = f"{installed_version(settings)} in {jars_folder(settings)}"
+    except SettingsError as error:
+        return Check("KCL", False, "not usable", str(error))
+    return Check("KCL", True, found)
 
 
 def _package(module: str, name: str, distribution: str) -> Check:

@@ -56,7 +56,7 @@ def worker_of(
     suite sends the daemon, and what delivers and decides alarms, through a proxy. ``environment``
     is added to the daemon's. The status table gets a report every ``report_s`` seconds.
 
-    :raises UserError: when the settings do not fit into this machine's memory.
+    :raises UserError: when the settings do not fit into this machine's memory, or name no KCL.
     """
     settings = settings or target.settings
     with ExitStack() as stack:
