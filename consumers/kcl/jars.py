@@ -32,7 +32,7 @@ def kcl_version(names: Iterable[str]) -> KclVersion | None:
     """The KCL's version by the names of a folder's files; ``None`` unless they hold exactly one
     KCL and its MultiLangDaemon.
 
-    >>> kcl_version(["amazon-kinesis-client-3.5.1.jar", "amazon-kinesis-client-multilang-3.5.1.jar"])
+    >>> kcl_version(f"amazon-kinesis-client-{name}.jar" for name in ("3.5.1", "multilang-3.5.1"))
     KclVersion(major=3, minor=5, patch=1)
     """
     names = list(names)

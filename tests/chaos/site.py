@@ -79,9 +79,10 @@ class Site(DeployedStack):
         self.alarms.end()
         self._exit.close()
 
-    def start_worker(self) -> RunningWorker:
-        """Start a worker of its own, and return while it is starting."""
-        worker = RunningWorker(self, self.folder / f"worker-{next(self._numbers)}")
+    def start_worker(self, **changes: Any) -> RunningWorker:
+        """Start a worker of its own, with ``changes`` of the settings, and return while it is
+        starting."""
+        worker = RunningWorker(self, self.folder / f"worker-{next(self._numbers)}", changes)
         self.workers.append(worker)
         return worker
 
@@ -122,13 +123,14 @@ class Site(DeployedStack):
 class RunningWorker:
     """A worker with its supervisor's thread."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
+    def __init__(self, site: Site, folder: Path, changes: dict[str, Any]) -> None:
         folder.mkdir(parents=True)
         self._exit = ExitStack()
         log = self._exit.enter_context((folder / "worker.log").open("ab"))
         self.worker = self._exit.enter_context(
             worker_of(
-                site.target, directory=folder, output=log, settings=site.worker_settings,
+                site.target, directory=folder, output=log,
+                settings=site.worker_settings.model_copy(update=changes),
                 environment=site.environment(), report_s=1.0,
             )
         )  # fmt: skip

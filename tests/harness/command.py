@@ -25,13 +25,17 @@ class Result(NamedTuple):
 
 PENSTOCK: Final = (sys.executable, "-m", "infra")
 
+KCL_JARS: Final = "PENSTOCK_KCL_JARS"
+
 extra: dict[str, str] = {}
 """What a test adds to the commands' environment."""
 
 
 def environment() -> dict[str, str]:
-    """This process's, without AWS or Penstock settings of whoever runs the tests."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PENSTOCK_"))}
+    """This process's, without AWS or Penstock settings of whoever runs the tests, but for the KCL
+    that they run with."""
+    others = ("AWS_", "PENSTOCK_")
+    kept = {k: v for k, v in os.environ.items() if k == KCL_JARS or not k.startswith(others)}
     return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "COLUMNS": "200", **extra}
 
 

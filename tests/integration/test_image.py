@@ -53,14 +53,25 @@ def test_the_steps_of_the_image_make_a_worker_from_locked_packages_in_an_empty_f
     assert not list(made.glob("lib/python3*/site-packages/ministack"))
 
 
-def test_the_image_has_two_stages_and_a_user_that_is_not_root() -> None:
-    stages = re.findall(r"^FROM (\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
-    assert stages == [("python:${PYTHON_TAG}", "build"), ("python:${PYTHON_TAG}", "")]
+def test_the_image_has_three_stages_and_a_user_that_is_not_root() -> None:
+    stages = re.findall(r"^FROM (?:--\S+ )?(\S+)(?: AS (\w+))?$", DOCKERFILE, re.MULTILINE)
+    assert stages == [
+        ("maven:${MAVEN_TAG}", "jars"),
+        ("python:${PYTHON_TAG}", "build"),
+        ("python:${PYTHON_TAG}", ""),
+    ]
     final = DOCKERFILE.rpartition("FROM ")[2]
     assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
     assert "COPY --from=build /opt/penstock /opt/penstock" in final
     assert "RUN infra/aws/image/build.sh /opt/penstock" in DOCKERFILE
     assert "ADD " not in DOCKERFILE
+
+
+def test_the_image_runs_the_jars_that_maven_gets_and_a_list_locks() -> None:
+    assert "COPY infra/kcl /source\nRUN /source/fetch.sh /opt/kcl-jars" in DOCKERFILE
+    final = DOCKERFILE.rpartition("FROM ")[2]
+    assert "COPY --from=jars /opt/kcl-jars /opt/kcl-jars" in final
+    assert "ENV PENSTOCK_KCL_JARS=/opt/kcl-jars" in final
 
 
 def test_the_image_writes_where_the_task_gives_it_room() -> None:
