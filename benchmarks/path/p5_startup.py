@@ -12,12 +12,17 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.measure import Progress, Result, Samples, limit, result
 
+if TYPE_CHECKING:
+    from infra.target import Target
+
 RUNS: Final = 5
 TARGET_S: Final = 15.0
+UP: Final = (sys.executable, "-m", "infra", "up", "--port", "0", "--mqtt-port", "0",
+             "--status-port", "0")  # fmt: skip
 _STAGE: Final = re.compile(r"\s*✓ (.+) \(([\d.]+) s\)")
 
 
@@ -28,7 +33,7 @@ def run(progress: Progress) -> Result:
     for number in range(RUNS):
         progress(f"start {number + 1} of {RUNS} …")
         with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-            total, parts = _start(Path(folder))
+            total, parts = start(Path(folder))
         totals.append(total)
         for name, seconds in parts.items():
             stages[name].append(seconds)
@@ -42,12 +47,12 @@ def run(progress: Progress) -> Result:
     )
 
 
-def _start(folder: Path) -> tuple[float, dict[str, float]]:
+def start(folder: Path) -> tuple[float, dict[str, float]]:
     """Seconds to the first window, and those of the stages that ``up`` reports."""
     started = time.monotonic()
     stages: dict[str, float] = {}
     with subprocess.Popen(
-        [sys.executable, "-m", "infra", "up"],
+        [*UP],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as up:  # fmt: skip
 
@@ -70,18 +75,12 @@ def _start(folder: Path) -> tuple[float, dict[str, float]]:
 
 def _await_window(folder: Path, deadline: float) -> None:
     """Send from the moment that there is a stream, until a window can be read."""
-    from infra.runfile import running_stack
-    from infra.target import find_target
-
-    with contextlib.chdir(folder):
-        while running_stack() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        target = find_target()
+    target = target_in(folder, deadline)
     table, stream = target.settings.windows_table, target.settings.stream
     kinesis, dynamodb = target.client("kinesis"), target.client("dynamodb")
     seq = 0
     while time.monotonic() < deadline:
-        kinesis.put_record(StreamName=stream, PartitionKey="bench", Data=_record(seq))
+        kinesis.putrecord(StreamName=stream, PartitionKey="bench", Data=record(seq))
         seq += 1
         if dynamodb.scan(TableName=table, Limit=1, ConsistentRead=True)["Items"]:
             return
@@ -89,7 +88,19 @@ def _await_window(folder: Path, deadline: float) -> None:
     raise TimeoutError("no window came within 90 s")
 
 
-def _record(seq: int) -> bytes:
+def target_in(folder: Path, deadline: float) -> Target:
+    """The stack that is starting in a folder, once there is a stream."""
+    from infra.runfile import running_stack
+    from infra.target import find_target
+
+    with contextlib.chdir(folder):
+        while running_stack() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return find_target()
+
+
+def record(seq: int) -> bytes:
+    """A record of the stream with one reading of now."""
     import msgspec
 
     from ingest.record import encode_record
@@ -99,4 +110,4 @@ def _record(seq: int) -> bytes:
         {"v": 1, "boot": "benchmark", "seq": seq,
          "readings": [{"ts": now, "metrics": {"level": 1.0}}]}
     )  # fmt: skip
-    return encode_record(payload, "bench", now)
+    return encoderecord(payload, "bench", now)
