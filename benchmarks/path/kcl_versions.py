@@ -1,4 +1,4 @@
-"""The wheel's KCL beside the one in ``kcl_jars``: ``python -m benchmarks.path.kcl_versions FOLDER``.
+"""The wheel's KCL beside another: ``python -m benchmarks.path.kcl_versions build/kcl-jars``.
 
 Prints, for each in turn, how long a start takes to the first window (as P5), and the daemon's
 memory with 1 and with 4 shards while records flow.
@@ -24,6 +24,7 @@ RUNS: Final = 3
 SHARDS: Final = (1, 4)
 LOAD_S: Final = 20.0
 A_CALL: Final = 500
+DEVICES: Final = 200
 VARIABLE: Final = "PENSTOCK_KCL_JARS"
 
 
@@ -74,10 +75,10 @@ def _load(folder: Path) -> None:
     kinesis, stream = target.client("kinesis"), target.settings.stream
     ends, seq = time.monotonic() + LOAD_S, 0
     while time.monotonic() < ends:
-        some = range(seq, seq + A_CALL)
+        names = [(one, f"bench-{one % DEVICES}") for one in range(seq, seq + A_CALL)]
         kinesis.put_records(
             StreamName=stream,
-            Records=[{"PartitionKey": f"bench-{one}", "Data": record(one)} for one in some],
+            Records=[{"PartitionKey": name, "Data": record(one, name)} for one, name in names],
         )
         seq += A_CALL
         time.sleep(0.25)

@@ -99,7 +99,7 @@ def target_in(folder: Path, deadline: float) -> Target:
         return find_target()
 
 
-def record(seq: int) -> bytes:
+def record(seq: int, device: str = "bench") -> bytes:
     """A record of the stream with one reading of now."""
     import msgspec
 
@@ -110,4 +110,4 @@ def record(seq: int) -> bytes:
         {"v": 1, "boot": "benchmark", "seq": seq,
          "readings": [{"ts": now, "metrics": {"level": 1.0}}]}
     )  # fmt: skip
-    return encoderecord(payload, "bench", now)
+    return encode_record(payload, device, now)
