@@ -80,7 +80,7 @@ def _await_window(folder: Path, deadline: float) -> None:
     kinesis, dynamodb = target.client("kinesis"), target.client("dynamodb")
     seq = 0
     while time.monotonic() < deadline:
-        kinesis.putrecord(StreamName=stream, PartitionKey="bench", Data=record(seq))
+        kinesis.put_record(StreamName=stream, PartitionKey="bench", Data=record(seq))
         seq += 1
         if dynamodb.scan(TableName=table, Limit=1, ConsistentRead=True)["Items"]:
             return
