@@ -15,7 +15,7 @@ KCL_JARS ?=
 WITH_JARS = $(if $(KCL_JARS),PENSTOCK_KCL_JARS="$(abspath $(KCL_JARS))")
 JARS := build/kcl-jars
 WHOLE_PATH := tests/chaos/test_kills.py tests/chaos/test_faults.py tests/chaos/test_kcl_versions.py \
-	tests/integration/test_roles.py
+	tests/integration/test_roles.py::test_no_role_is_denied_what_its_code_calls
 
 demo: $(READY) ## the whole path on this machine, verified reading by reading
 	@$(WITH_JARS) $(BIN)/penstock demo

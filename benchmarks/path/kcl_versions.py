@@ -22,7 +22,7 @@ from benchmarks.worker.p3_memory import pss_mb, tree
 
 RUNS: Final = 3
 SHARDS: Final = (1, 4)
-LOAD_S: Final = 20.0
+LOAD_S: Final = 12.0
 A_CALL: Final = 500
 DEVICES: Final = 200
 VARIABLE: Final = "PENSTOCK_KCL_JARS"
