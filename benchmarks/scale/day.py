@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -56,7 +55,6 @@ class Day:
     readings: dict[str, float] = field(default_factory=dict)
     overheads: list[Overhead] = field(default_factory=list)
     totals: dict[str, float] = field(default_factory=dict)
-    task_changes: Sequence[tuple[float, int]] = ()
     connected_curve: list[float] = field(default_factory=list)
 
     def column(self, name: str) -> Floats:

@@ -27,7 +27,7 @@ from benchmarks.scale.quotas import (
 )
 from benchmarks.scale.service import SETTINGS, VCPU, Service, overhead, rule_for
 from consumers.shard.processor import CATCHING_UP_MS
-from infra.cost.workload import SHARD_BYTES, SHARD_RECORDS
+from infra.cost.workload import SHARD_BYTES
 
 BEHIND_S: Final = CATCHING_UP_MS / 1000
 READ_BYTES: Final = 2 * SHARD_BYTES
@@ -96,7 +96,6 @@ class _World:
         """Devices, stream, workers, tables; one row of the day's columns."""
         plan = self.scenario
         sent = self.fleet.step(now)
-        busiest = sent.messages / plan.step_s * float(self.weight.max())
         self._step += 1
         self._arrived[self._step] = self._arrived[self._step - 1] + sent.readings
         self._records += sent.messages
@@ -123,7 +122,6 @@ class _World:
             "on_devices": self.fleet.spooled + self.fleet.waiting,
             "messages": sent.messages / plan.step_s,
             "readings": sent.readings / plan.step_s,
-            "busiest_shard": busiest / SHARD_RECORDS,
             "served": float((want * share).sum()) / plan.step_s,
             "waiting": float(behind.sum()),
             "lag_s": greatest,
@@ -229,7 +227,6 @@ class _World:
             "task_hours": service.task_hours,
             "leases_moved": float(service.moved),
         }
-        day.task_changes = tuple(service.changes)
 
 
 def _begins_a_minute(now: float, step_s: float) -> bool:
