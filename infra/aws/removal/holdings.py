@@ -70,7 +70,8 @@ KINDS: Final = tuple(listing.kind for listing in _LISTINGS)
 
 
 def holdings(target: Target) -> set[Holding]:
-    """What the account of ``target`` holds in its Region; roles and buckets of all Regions."""
+    """What the account of ``target`` holds in its Region; roles, buckets and
+    distributions of all Regions."""
     return {holding for listing in _LISTINGS for holding in _listed(target, listing)}
 
 
