@@ -123,7 +123,7 @@ def _look_up(
 ) -> tuple[tuple[PriceTier, ...], str] | str:
     """Tiers and date from the files, or why there are none."""
     if price.offer is None:
-        return "it is looked up in no price file"
+        return "its price file is too large to load, or is not by Region"
     file = files[price.offer.service]
     found = {tiers for tiers in _tiers(price, price.offer, file) if tiers}
     if len(found) != 1:
