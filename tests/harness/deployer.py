@@ -27,7 +27,7 @@ OWN_CALLS: Final = frozenset(
         "kinesis:DescribeStreamSummary", "kinesis:GetRecords", "kinesis:GetShardIterator",
         "kinesis:ListShards", "kinesis:ListStreamConsumers", "logs:DeleteLogGroup",
         "s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucketVersions",
-        "s3:GetObject", "s3:PutObject",
+        "s3:GetObject", "s3:ListBucket", "s3:PutObject",
         "sqs:GetQueueAttributes", "sqs:GetQueueUrl",
     }
 )  # fmt: skip
