@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from devices.async_device import AsyncDevice, DeviceOptions, ReadingId
+    from devices.commands.runner import Command
     from devices.device import Device
     from devices.errors import (
+        CommandRejectedError,
         ConnectError,
         DeviceError,
         IdentityError,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         Acknowledged,
         CertificateExpiring,
         ClockWrong,
+        CommandEnded,
         Connected,
         Durable,
         Event,
@@ -46,6 +49,9 @@ __all__ = [
     "AsyncDevice",
     "CertificateExpiring",
     "ClockWrong",
+    "Command",
+    "CommandEnded",
+    "CommandRejectedError",
     "ConnectError",
     "Connected",
     "Device",
@@ -75,6 +81,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncDevice": "async_device",
+    "Command": "commands.runner",
     "Device": "device",
     "DeviceOptions": "async_device",
     "FakeBroker": "testing",

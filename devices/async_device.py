@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,16 @@ from typing import Final, NamedTuple, Protocol
 from devices import identity as identities
 from devices.batch import BatchLimits
 from devices.certificate import expiry_warning
-from devices.events import Durable, Event, Failed, OnEvent, ReportingChanged, log_event
+from devices.commands.runner import CommandRunner, Handler
+from devices.events import (
+    Durable,
+    Event,
+    Failed,
+    OnEvent,
+    ReportingChanged,
+    ShadowRefused,
+    log_event,
+)
 from devices.identity import Identity
 from devices.mqtt.acknowledgements import subscribe_acknowledgements
 from devices.mqtt.client_factory import TelemetryClientFactory
@@ -32,6 +42,8 @@ from ingest.message import Content
 
 _LOGGER: Final = logging.getLogger("devices")
 _DAY_S: Final = 86_400.0
+_AGAIN_S: Final = (30.0, 90.0)
+"""After how long (s) the shadow is requested again when it refused what may have been an answer."""
 
 
 class ReadingId(NamedTuple):
@@ -99,6 +111,7 @@ class AsyncDevice:
         self._pace = Pace(self.options.reporting.interval_s)
         self._traces: PublishTraces | None = None
         self._remote: RemoteConfiguration
+        self._commands: CommandRunner
         self._spool: Spool
         self._resumed = 0
         self._client: SpooledClient
@@ -140,6 +153,12 @@ class AsyncDevice:
                 on_event=self._on_remote_event,
                 now_ms=self._now_ms,
             )
+            self._commands = self._remote.commands = CommandRunner(
+                self.identity.folder,
+                publish=self._remote.publish,
+                now_ms=self._now_ms,
+                on_event=self._on_event,
+            )
             self._client = SpooledClient(
                 self.identity,
                 self._spool,
@@ -162,10 +181,12 @@ class AsyncDevice:
         await self.close(self.options.drain_s if kind is None else 0.0)
 
     async def close(self, drain_s: float | None = None) -> int:
-        """Wait up to ``drain_s`` (by default as in the options) for acknowledgements, then
-        disconnect; how many readings wait in the spool for the next run."""
+        """Let a command that is being done come to its end, wait up to ``drain_s`` (by default as
+        in the options) for acknowledgements, then disconnect; how many readings wait in the spool
+        for the next run."""
         self._checking.cancel()
         await asyncio.gather(self._checking, return_exceptions=True)
+        await self._commands.close()
         try:
             return await self._client.close(self.options.drain_s if drain_s is None else drain_s)
         finally:
@@ -219,6 +240,26 @@ class AsyncDevice:
             pass
         return self.waiting
 
+    def on_command(self, handler: Handler) -> Handler:
+        """Do the commands that are sent to this device with ``handler``; returned, so that it can
+        decorate a function.
+
+        ::
+
+            @device.on_command
+            def obey(command: Command) -> str:
+                if command.name != "open-valve":
+                    raise CommandRejectedError(f"a pump knows no {command.name}")
+                return f"open by {valve.open(command.args['percent'])} %"
+
+        It is called once for each command, one after the other, on a thread (a coroutine function
+        on the event loop). What it returns is reported; what it raises makes the command
+        ``FAILED``, and :class:`~devices.errors.CommandRejectedError` makes it ``REJECTED``. Until
+        there is a handler, commands wait.
+        """
+        self._commands.on_command(handler)
+        return handler
+
     async def wait_interval(self) -> None:
         """Return when ``reporting.interval_s`` has passed since the last return. A change by
         remote configuration applies at once, also while this waits."""
@@ -256,7 +297,14 @@ class AsyncDevice:
         if isinstance(event, ReportingChanged):
             self._pace.interval_s = event.reporting.interval_s
             self._client.limits = _limits(event.reporting)
+        if isinstance(event, ShadowRefused) and self._commands.answered:
+            again_s = random.uniform(*_AGAIN_S)
+            asyncio.get_running_loop().call_later(again_s, self._request_again)
         self._on_event(event)
+
+    def _request_again(self) -> None:
+        if self._client.client is not None:
+            self._remote.request()
 
     def _on_event(self, event: Event) -> None:
         """An exception of the program's callback must not stop the delivery."""

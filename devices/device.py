@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from devices import identity as identities
 from devices.async_device import AsyncDevice, Broker, DeviceOptions, ReadingId
+from devices.commands.runner import Handler
 from devices.events import OnEvent, log_event
 from devices.identity import Identity
 from devices.reporting import Reporting
@@ -144,6 +145,25 @@ class Device:
         """Wait until everything stored so far is acknowledged, up to ``timeout_s``; how many
         readings still wait."""
         return self._run(lambda: self._device.drain(timeout_s))
+
+    def on_command(self, handler: Handler) -> Handler:
+        """Do the commands that are sent to this device with ``handler``; returned, so that it can
+        decorate a function.
+
+        ::
+
+            @device.on_command
+            def obey(command: Command) -> str:
+                if command.name != "open-valve":
+                    raise CommandRejectedError(f"a pump knows no {command.name}")
+                return f"open by {valve.open(command.args['percent'])} %"
+
+        It is called once for each command, one after the other, on a thread of its own: it may
+        block. What it returns is reported; what it raises makes the command ``FAILED``, and
+        :class:`~devices.errors.CommandRejectedError` makes it ``REJECTED``. Until there is a
+        handler, commands wait.
+        """
+        return self._call(lambda: self._device.on_command(handler))
 
     def wait_interval(self) -> None:
         """Return when ``reporting.interval_s`` has passed since the last return. A change by

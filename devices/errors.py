@@ -11,6 +11,7 @@
     │   └── SubscribeRefusedError
     ├── SpoolBusyError          another process has this spool open: stop that process
     ├── SpoolFullError          the reading is not stored: drop it, or retry when there is room
+    ├── CommandRejectedError    raised by a program that does not do a command: nothing to do
     ├── StorageError            a file cannot be written: free the disk, then repeat the call
     ├── ClaimError              there is no such claim: list them, then name one
     └── ProvisioningError       AWS IoT does not provision the device: do what the text says
@@ -61,6 +62,10 @@ class SpoolBusyError(DeviceError):
 class SpoolFullError(DeviceError):
     """A reading was not stored, because the spool or the disk is full. Readings stored before it
     are kept, and later ones are stored when there is room again."""
+
+
+class CommandRejectedError(DeviceError):
+    """A program raises it to refuse a command; the text is reported to who sent it."""
 
 
 class StorageError(DeviceError):

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from devices.reporting import Rejected, Reporting
+from ingest.commands.command import Status
 
 _LOGGER: Final = logging.getLogger("devices")
 
@@ -128,6 +129,20 @@ class ShadowRefused(Event):
 
     def __str__(self) -> str:
         return f"the shadow refuses ({self.code}): {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded(Event):
+    """A command that this run took up has ended; its answer is sent."""
+
+    id: str
+    name: str
+    status: Status
+    detail: str
+
+    def __str__(self) -> str:
+        detail = f": {self.detail}" if self.detail else ""
+        return f"command {self.name} ({self.id}) has {self.status}{detail}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ bounds, and reports all three with the values that it did not apply under ``reje
 the shadow after each connection and receives each change in between. It publishes a report only
 when the report changed, so a value that stays rejected causes no loop.
 
+Commands to the device are in the same shadow, beside these settings
+(:mod:`ingest.commands.document`), and are handed on.
+
 The answers to its requests also have AWS IoT's time: see :mod:`devices.mqtt.clock`.
 """
 
@@ -20,6 +23,7 @@ from msgspec import Struct
 from devices.events import ClockWrong, OnEvent, ReportingChanged, SettingRejected, ShadowRefused
 from devices.mqtt.clock import WARN_MS, difference_ms
 from devices.reporting import Rejected, Reporting, apply, report
+from ingest.commands.document import KEY, commands_of
 from ingest.topic import shadow_topic
 
 
@@ -37,6 +41,7 @@ class _Document(Struct):
 class _Delta(Struct):
     state: dict[str, Any]
     version: int = 0
+    timestamp: int = 0
 
 
 class _Error(Struct):
@@ -58,6 +63,18 @@ class ShadowConnection(Protocol):
         """Publish without waiting."""
 
 
+class Commands(Protocol):
+    """What takes the commands: a :class:`~devices.commands.runner.CommandRunner`."""
+
+    def on_document(
+        self, waiting: Mapping[str, Any], reported: Mapping[str, Any], broker_ms: int
+    ) -> None:
+        """The shadow as a whole."""
+
+    def on_delta(self, waiting: Mapping[str, Any], broker_ms: int) -> None:
+        """Commands that wait, some of them new."""
+
+
 class RemoteConfiguration:
     """Applies what a device's shadow desires and reports the result. Not thread-safe: every
     method runs on the event loop."""
@@ -68,6 +85,8 @@ class RemoteConfiguration:
         """``on_event`` receives :class:`ReportingChanged`, :class:`SettingRejected`,
         :class:`ShadowRefused` and :class:`ClockWrong`. ``now_ms`` is the device's clock."""
         self.reporting = reporting
+        self.commands: Commands | None = None
+        """Takes the commands in the shadow; without it they are passed over."""
         self.rejected: Mapping[str, Rejected] = {}
         self._device_id = device_id
         self._publish: Callable[[str, bytes], None]
@@ -99,6 +118,11 @@ class RemoteConfiguration:
         self._requested_ms = self._now_ms()
         self._publish(shadow_topic(self._device_id, "get"), b"")
 
+    def publish(self, state: Mapping[str, Any]) -> None:
+        """Publish a change of the shadow's state."""
+        document = json.dumps({"state": state}).encode()
+        self._publish(shadow_topic(self._device_id, "update"), document)
+
     def on_document(self, payload: bytes) -> None:
         """The whole shadow; its desired values replace all that were received before.
 
@@ -107,8 +131,12 @@ class RemoteConfiguration:
         document = msgspec.json.decode(payload, type=_Document)
         self._compare_clocks(document.timestamp)
         self._version = document.version
-        self._reported = document.state.reported
-        self._apply(document.state.desired or {}, {})
+        desired, reported = document.state.desired or {}, document.state.reported
+        waiting, answered = commands_of(desired), commands_of(reported)
+        self._reported = None if reported is None else _settings(reported)
+        self._apply(_settings(desired), {})
+        if self.commands is not None:
+            self.commands.on_document(waiting, answered, document.timestamp * 1000)
 
     def on_delta(self, payload: bytes) -> None:
         """Desired values that differ from the reported ones. A delta that is older than the
@@ -119,8 +147,11 @@ class RemoteConfiguration:
         delta = msgspec.json.decode(payload, type=_Delta)
         if delta.version >= self._version:
             self._version = delta.version
-            kept = {name: r for name, r in self.rejected.items() if name not in delta.state}
-            self._apply(delta.state, kept)
+            settings, waiting = _settings(delta.state), commands_of(delta.state)
+            kept = {name: r for name, r in self.rejected.items() if name not in settings}
+            self._apply(settings, kept)
+            if waiting and self.commands is not None:
+                self.commands.on_delta(waiting, delta.timestamp * 1000)
 
     def on_error(self, payload: bytes) -> None:
         """A request was rejected. 404 means that there is no shadow yet: the first report
@@ -134,6 +165,8 @@ class RemoteConfiguration:
             self._compare_clocks(error.timestamp)
             self._created = True
             self._apply({}, {})
+            if self.commands is not None:
+                self.commands.on_document({}, {}, error.timestamp * 1000)
             if again:  # an error need not have a timestamp; the new shadow has one
                 self.request()
         else:
@@ -159,5 +192,9 @@ class RemoteConfiguration:
         state = report(reporting, self.rejected)
         if state != self._reported:
             self._reported = state
-            document = json.dumps({"state": {"reported": state}}).encode()
-            self._publish(shadow_topic(self._device_id, "update"), document)
+            self.publish({"reported": state})
+
+
+def _settings(half: Mapping[str, Any]) -> dict[str, Any]:
+    """One half of a shadow without its commands."""
+    return {name: value for name, value in half.items() if name != KEY}
