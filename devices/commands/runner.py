@@ -115,8 +115,8 @@ class CommandRunner:
     # -- deciding ----------------------------------------------------------------------------
 
     def _now(self) -> int:
-        told = self._ahead_ms is not None
-        now = self._ahead_ms + self._passed_ms() if told else self._now_ms()
+        ahead = self._ahead_ms
+        now = self._now_ms() if ahead is None else ahead + self._passed_ms()
         return max(now, self._journal.clock_ms) if self._journal else now
 
     def _set_clock(self, broker_ms: int) -> None:

@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "list": "device_list",
     "run": "device_run",
     "configure": "device_configure",
+    "command": "device_command",
     "announce": "device_announce",
     "claim": "device_claim",
     "provision": "device_provision",
@@ -47,4 +48,4 @@ class DeviceGroup(click.RichGroup):
 
 @click.group(cls=DeviceGroup)
 def device() -> None:
-    """Create devices, list them, run one, and manage certificates and configuration."""
+    """Create devices, list them, run one, send commands, and manage certificates."""

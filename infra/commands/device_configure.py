@@ -16,6 +16,7 @@ from infra.commands.options import aws_option, json_option
 from infra.commands.write_target import find_operator_target
 from infra.console import STDOUT, UserError, live, print_json, say
 from infra.target import Target, find_target
+from ingest.commands.document import KEY
 from ingest.message import MAX_READINGS
 from ingest.topic import SHADOW, check_device_id
 
@@ -67,7 +68,7 @@ def configure_(
     action = f"configure device {name}"
     target = find_operator_target(action, aws=aws) if desired else find_target(aws=aws)
     shadows = target.client("iot-data", "operator")
-    _check_exists(target, name)
+    check_exists(target, name)
     if desired:
         document = json.dumps({"state": {"desired": desired}}).encode()
         shadows.update_thing_shadow(thingName=name, shadowName=SHADOW, payload=document)
@@ -79,8 +80,11 @@ def configure_(
     _show(name, state)
 
 
-def _check_exists(target: Target, name: str) -> None:
-    """A shadow can be written for a thing that does not exist, and for one of another stack."""
+def check_exists(target: Target, name: str) -> None:
+    """A shadow can be written for a thing that does not exist, and for one of another stack.
+
+    :raises UserError: when there is no such device.
+    """
     try:
         exists = own_thing_exists(target.client("iot", "operator"), target.settings, name)
     except DeviceError as error:
@@ -118,7 +122,12 @@ def _state(shadows: Any, name: str) -> dict[str, Any]:
             return {"desired": {}, "reported": {}}
         raise
     state = json.loads(answer["payload"].read())["state"]
-    return {side: state.get(side, {}) for side in ("desired", "reported")}
+    return {side: _settings(state.get(side, {})) for side in ("desired", "reported")}
+
+
+def _settings(half: dict[str, Any]) -> dict[str, Any]:
+    """One half without the commands that are in the same shadow."""
+    return {name: value for name, value in half.items() if name != KEY}
 
 
 def _show(name: str, state: dict[str, Any]) -> None:

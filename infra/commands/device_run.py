@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import IO, Any, Final, Literal, get_args
 
 import rich_click as click
@@ -16,13 +17,14 @@ from devices import identity
 from devices.async_device import DeviceOptions
 from devices.device import Device
 from devices.errors import DeviceError, SpoolFullError
-from devices.events import Connected, Event, Offline
+from devices.events import CommandEnded, Connected, Event, Offline
 from devices.mqtt.traces import TraceOptions
 from devices.reporting import BOUNDS, Reporting
 from devices.spool.send_queue import Order
 from devices.spool.spool import SpoolLimits
 from infra.commands.device_folder import at_current_broker, device_settings
 from infra.commands.device_input import Format, InputError, Parsed, Skipped, read
+from infra.commands.device_obey import program
 from infra.commands.options import json_option
 from infra.console import STDOUT, UserError, print_json, say
 from ingest.message import MAX_READINGS, VERSION, Content, Message, Reading, encode
@@ -123,6 +125,13 @@ _ORDER: Final[dict[str, Order]] = {"oldest-first": "oldest_first", "live-first":
     type=click.FloatRange(0, 86_400),
     help="Seconds to wait at the end for acknowledgements.",
 )
+@click.option(
+    "--on-command",
+    "obey_with",
+    metavar="PROGRAM",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True),
+    help="Run this for each command to the device, with its name as argument and JSON as input.",
+)
 @json_option
 @click.option("--aws", is_flag=True, help="Ignore a local stack that is up in this folder.")
 def run_(
@@ -141,6 +150,7 @@ def run_(
     when_full: str,
     order: str,
     drain_s: float,
+    obey_with: Path | None,
     as_json: bool,
     aws: bool,
 ) -> int:
@@ -154,7 +164,8 @@ def run_(
     Each reading is on disk before the next one is read, and stays there until the broker has
     acknowledged it: after an outage, a kill or a power cut, the next run sends it.
 
-    Interval, batch and age can be changed while it runs: see `penstock device configure`.
+    Interval, batch and age can be changed while it runs: see `penstock device configure`. Commands
+    (`penstock device command send`) wait unless --on-command says what does them.
     """
     options = DeviceOptions(
         reporting=Reporting(interval, batch, age),
@@ -175,7 +186,10 @@ def run_(
             traces = TraceOptions(settings.traces.sample, settings.traces.endpoint)
             options = replace(options, traces=traces)
         who = at_current_broker(identity.load(settings.devices_dir, name), settings)
-        result = _run(Device(who, options, on_event=_Printer()), readings)
+        device = Device(who, options, on_event=_Printer())
+        if obey_with is not None:
+            device.on_command(program(obey_with))
+        result = _run(device, readings)
     except (DeviceError, InputError, TracesError) as error:
         raise UserError(str(error)) from None
     return _report(name, result, as_json)
@@ -281,13 +295,14 @@ def _dry_run(name: str, readings: Iterator[Parsed | Skipped], as_json: bool) -> 
 
 
 class _Printer:
-    """Prints warnings, and that the device is connected again after one."""
+    """Prints warnings, commands, and that the device is connected again after a warning."""
 
     def __init__(self) -> None:
         self._offline = False
 
     def __call__(self, event: Event) -> None:
-        if event.level >= logging.WARNING or (self._offline and isinstance(event, Connected)):
+        again = self._offline and isinstance(event, Connected)
+        if event.level >= logging.WARNING or again or isinstance(event, CommandEnded):
             _warn(str(event))
         if isinstance(event, Offline | Connected):
             self._offline = isinstance(event, Offline)

@@ -253,7 +253,8 @@ def test_progress_is_reported_of_a_command_that_takes_long(
     monkeypatch.setattr(runners, "PROGRESS_S", 0.0)
 
     async def live() -> list[str]:
-        world, release, seen = World(tmp_path), asyncio.Event(), []
+        world, release = World(tmp_path), asyncio.Event()
+        seen: list[str] = []
 
         async def obey(_: Command) -> None:
             await release.wait()
