@@ -74,6 +74,7 @@ class CommandRunner:
         self._journal: Journal | None = None
         self._waiting: dict[str, Any] = {}
         self._reported: dict[str, Any] | None = None
+        self._outgoing: dict[str, Any] = {}
         self._queue: dict[str, Command] = {}
         self._running = ""
         self._ahead_ms: int | None = None
@@ -137,6 +138,7 @@ class CommandRunner:
                     self._decide(self._journal, id_)
         except sqlite3.Error as error:
             self._on_refused(error)
+        self._send()
         if self._queue and self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._run_all())
 
@@ -156,7 +158,7 @@ class CommandRunner:
                 self._answer(id_, waiting, outcome)
             case Withdraw():
                 del self._waiting[id_]
-                self._publish({"desired": {KEY: {id_: None}}})
+                self._change({"desired": {KEY: {id_: None}}})
 
     def _forget(self) -> None:
         """Only after a document, which has every command that still waits."""
@@ -173,7 +175,17 @@ class CommandRunner:
         state = answering(self._reported, id_, entry_of(waiting, outcome))
         self._reported = merged(self._reported, state)
         self.answered += 1
-        self._publish(state)
+        self._change(state)
+
+    def _change(self, state: Mapping[str, Any]) -> None:
+        """What is decided together is one update: AWS IoT takes ten at a time of a connection."""
+        for half, commands in state.items():
+            self._outgoing.setdefault(half, {KEY: {}})[KEY].update(commands[KEY])
+
+    def _send(self) -> None:
+        outgoing, self._outgoing = self._outgoing, {}
+        if outgoing:
+            self._publish(outgoing)
 
     def _on_refused(self, error: sqlite3.Error) -> None:
         """What is not in the journal is not begun: it waits in the shadow."""
@@ -210,6 +222,7 @@ class CommandRunner:
         except sqlite3.Error as error:  # it has been done: the answer says so
             self._on_refused(error)
         self._answer(id_, waiting, outcome)
+        self._send()
         self._on_event(CommandEnded(id_, command.name, outcome.status, outcome.detail))
 
     async def _done(self, id_: str, command: Command, waiting: Any, handler: Handler) -> Outcome:

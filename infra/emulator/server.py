@@ -49,6 +49,7 @@ from infra.emulator.iot.certificates import (
 from infra.emulator.iot.registry import refuse_as_the_registry_does
 from infra.emulator.iot.rule_roles import authorize_rule_actions
 from infra.emulator.iot.rules import add_kinesis_rule_action, take_any_payload
+from infra.emulator.iot.shadows import refuse_as_shadows_do
 from infra.emulator.keys import ask_for_keys
 from infra.emulator.kinesis.fan_out import limit_subscriptions
 from infra.emulator.kinesis.limits import be_strict as be_strict_kinesis
@@ -107,6 +108,7 @@ def main() -> None:
         describe_indexes_of_templates,
         sign_requests_over_mqtt,
         end_connections_of_revoked_certificates,
+        refuse_as_shadows_do,
         store_before_answering,
         hide_missing_keys,
         fail_as_resource_handlers_do,

@@ -320,3 +320,18 @@ def test_an_action_whose_role_lacks_the_right_fails_and_goes_to_the_error_queue(
         iam.put_role_policy(RoleName=role, PolicyName="put", PolicyDocument=json.dumps(whole))
     assert eventually(lambda: not failed(), within_s=3 * CACHE_S)
     assert json.loads(error)["failures"][0]["failedAction"] == "KinesisAction"
+
+
+def test_a_shadow_that_would_be_too_large_is_refused_and_stays(pipeline: Target) -> None:
+    shadows = pipeline.client("iot-data")
+    where = {"thingName": "large", "shadowName": "penstock"}
+
+    def update(half: str, size: int) -> None:
+        document = {"state": {half: {"text": "x" * size}}}
+        shadows.update_thing_shadow(**where, payload=json.dumps(document).encode())
+
+    update("desired", 5000)
+    with pytest.raises(ClientError, match="exceeds the maximum size"):
+        update("reported", 5000)
+    update("reported", 2000)
+    shadows.delete_thing_shadow(**where)

@@ -14,6 +14,7 @@ from infra.emulator.limits.mqtt import (
     payload_bytes,
     steps,
 )
+from infra.emulator.limits.shadow import LEVELS, STATE_BYTES, refuse_shadow
 from infra.emulator.limits.things import refuse_attributes
 
 
@@ -71,3 +72,22 @@ def test_other_attribute_values_are_refused(value: str) -> None:
 def test_an_attribute_without_a_value_is_one_that_is_removed() -> None:
     assert refuse_attributes({"group": None}) is None
     assert refuse_attributes({"no spaces": "x"}) is not None
+
+
+def test_a_shadow_has_8_kb_of_both_halves_after_the_change() -> None:
+    stored = {"desired": {"a": "x" * 4000}, "reported": {"b": "x" * 4000}}
+    assert len('{"desired":{"a":""},"reported":{"b":""}}') + 8000 < STATE_BYTES
+    assert refuse_shadow(stored, {"reported": {"c": "x"}}) is None
+    refused = refuse_shadow(stored, {"reported": {"c": "x" * 200}})
+    assert refused == (413, "The payload exceeds the maximum size allowed")
+    assert refuse_shadow(stored, {"reported": {"b": None, "c": "x" * 200}}) is None
+
+
+def test_a_shadow_has_six_levels() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(LEVELS - 2):
+        deep = {"a": deep}
+    assert refuse_shadow({}, {"desired": deep}) is None
+    refused = refuse_shadow({}, {"desired": {"a": deep}})
+    assert refused is not None
+    assert refused[0] == 400
