@@ -37,9 +37,17 @@ TOP = "top"
 """Modules that lie directly in a package. Every sub-package may import them."""
 
 SUB_PACKAGES: dict[str, dict[str, set[str]]] = {
-    "ingest": {TOP: set(), "acts": set(), "tables": set(), "traces": set(), "schemas": set()},
+    "ingest": {
+        TOP: set(),
+        "acts": set(),
+        "commands": set(),
+        "tables": set(),
+        "traces": set(),
+        "schemas": set(),
+    },
     "devices": {
-        TOP: {"mqtt", "spool", "store", "provisioning"},
+        TOP: {"commands", "mqtt", "spool", "store", "provisioning"},
+        "commands": set(),
         "mqtt": set(),
         "spool": {"mqtt"},
         "store": {"mqtt"},
