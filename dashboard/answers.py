@@ -10,6 +10,8 @@ from typing import Annotated, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from ingest.commands.command import Status as CommandStatus
+
 Freshness = Literal["online", "late", "silent", "new"]
 
 DeviceTime = Annotated[int, Meta(description="ms since 1970, the device's clock")]
@@ -289,6 +291,43 @@ class AlertAct(TypedDict):
     rule: str
     by: NotRequired[str]
     until: NotRequired[int]
+
+
+class Command(TypedDict):
+    """A command to a device; times in ms. ``until`` is until when the device may begin it, and
+    ``detail`` what the device said of how it ended. ``final`` is false while the status can change,
+    and of a ``TIMED_OUT`` that is only the deadline's."""
+
+    id: str
+    name: str
+    args: dict[str, bool | int | float | str]
+    status: CommandStatus
+    final: bool
+    detail: str
+    by: str
+    at: int
+    until: int
+    changed: int
+
+
+class Commands(TypedDict):
+    """The newest commands to a device, and whether the caller may send one."""
+
+    device: str
+    commands: list[Command]
+    user: str
+    may_send: bool
+
+
+class CommandToSend(TypedDict):
+    """What to send. ``expires_s`` is 60 unless it says otherwise; sent again under the same ``id``
+    it is the same command. ``by`` counts only where nobody names the user."""
+
+    name: str
+    args: NotRequired[dict[str, bool | int | float | str]]
+    expires_s: NotRequired[float]
+    id: NotRequired[str]
+    by: NotRequired[str]
 
 
 class Health(TypedDict):

@@ -21,6 +21,7 @@ from dashboard.answers import Alert, Device, Report
 from dashboard.fleet import Snapshot, Sparks
 from dashboard.watching import Watched, newest_windows, with_newest
 from ingest.acts.log import ActLog
+from ingest.commands import store
 from ingest.tables import alarm_acts
 from ingest.tables.alarms import OVERLAP_MS
 from ingest.tiers import Tier
@@ -54,6 +55,15 @@ class Writer(NamedTuple):
     acts: ActLog
 
 
+class Shadows(NamedTuple):
+    """What reads commands to devices, and what sends them with the log that each is recorded in;
+    without these two they are refused."""
+
+    reads: store.Client
+    sends: store.Client | None = None
+    acts: ActLog | None = None
+
+
 class Feed:
     """Reads the roster and the workers' reports in a loop.
 
@@ -64,6 +74,7 @@ class Feed:
     :param now_ms: the clock, ms since the Unix epoch.
     :param fastest_s: the least time between two reads.
     :param writer: what writes acknowledgements and mutes; without one they are refused.
+    :param shadows: what reads and sends commands; without it they do not exist.
     """
 
     def __init__(
@@ -74,8 +85,10 @@ class Feed:
         now_ms: Callable[[], int],
         fastest_s: float = FASTEST_S,
         writer: Writer | None = None,
+        shadows: Shadows | None = None,
     ) -> None:
         self.client = client
+        self.shadows = shadows
         self.writer = writer
         self.tables = tables
         self.now_ms = now_ms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, get_args
+from typing import Final, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,12 +21,14 @@ from dashboard.tenants.view import View
 from ingest.tables.alarm_acts import AlarmBusyError
 from ingest.tables.alarms import Kind
 
-UNNAMED: Final = "dashboard"
+T = TypeVar("T")
+
+UNAMED: Final = "dashboard"
 """Who did it, where nobody names the user and the request does not say."""
 
 MAX_BODY: Final = 4096
 MAX_MUTE_MS: Final = 366 * 86_400_000
-_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
 
 class AlertsApi:
@@ -83,10 +85,10 @@ class AlertsApi:
     async def _act(self, request: Request, view: View, kind: Kind) -> Response:
         check_same_origin(request)
         view.require_changes()
-        act = await _body(request)
-        by = act.get("by", "").strip() or UNNAMED
+        act = await read_body(request, answers.AlertAct)
+        by = act.get("by", "").strip() or UNAMED
         until = _until(act, view.now_ms()) if kind == "muted" else 0
-        if not _NAME.fullmatch(by):
+        if not NAME.fullmatch(by):
             raise BadRequestError("by: a name of up to 128 characters")
         device, rule = _subject(act["device"]), act["rule"]
         try:
@@ -113,19 +115,24 @@ def check_same_origin(request: Request) -> None:
     if site is None and origin is not None:
         foreign = urlsplit(origin).netloc != request.headers.get("host")
     if foreign:
-        raise HTTPException(403, "a page of another site may not change alerts")
+        raise HTTPException(403, "a page of another site may not change anything")
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise HTTPException(415, "send JSON, as Content-Type: application/json")
 
 
-async def _body(request: Request) -> answers.AlertAct:
+async def read_body(request: Request, wanted: type[T]) -> T:
+    """A JSON body of at most :data:`MAX_BODY` bytes.
+
+    :raises HTTPException: 413 when it is larger.
+    :raises BadRequestError: when it is not what is wanted.
+    """
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY:
             raise HTTPException(413, f"a body of up to {MAX_BODY} bytes")
     try:
-        return msgspec.json.decode(bytes(body), type=answers.AlertAct)
+        return msgspec.json.decode(bytes(body), type=wanted)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"body: {error}") from None
 

@@ -21,6 +21,7 @@ from dashboard.feed import Feed
 from dashboard.http import requests
 from dashboard.http.access import OPEN_PATH, Access, Guard
 from dashboard.http.alerts import AlertsApi
+from dashboard.http.handlers.commands import CommandsApi
 from dashboard.http.live import Live
 from dashboard.http.openapi import document
 from dashboard.http.requests import MAX_SPAN_WINDOWS, Span
@@ -201,7 +202,7 @@ def create_app(
 
 def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> list[Route]:
     """Every route that answers with what a deployment holds."""
-    api, live, alarms = Api(tiers, units), Live(units), AlertsApi()
+    api, live, alarms, commands = Api(tiers, units), Live(units), AlertsApi(), CommandsApi()
     return [
         reads(views, "/metrics", api.metrics),
         reads(views, "/api/v1/openapi.json", api.openapi),
@@ -215,6 +216,8 @@ def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> 
         reads(views, "/api/v1/devices/{device}/windows", api.windows),
         reads(views, "/api/v1/devices/{device}/missing", api.missing),
         reads(views, "/api/v1/devices/{device}/series", api.series),
+        reads(views, "/api/v1/devices/{device}/commands", commands.of_device),
+        acts(views, "/api/v1/devices/{device}/commands", commands.send),
         reads(views, "/api/v1/alerts", alarms.open),
         reads(views, "/api/v1/alerts/device", alarms.of_device),
         reads(views, "/api/v1/alerts/history", alarms.history),

@@ -31,6 +31,7 @@ _ANSWERS: Final = (
     answers.Missing, list[answers.Point], answers.Failure, answers.Health,
     answers.Latest,
     answers.Alerts, list[answers.Alert], answers.AlertHistory, answers.AlertAct,
+    answers.Commands, answers.Command, answers.CommandToSend,
 )  # fmt: skip
 
 
@@ -134,7 +135,12 @@ def document(tiers: list[str]) -> dict[str, Any]:
                     },
                 }
             },
-            **_alert_paths(schemas[10:], failure),
+            f"{of_one}/commands": {
+                **get("The newest commands to a device", name, schemas[14], of_a_device=True,
+                      tagged=True),
+                **_sending(name, schemas[15:], failure),
+            },
+            **_alert_paths(schemas[10:14], failure),
         },
     }  # fmt: skip
 
@@ -189,6 +195,29 @@ def _alert_paths(schemas: Sequence[dict[str, Any]], failure: dict[str, Any]) -> 
 def _matching(pattern: str) -> dict[str, Any]:
     """Texts that match a pattern as a whole."""
     return {"type": "string", "pattern": f"^{pattern}$"}
+
+
+def _sending(
+    name: list[dict[str, Any]], schemas: Sequence[dict[str, Any]], failure: dict[str, Any]
+) -> dict[str, Any]:
+    command, wanted = schemas
+    responses = {
+        "200": _response("sent, or sent before under this id: as it stands", command),
+        "400": _response("something in the body is wrong", failure),
+        "401": _response("no access", failure),
+        "403": _response("not allowed, or sent by a page of another site", failure),
+        "404": _response("there is no such device", failure),
+        "409": _response("too many wait, or the id is another command's", failure),
+    }
+    body = {"required": True, "content": {"application/json": {"schema": wanted}}}
+    return {
+        "post": {
+            "summary": "Send a command to a device, which does it once",
+            "parameters": name,
+            "requestBody": body,
+            "responses": responses,
+        }
+    }
 
 
 def _response(description: str, schema: dict[str, Any]) -> dict[str, Any]:

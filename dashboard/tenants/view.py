@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from dashboard import alerts, queries
-from dashboard.answers import Alert, AlertTransition, Device, FreshDevice, ListedDevice, Window
+from dashboard.answers import (
+    Alert,
+    AlertTransition,
+    Command,
+    Device,
+    FreshDevice,
+    ListedDevice,
+    Window,
+)
 from dashboard.errors import ForbiddenError, NotFoundError
-from dashboard.feed import Feed, Tables, Writer
+from dashboard.feed import Feed, Shadows, Tables, Writer
 from dashboard.fleet import Snapshot
 from dashboard.principal import Principal, Role
 from dashboard.tenants.alarms import OwnAlarms
 from dashboard.tenants.visible import GROUP, is_visible, restrict
+from ingest.commands import store
+from ingest.commands.command import Known, Scalar
+from ingest.commands.document import Commands
 from ingest.tables import alarm_acts
 from ingest.tables.alarms import DeviceAlarms, Kind
 from ingest.tiers import Tier
@@ -250,6 +261,62 @@ class View:
 
         return cast(list[Alert], await self._call(write))
 
+    # -- commands ----------------------------------------------------------------------------
+
+    @property
+    def may_send_commands(self) -> bool:
+        """Whether commands can be sent."""
+        shadows = self._feed.shadows
+        return bool(shadows and shadows.sends and self.principal.may("operator"))
+
+    async def commands_of(self, name: str) -> list[Command]:
+        """The newest commands to a device.
+
+        :raises NotFoundError: as :meth:`device`, and when commands are not read here.
+        """
+        shadows = self._shadows()
+        await self.device(name)
+        found: Commands = await self._call(store.read_commands, shadows.reads, name)
+        return [_command(one) for one in found.known(self._feed.now_ms())]
+
+    async def send_command(
+        self, name: str, id_: str, command: str, args: Mapping[str, Scalar], expires_s: float,
+        by: str,
+    ) -> Command:  # fmt: skip
+        """Send a command, and record who did it. ``by`` counts where the principal has no name.
+
+        :raises ForbiddenError: when the role may not, or nobody may here.
+        :raises NotFoundError: as :meth:`device`, and when commands are not read here.
+        :raises ValueError, CommandBusyError, ClientError: as
+            :func:`ingest.commands.store.send_command` does.
+        """
+        shadows = self._shadows()
+        self.require("operator")
+        if shadows.sends is None or shadows.acts is None:
+            raise ForbiddenError(
+                "this dashboard only reads: use `penstock device command send` instead"
+            )
+        await self.device(name)
+        sends, acts, who = shadows.sends, shadows.acts, self.principal.name or by
+
+        def send() -> Known:
+            act = acts.begin(
+                f"send the command {command[:64]} ({id_}) to device {name}", by=who,
+                verified=self._verified, via="dashboard", details={"expires_s": f"{expires_s:g}"},
+            )  # fmt: skip
+            with acts.ending(act):
+                return store.send_command(
+                    sends, name, id_, command, args, expires_s=expires_s, by=who,
+                    now_ms=self._feed.now_ms,
+                )  # fmt: skip
+
+        return _command(await self._call(send))
+
+    def _shadows(self) -> Shadows:
+        if self._feed.shadows is None:
+            raise NotFoundError("commands are not read here: use `penstock device command list`")
+        return self._feed.shadows
+
     @property
     def _verified(self) -> str:
         """What is known of the caller for certain."""
@@ -308,3 +375,12 @@ class View:
         except NotFoundError:
             return False
         return True
+
+
+def _command(known: Known) -> Command:
+    command = known.command
+    return {
+        "id": known.id, "name": command.name, "args": command.args, "status": known.status,
+        "final": known.final, "detail": known.detail, "by": command.by, "at": command.at,
+        "until": command.until, "changed": known.changed,
+    }  # fmt: skip

@@ -84,7 +84,7 @@ TOKEN: str = "PENSTOCK_DASHBOARD_TOKEN"  # noqa: S105 - the variable's name
     show_default=True,
     help="The claim that has the role: viewer, operator or admin.",
 )
-@click.option("--read-only", is_flag=True, help="Let nobody acknowledge or mute alerts here.")
+@click.option("--read-only", is_flag=True, help="Let nobody change alerts or send commands here.")
 @aws_option
 def dashboard(
     host: str,
@@ -102,7 +102,7 @@ def dashboard(
 ) -> None:
     """Serve the live page and the read API until Ctrl-C.
 
-    For a local stack it reads with the role of the dashboard, and acknowledges and mutes alerts
+    For a local stack it reads with the role of the dashboard, and changes alerts and sends commands
     with the operator's, unless --read-only; on AWS it does both with your own credentials. Beyond
     loopback it asks for the token in PENSTOCK_DASHBOARD_TOKEN or one of --tokens, for one of
     --oidc-issuer, or for the user that a proxy in front of it names (`--user-header`, `--proxy`),

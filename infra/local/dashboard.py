@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from dashboard.errors import PortBusyError
-from dashboard.feed import Feed, Tables, Writer
+from dashboard.feed import Feed, Shadows, Tables, Writer
 from dashboard.http.api import create_app
 from dashboard.http.server import HOST, BackgroundServer, listen
 from infra.acts import act_log
@@ -13,12 +13,15 @@ from infra.target import Target
 
 
 def feed_of(target: Target, *, read_only: bool = False) -> Feed:
-    """What the dashboard reads of a deployment. It changes alerts as the operator does, unless
-    ``read_only``."""
+    """What the dashboard reads of a deployment. It changes alerts and sends commands as the
+    operator does, unless ``read_only``."""
     settings = target.settings
-    writer = None
-    if settings.alerts and not read_only:
-        writer = Writer(target.client("dynamodb", "operator"), act_log(target))
+    writer, shadows = None, Shadows(target.client("iot-data", "dashboard"))
+    if not read_only:
+        acts = act_log(target)
+        shadows = shadows._replace(sends=target.client("iot-data", "operator"), acts=acts)
+        if settings.alerts:
+            writer = Writer(target.client("dynamodb", "operator"), acts)
     return Feed(
         target.client("dynamodb", "dashboard"),
         Tables(
@@ -28,6 +31,7 @@ def feed_of(target: Target, *, read_only: bool = False) -> Feed:
             settings.alerts_table if settings.alerts else "",
         ),
         writer=writer,
+        shadows=shadows,
         now_ms=lambda: time.time_ns() // 1_000_000,
     )
 

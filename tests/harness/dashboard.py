@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.testclient import TestClient
 
-from dashboard.feed import Feed
+from dashboard.feed import Feed, Shadows
 from dashboard.feed import Tables as Names
 from dashboard.http.access import Access
 from dashboard.http.api import create_app
@@ -42,7 +42,8 @@ def client_of(
     """A client of the API over these tables, as a page on loopback is; ``peer`` is the address
     that it comes from."""
     writer = None if read_only else tables.writer
-    feed = Feed(tables, names, now_ms=lambda: NOW, fastest_s=0.01, writer=writer)
+    shadows = Shadows(tables.shadows) if read_only else tables.commands
+    feed = Feed(tables, names, now_ms=lambda: NOW, fastest_s=0.01, writer=writer, shadows=shadows)
     app = create_app(feed, LOCAL_TIERS, access, {"temperature": "°C"})
     return TestClient(
         app, base_url="http://127.0.0.1", raise_server_exceptions=False, client=(peer, 50_000)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 
 class Shadow:
@@ -31,6 +34,39 @@ class Shadow:
     def delta(self) -> dict[str, Any]:
         """What is desired and differs from what is reported."""
         return _difference(self.state["desired"], self.state["reported"])
+
+
+class Shadows:
+    """An ``iot-data`` client over one shadow of each thing. ``before`` runs before each update."""
+
+    def __init__(self, now_ms: int = 0) -> None:
+        self.of: dict[str, Shadow] = {}
+        self.now_ms = now_ms
+        self.before: Callable[[], None] = lambda: None
+        self.updates = 0
+
+    def shadow(self, thing: str) -> Shadow:
+        """The shadow of a thing, made when it is asked for."""
+        return self.of.setdefault(thing, Shadow(self.now_ms))
+
+    def get_thing_shadow(self, **request: Any) -> Any:
+        shadow = self.of.get(request["thingName"])
+        if shadow is None or not shadow.version:
+            raise refused("ResourceNotFoundException")
+        return {"payload": io.BytesIO(json.dumps(shadow.document()).encode())}
+
+    def update_thing_shadow(self, **request: Any) -> Any:
+        document, shadow = json.loads(request["payload"]), self.shadow(request["thingName"])
+        self.before()
+        if document.get("version", shadow.version) != shadow.version:
+            raise refused("ConflictException")
+        self.updates += 1
+        shadow.update(document["state"])
+
+
+def refused(code: str) -> ClientError:
+    """An error as AWS IoT answers it."""
+    return ClientError({"Error": {"Code": code, "Message": ""}}, "Shadow")
 
 
 def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from dashboard.feed import Shadows as Commands
 from dashboard.feed import Writer
 from ingest.acts.log import ActLog
 from tests.harness.act_bucket import ActBucket
 from tests.harness.alert_table import AlertTable
+from tests.harness.shadow import Shadows
 
 PAGE = 7
 
@@ -41,7 +43,10 @@ class Tables:
         self.marks: list[dict[str, Any]] = []
         self.alerts = AlertTable()
         self.acts = ActBucket()
-        self.writer = Writer(self.alerts, ActLog(self.acts, "bucket", lambda: 1_795_420_800_000))
+        log = ActLog(self.acts, "bucket", lambda: 1_795_420_800_000)
+        self.writer = Writer(self.alerts, log)
+        self.shadows = Shadows(1_795_420_800_000)
+        self.commands = Commands(self.shadows, self.shadows, log)
 
     def add_device(
         self, name: str, *, seen: int | None = 0, group: str = "", kind: str = "",

@@ -121,6 +121,15 @@ def _act(what: str) -> Make:
     return make
 
 
+def _commands(who: Attacker) -> Attempt:
+    path = f"/api/v1/devices/{who.name()}/commands"
+    if who.chance.random() < 0.5:
+        return Attempt("GET", path, {})
+    number = who.chance.randrange(20)
+    body = {"name": "blink", "args": {"times": number % 3}, "id": f"command-{number}", "by": "root"}
+    return Attempt("POST", path, {}, body)
+
+
 ATTEMPTS: Final[Mapping[str, Make]] = {
     "/metrics": _plain("/metrics"),
     "/api/v1/openapi.json": _plain("/api/v1/openapi.json"),
@@ -133,6 +142,7 @@ ATTEMPTS: Final[Mapping[str, Make]] = {
     "/api/v1/devices/{device}/windows": _of_device("/windows", **SPAN),
     "/api/v1/devices/{device}/missing": _of_device("/missing", **SPAN),
     "/api/v1/devices/{device}/series": _series,
+    "/api/v1/devices/{device}/commands": _commands,
     "/api/v1/alerts": lambda who: Attempt("GET", "/api/v1/alerts", who.page()),
     "/api/v1/alerts/device": lambda who: Attempt(
         "GET", "/api/v1/alerts/device", {"device": who.subject()}

@@ -138,7 +138,10 @@ PEOPLE: Final = {
 
 def feed_of(tables: Tables) -> Feed:
     """A feed that reads once and then when it is told to."""
-    return Feed(tables, NAMES, now_ms=lambda: NOW, fastest_s=3600, writer=tables.writer)
+    return Feed(
+        tables, NAMES, now_ms=lambda: NOW, fastest_s=3600, writer=tables.writer,
+        shadows=tables.commands,
+    )  # fmt: skip
 
 
 @contextmanager

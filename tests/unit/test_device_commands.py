@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from devices.commands.decide import Answer, Facts, Leave, Run, decide
 from devices.commands.journal import DAMAGED, FILE, INTERRUPTED, MOST_KEPT, Journal
@@ -28,6 +24,7 @@ from ingest.commands.document import (
 )
 from ingest.commands.store import CommandBusyError, read_commands, send_command
 from tests.harness.shadow import Shadow
+from tests.harness.shadow import Shadows as Everything
 
 NOW = 1_795_420_800_000
 MINUTE = 60_000
@@ -37,30 +34,12 @@ def command(at: int = NOW, **more: Any) -> dict[str, Any]:
     return {"name": "blink", "at": at, "until": at + MINUTE, **more}
 
 
-class Shadows:
-    """An ``iot-data`` client over a shadow in memory. ``before`` runs before each update."""
+class Shadows(Everything):
+    """The client, with the shadow of one device at hand."""
 
     def __init__(self) -> None:
-        self.shadow = Shadow(NOW)
-        self.before: Callable[[], None] = lambda: None
-        self.updates = 0
-
-    def get_thing_shadow(self, **_: Any) -> Any:
-        if not self.shadow.version:
-            raise _refused("ResourceNotFoundException")
-        return {"payload": io.BytesIO(json.dumps(self.shadow.document()).encode())}
-
-    def update_thing_shadow(self, *, payload: bytes, **_: Any) -> None:
-        document = json.loads(payload)
-        self.before()
-        if document.get("version", self.shadow.version) != self.shadow.version:
-            raise _refused("ConflictException")
-        self.updates += 1
-        self.shadow.update(document["state"])
-
-
-def _refused(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": ""}}, "Shadow")
+        super().__init__(NOW)
+        self.only = self.shadow("pump-1")
 
 
 def send(shadows: Shadows, id_: str = "command-1", **more: Any) -> Any:
@@ -124,18 +103,18 @@ def test_commands_of_one_moment_are_in_the_order_in_which_they_were_sent() -> No
 
 def test_the_clock_of_aws_iot_counts_where_the_sender_s_is_wrong() -> None:
     shadows = Shadows()
-    shadows.shadow.update({"reported": {"batch": 1}})
+    shadows.only.update({"reported": {"batch": 1}})
     assert send(shadows, now_ms=lambda: NOW - 10 * MINUTE).command.at == NOW
     assert send(shadows, "command-2", now_ms=lambda: NOW + 1500).command.at == NOW + 1500
 
 
 def test_a_command_is_sent_over_what_somebody_else_writes_meanwhile() -> None:
     shadows = Shadows()
-    shadows.shadow.update({"reported": {"batch": 1}})
+    shadows.only.update({"reported": {"batch": 1}})
 
     def once() -> None:
         shadows.before = lambda: None
-        shadows.shadow.update({"desired": {"commands": {"command-0": command()}}})
+        shadows.only.update({"desired": {"commands": {"command-0": command()}}})
 
     shadows.before = once
     send(shadows)
@@ -146,8 +125,8 @@ def test_a_command_is_sent_over_what_somebody_else_writes_meanwhile() -> None:
 
 def test_a_shadow_that_keeps_changing_is_an_error() -> None:
     shadows = Shadows()
-    shadows.shadow.update({"reported": {"batch": 1}})
-    shadows.before = lambda: shadows.shadow.update({"reported": {"batch": 1}})
+    shadows.only.update({"reported": {"batch": 1}})
+    shadows.before = lambda: shadows.only.update({"reported": {"batch": 1}})
     with pytest.raises(CommandBusyError, match="try again later"):
         send(shadows)
 
@@ -158,9 +137,9 @@ def test_when_too_many_wait_another_one_is_refused_until_one_expires() -> None:
         send(shadows, f"command-{number}", expires_s=60 + number)
     with pytest.raises(CommandsFullError, match="8 commands wait"):
         send(shadows, "command-9")
-    shadows.shadow.now_ms += 61_000
+    shadows.only.now_ms += 61_000
     send(shadows, "command-9", now_ms=lambda: NOW + 61_000)
-    assert "command-0" not in shadows.shadow.state["desired"]["commands"]
+    assert "command-0" not in shadows.only.state["desired"]["commands"]
 
 
 # -- what whoever looks sees --------------------------------------------------------------
