@@ -112,7 +112,14 @@ def view(target: Target, device: str) -> None:
     app = create_app(feed_of(target), target.settings.tiers)
     with TestClient(app, base_url="http://localhost") as browser:
         one = f"devices/{device}"
-        for path in ("summary", "devices", one, f"{one}/windows", f"{one}/missing"):
+        for path in (
+            "summary",
+            "devices",
+            one,
+            f"{one}/windows",
+            f"{one}/missing",
+            f"{one}/commands",
+        ):
             answer = browser.get(f"/api/v1/{path}")
             assert answer.status_code == 200, (path, answer.text)
 

@@ -228,7 +228,8 @@ def test_only_the_rule_and_its_redrive_write_into_the_stream_and_nobody_deletes_
     queue = {"ChangeMessageVisibility", "DeleteMessage", "GetQueueUrl", "ReceiveMessage"}
     assert _actions("RedriveRole") == {"kinesis:PutRecords"} | {f"sqs:{a}" for a in queue}
     reads = {"BatchGetItem", "GetItem", "Query", "Scan"}
-    assert _actions("DashboardRole") == {f"dynamodb:{action}" for action in reads | {"UpdateItem"}}
+    shown = {f"dynamodb:{action}" for action in reads | {"UpdateItem"}}
+    assert _actions("DashboardRole") == {*shown, "iot:GetThingShadow"}
     reads |= {"DescribeTable"}
     for role, action, keys in (
         ("DashboardRole", "UpdateItem", ["#watched"]),
