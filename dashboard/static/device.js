@@ -1,4 +1,5 @@
 // One device: a chart for each metric, what is missing, and the last message.
+import { commandsCard } from "./commands.js";
 import { alertMarks } from "./marks.js";
 import { ago, clock, count, get, h, setUnits, state, unit, value } from "./dom.js";
 
@@ -31,7 +32,7 @@ export function deviceView(main, live, id, query) {
   const at = Number(query.get("at")) || 0;
   const marks = alertMarks(id, () => { for (const { plot } of shown.values()) plot?.redraw(false); });
   main.append(h("p", {}, h("a", { href: back || "#/" }, back ? "← Alerts" : "← Fleet")), title, lead,
-    h("div", { class: "controls" }, tierButtons, spanButtons), charts, marks.card,
+    h("div", { class: "controls" }, tierButtons, spanButtons), charts, marks.card, commandsCard(id),
     h("div", { class: "columns" },
       h("section", { class: "card" }, h("h2", {}, "Last message"), facts),
       h("section", { class: "card" }, h("h2", {}, "Not folded"), fate),

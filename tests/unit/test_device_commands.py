@@ -177,7 +177,8 @@ def test_an_answer_that_comes_after_the_deadline_replaces_what_the_deadline_said
 
 
 def test_the_newest_answers_are_kept_and_the_shadow_stays_within_its_limit() -> None:
-    shadow, reported = Shadow(NOW), {}
+    shadow = Shadow(NOW)
+    reported: dict[str, Any] = {}
     for number in range(40):
         full = command(NOW + number, args={f"a{i}": "x" * 230 for i in range(2)}, by="k" * 128)
         entry = {**full, "status": "FAILED", "changed": NOW + number, "detail": "d" * 256}
