@@ -112,6 +112,17 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drift: Drift | None = None
 
 
+class Commands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Commands to each of a fleet's devices, so many over its time. A share of them comes
+    ``again`` later, under the same id. They expire after ``expires_s`` (from, to), which ``speed``
+    does not change, and a device takes up to ``work_s`` for one."""
+
+    each: Annotated[int, msgspec.Meta(ge=1, le=8)]
+    again: Share = 0.3
+    expires_s: tuple[float, float] = (5.0, 60.0)
+    work_s: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+
+
 Kind = Literal["power_cut", "storm", "offline", "clock_jump", "silent", "stuck", "drift"]
 
 
@@ -140,6 +151,7 @@ class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schema: str = ""
     order: Literal["oldest_first", "live_first"] = "oldest_first"
     faults: Faults = Faults()
+    commands: Commands | None = None
 
     @property
     def seconds(self) -> float:
@@ -284,7 +296,7 @@ def parse(text: str, where: str = "the scenario") -> Scenario:
             raise ScenarioError(f"{where}: fleet {fleet.name}: {error}") from None
         if not any(phase.rate for phase in fleet.phases):
             raise ScenarioError(f"{where}: fleet {fleet.name} never sends anything")
-        for low, high in _ranges(fleet.faults):
+        for low, high in _ranges(fleet):
             if low > high:
                 raise ScenarioError(f"{where}: fleet {fleet.name}: {low} to {high} is no range")
     if len({fleet.name for fleet in scenario.fleets}) != len(scenario.fleets):
@@ -337,9 +349,13 @@ def _times(chance: random.Random, count: int, seconds: float) -> list[float]:
     return [seconds * 0.05 + (i + chance.random()) * part for i in range(count)]
 
 
-def _ranges(faults: Faults) -> Sequence[tuple[float, float]]:
-    jumps = faults.clock_jumps
-    return [faults.clock_skew_s, *([jumps.by_s] if jumps else [])]
+def _ranges(fleet: Fleet) -> Sequence[tuple[float, float]]:
+    jumps, commands = fleet.faults.clock_jumps, fleet.commands
+    return [
+        fleet.faults.clock_skew_s,
+        *([jumps.by_s] if jumps else []),
+        *([commands.expires_s] if commands else []),
+    ]
 
 
 def steady_fleet(

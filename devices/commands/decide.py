@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     """Whether the journal takes another id."""
 
 
-def decide(waiting: Any, facts: Facts) -> Decision:
+def decide(id_: str, waiting: Any, facts: Facts) -> Decision:
     """Decide on a command that waits in the shadow, that is neither queued nor running.
 
     Whatever was decided once is decided again: a command that was done, refused or expired is
@@ -62,7 +62,7 @@ def decide(waiting: Any, facts: Facts) -> Decision:
     if answered is not None and answered.status in ENDED:
         return Withdraw()
     try:
-        command = read_command(waiting)
+        command = read_command(waiting, id_)
     except ValueError as error:
         return Answer(Outcome("REJECTED", facts.now, cut(str(error))))
     if not facts.has_room:

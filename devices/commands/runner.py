@@ -149,7 +149,7 @@ class CommandRunner:
             now, journal.outcome(id_), self._reported.get(id_), journal.lost_ms,
             self._handler is not None, journal.has_room,
         )  # fmt: skip
-        match decide(waiting, facts):
+        match decide(id_, waiting, facts):
             case Run(command):
                 self._queue[id_] = command
             case Answer(outcome, until, keep):

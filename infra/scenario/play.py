@@ -18,6 +18,7 @@ from infra.console import UserError
 from infra.cost.run import RunCost
 from infra.scenario.alarms import GROUP, alarms_at_work, compare_alarms
 from infra.scenario.audit import audit_of
+from infra.scenario.commands import commands_at_work, commands_of
 from infra.scenario.redrive import redrive_early
 from infra.scenario.view import watching
 from infra.simulation.drain import await_archived
@@ -58,6 +59,8 @@ class Played:
     """The lake's tables, brought up to date before and after the redrive, on such a stack."""
     alarms: Mapping[str, Any] | None = None
     """How transitions of alarms compare with those that had to be, on a stack of its own."""
+    commands: Mapping[str, Any] | None = None
+    """How commands to the devices compare with what the devices did."""
 
     @property
     def exact(self) -> bool:
@@ -70,6 +73,7 @@ class Played:
             and (self.rejects is None or self.rejects["verdict"] == "exact")
             and (self.lake is None or self.lake.exact)
             and (self.alarms is None or self.alarms["verdict"] == "exact")
+            and (self.commands is None or self.commands["verdict"] == "exact")
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,6 +95,7 @@ class Played:
             **({"rejects": self.rejects} if self.rejects is not None else {}),
             **({"lake": self.lake.as_dict()} if self.lake is not None else {}),
             **({"alarms": self.alarms} if self.alarms is not None else {}),
+            **({"commands": self.commands} if self.commands is not None else {}),
         }
 
 
@@ -127,7 +132,8 @@ def play(
         new_ledger(target, ledger_path, seed).close()
         watched = replace(scenario, rule=scenario.rule if exclusive else [])
         with alarms_at_work(target, watched, folder / "heard.jsonl") as heard:
-            director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
+            with commands_at_work(target, scenario, setup, seed):
+                director = direct(scenario, setup, seed=seed, stopping=stopping, status=status)
             await_archived(target, ledger_path, before)
             report = verify_settled(target, ledger_path, exclusive=exclusive)
             alarms = compare_alarms(target, ledger_path, heard).as_dict() if heard else None
@@ -153,6 +159,7 @@ def play(
         rejects=redriven and redriven.result,
         lake=lake,
         alarms=alarms,
+        commands=commands_of(ledger_path),
     )
 
 

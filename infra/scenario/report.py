@@ -53,6 +53,15 @@ def lines(played: Played) -> list[str]:
             f"({alarms['withdrawn']} withdrawn by late readings)"
         )
         found += [f"  ! {difference}" for difference in alarms["differences"]]
+    if played.commands is not None:
+        commands = played.commands
+        found.append(
+            f"commands  {commands['sent']} sent, {commands['repeated']} again: "
+            f"{commands['succeeded']} succeeded, {commands['timed_out']} expired, "
+            f"{commands['failed']} interrupted, {commands['twice']} done twice, "
+            f"{commands['late']} after their deadline"
+        )
+        found += [f"  ! {difference}" for difference in commands["differences"]]
     found += [f"notice    {notice}" for notice in played.notices]
     return found + (played.cost.lines() if played.cost else [])
 
@@ -83,6 +92,7 @@ def report_page(document: Mapping[str, Any]) -> str:
         notes=[
             *document["differences"],
             *document.get("alarms", {}).get("differences", ()),
+            *document.get("commands", {}).get("differences", ()),
             *document["notices"],
         ],
     )

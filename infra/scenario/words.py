@@ -108,6 +108,14 @@ def _what_was_checked(document: Document) -> Section:
              + f", each within {alarms['slowest_s']:.0f} s",
              _faults(alarms, "missing", "extra", "twice", "late"))
         )  # fmt: skip
+    if commands := document.get("commands"):
+        rows.append(
+            ("Commands to devices, against what the devices did",
+             f"{commands['sent']:,} sent, {commands['succeeded']:,} succeeded"
+             + _also(commands, timed_out="expired", failed="interrupted",
+                     unanswered="without an answer at the end", repeated="repeats"),
+             _faults(commands, "twice", "missing", "extra", "late", "astray"))
+        )  # fmt: skip
     return Section(
         "What was checked",
         text="The simulator wrote each message into a ledger before it was published. Afterwards "

@@ -32,7 +32,7 @@ class Command(Struct, frozen=True, omit_defaults=True):
     """What a device is asked to do, once.
 
     ``at`` and ``until`` are ms since the Unix epoch: when it was sent, and until when the device
-    may begin it. ``by`` is who sent it.
+    may begin it. ``by`` is who sent it. ``id`` is not in the shadow, whose keys are ids.
     """
 
     name: Annotated[str, Meta(pattern=_NAME)]
@@ -40,6 +40,7 @@ class Command(Struct, frozen=True, omit_defaults=True):
     until: Annotated[int, Meta(ge=0, le=2**53)]
     args: dict[str, Scalar] = {}
     by: Annotated[str, Meta(max_length=128)] = ""
+    id: str = ""
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True):
@@ -80,8 +81,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def read_command(value: Any) -> Command:
-    """A command as a shadow has it; unknown fields are passed over.
+def read_command(value: Any, id_: str = "") -> Command:
+    """The command under an id, as a shadow has it; unknown fields are passed over.
 
     :raises ValueError: with a sentence, when it breaks the contract.
     """
@@ -89,7 +90,7 @@ def read_command(value: Any) -> Command:
         command = msgspec.convert(value, type=Command)
     except msgspec.ValidationError as error:
         raise ValueError(f"this is no command: {error}") from None
-    return check_command(command)
+    return check_command(msgspec.structs.replace(command, id=id_))
 
 
 def check_command(command: Command) -> Command:

@@ -66,7 +66,7 @@ class Commands:
     def _known(self, id_: str, clock_ms: int) -> Known | None:
         answer = outcome_of(self.answered.get(id_))
         try:
-            command = read_command(self.waiting.get(id_, self.answered.get(id_)))
+            command = read_command(self.waiting.get(id_, self.answered.get(id_)), id_)
         except ValueError:
             return None
         if answer is not None:
@@ -85,7 +85,8 @@ class Commands:
         """
         if id_ in self.waiting or id_ in self.answered:
             raise CommandDiffersError(f"{id_} is another command's id: choose a new one")
-        kept: dict[str, Any] = {**self.waiting, id_: msgspec.to_builtins(command)}
+        fresh = msgspec.to_builtins(msgspec.structs.replace(command, id=""))
+        kept: dict[str, Any] = {**self.waiting, id_: fresh}
         gone: dict[str, Any] = {}
         over = [one for one in self.known(clock_ms) if one.status == "TIMED_OUT"]
         while not _fits(kept, MOST_WAITING):

@@ -78,7 +78,7 @@ def send_command(
                 raise CommandDiffersError(f"{id_} is another command's id: choose a new one")
             return known
         at = commands.next_at(clock_ms)
-        command = Command(name, at, at + round(expires_s * 1000), dict(args), by)
+        command = Command(name, at, at + round(expires_s * 1000), dict(args), by, id_)
         desired = commands.sending(id_, check_command(command), clock_ms)
         if _update(client, device, desired, commands.version):
             return Known(id_, command, "CREATED", at)

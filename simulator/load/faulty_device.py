@@ -9,7 +9,10 @@ from typing import Any
 
 from devices.batch import Outgoing
 from devices.errors import PublishRefusedError
+from devices.identity import Identity
 from devices.mqtt.client import TelemetryClient
+from devices.mqtt.client_factory import ConnectionSetup
+from devices.mqtt.connection import Connection
 from ingest.topic import basic_ingest_topic
 from simulator.load import garbage
 from simulator.scenario import Faults
@@ -123,9 +126,19 @@ class FaultyClient(TelemetryClient):
     connect, as a fleet does that must not storm its broker."""
 
     def __init__(
-        self, *arguments: Any, misbehaviour: Misbehaviour, slots: asyncio.Semaphore, **more: Any
+        self,
+        identity: Identity,
+        *,
+        misbehaviour: Misbehaviour,
+        slots: asyncio.Semaphore,
+        setup: ConnectionSetup | None = None,
+        **more: Any,
     ) -> None:
-        super().__init__(*arguments, **more)
+        """``setup`` adds subscriptions to each new connection."""
+        if setup is not None:
+            more["connection"] = connection = Connection(identity)
+            setup(connection)
+        super().__init__(identity, **more)
         self._misbehaviour = misbehaviour
         self._slots = slots
 

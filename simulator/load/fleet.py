@@ -27,6 +27,7 @@ from devices.spool.client import SpooledClient
 from devices.spool.spool import Spool, SpoolLimits
 from ingest.histogram import Histogram
 from simulator.load.faulty_device import Misbehaviour, Recorder
+from simulator.load.obeying import Obeying
 from simulator.load.replay import Replay
 from simulator.load.schedule import due_times
 from simulator.load.senders import DirectSender, Sender, SpooledSender
@@ -209,17 +210,24 @@ class VirtualDevice:
         )  # fmt: skip
         self._recorder = Recorder(runner.ledger, runner.acks.add, time.monotonic)
         self.spool: Spool | None = None
+        self._obeying: Obeying | None = None
         self._silent = False
         self.sender: Sender = self._sender()
 
     def _sender(self) -> Sender:
         runner, fleet = self._runner, self._runner.fleet
         limits = BatchLimits(fleet.batch, BATCH_BYTES, age_s=3600.0)
+        if fleet.commands is not None and runner.spools is not None:
+            self._obeying = Obeying(
+                self._identity.device_id, runner.spools / self.name, runner.ledger, _now_ms,
+                runner.on_event,
+            )  # fmt: skip
         make = runner.transport.client(
             Misbehaviour(
                 fleet.faults, self._chance, runner.ledger, self._recorder, self.name,
                 self._identity.config.stack, [v for v in runner.victims if v != self.name],
-            )
+            ),
+            self._obeying and self._obeying.attach,
         )  # fmt: skip
         if runner.spools is None:
             return DirectSender(lambda: make(self._identity, observer=self._recorder))
@@ -278,6 +286,8 @@ class VirtualDevice:
 
     async def close(self) -> None:
         """Send what waits, and disconnect."""
+        if self._obeying is not None:
+            await self._obeying.close()
         self._runner.unacknowledged += await self.sender.close()
 
     async def undergo(self, event: Event) -> None:

@@ -21,6 +21,7 @@ from devices.batch import Outgoing
 from devices.errors import PublishRefusedError
 from devices.identity import DeviceConfig, Identity
 from devices.mqtt.client import TelemetryClient
+from devices.mqtt.client_factory import ConnectionSetup
 from devices.mqtt.connection import UnsendableError
 from ingest.record import encode_record
 from ingest.stream import KinesisPuts, PutError, Record, put_all
@@ -44,9 +45,12 @@ class Transport(Protocol):
         :raises IdentityError: when it is not on this machine.
         """
 
-    def client(self, misbehaviour: Misbehaviour) -> Callable[..., TelemetryClient]:
+    def client(
+        self, misbehaviour: Misbehaviour, setup: ConnectionSetup | None = None
+    ) -> Callable[..., TelemetryClient]:
         """Makes clients of a device that misbehaves like this; takes what
-        :class:`~devices.mqtt.client.TelemetryClient` does."""
+        :class:`~devices.mqtt.client.TelemetryClient` does. ``setup`` adds subscriptions to each
+        connection, where there is one."""
 
 
 class MqttTransport:
@@ -66,9 +70,11 @@ class MqttTransport:
             return identity.load(self._devices, name)
         return self._devices[name]
 
-    def client(self, misbehaviour: Misbehaviour) -> Callable[..., TelemetryClient]:
+    def client(
+        self, misbehaviour: Misbehaviour, setup: ConnectionSetup | None = None
+    ) -> Callable[..., TelemetryClient]:
         """Clients that wait for their turn to connect."""
-        return partial(FaultyClient, misbehaviour=misbehaviour, slots=self._slots)
+        return partial(FaultyClient, misbehaviour=misbehaviour, slots=self._slots, setup=setup)
 
 
 class StreamTarget(msgspec.Struct, frozen=True):
@@ -107,7 +113,11 @@ class KinesisTransport:
         """A name without a certificate."""
         return Identity(DeviceConfig(name, "", 0, self._stack, None, "", "", ""), Path())
 
-    def client(self, misbehaviour: Misbehaviour) -> Callable[..., TelemetryClient]:
+    def client(
+        self,
+        misbehaviour: Misbehaviour,
+        setup: ConnectionSetup | None = None,  # noqa: ARG002 - there is no connection
+    ) -> Callable[..., TelemetryClient]:
         """Clients that have nothing to connect to."""
         self._batch.ledger = misbehaviour.ledger
         return partial(

@@ -34,6 +34,11 @@ CREATE TABLE message (
     acked_at INTEGER
 );
 CREATE TABLE fault (at INTEGER NOT NULL, kind TEXT NOT NULL, device TEXT NOT NULL);
+CREATE TABLE command (
+    id TEXT PRIMARY KEY, device TEXT NOT NULL, until INTEGER NOT NULL, times INTEGER NOT NULL,
+    status TEXT NOT NULL, final INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE effect (at INTEGER NOT NULL, device TEXT NOT NULL, command TEXT NOT NULL);
 """
 _BUSY_S: Final = 30.0
 
@@ -65,6 +70,26 @@ class Entry(NamedTuple):
     expect: str
     sent_at: int
     acked_at: int | None
+
+
+class Commanded(NamedTuple):
+    """A command that was sent ``times`` times, and what its device's shadow says of it in the end:
+    ``until`` (ms) is its deadline."""
+
+    id: str
+    device: str
+    until: int
+    times: int
+    status: str
+    final: bool
+
+
+class Effect(NamedTuple):
+    """A device did a command, at a time (ms)."""
+
+    at: int
+    device: str
+    command: str
 
 
 class Ledger:
@@ -142,6 +167,14 @@ class Ledger:
         """Record that a fault was injected."""
         self._db.execute("INSERT INTO fault VALUES (?, ?, ?)", (self._now_ms(), kind, device))
 
+    def commanded(self, command: Commanded) -> None:
+        """Record a command that was sent, or how it stands, in place of what is there."""
+        self._db.execute("INSERT OR REPLACE INTO command VALUES (?, ?, ?, ?, ?, ?)", command)
+
+    def effect(self, device: str, command: str) -> None:
+        """Record that a device does a command, before it does."""
+        self._db.execute("INSERT INTO effect VALUES (?, ?, ?)", (self._now_ms(), device, command))
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -171,6 +204,24 @@ def read_faults(path: Path) -> dict[str, int]:
     """How often each kind of fault was injected."""
     with closing(_open(path)) as db:
         return dict(db.execute("SELECT kind, count(*) FROM fault GROUP BY kind ORDER BY kind"))
+
+
+def read_commanded(path: Path) -> list[Commanded]:
+    """Every command that was sent; none in the ledger of an earlier version."""
+    with closing(_open(path)) as db:
+        rows = db.execute("SELECT * FROM command ORDER BY id") if _has(db, "command") else ()
+        return [Commanded(*row[:-1], bool(row[-1])) for row in rows]
+
+
+def read_effects(path: Path) -> list[Effect]:
+    """Everything that devices did by command."""
+    with closing(_open(path)) as db:
+        rows = db.execute("SELECT * FROM effect ORDER BY at") if _has(db, "effect") else ()
+        return [Effect(*row) for row in rows]
+
+
+def _has(db: sqlite3.Connection, table: str) -> bool:
+    return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone())
 
 
 def _open(path: Path) -> sqlite3.Connection:

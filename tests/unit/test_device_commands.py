@@ -213,7 +213,7 @@ def test_a_damaged_journal_is_kept_aside_and_what_was_sent_before_is_not_done(
     journal = Journal(tmp_path / FILE, NOW)
     assert (tmp_path / DAMAGED).exists()
     facts = Facts(NOW, lost=journal.lost_ms)
-    before, after = decide(command(NOW), facts), decide(command(NOW + 1), facts)
+    before, after = decide("a", command(NOW), facts), decide("a", command(NOW + 1), facts)
     assert isinstance(before, Answer)
     assert (before.outcome.status, before.keep) == ("FAILED", True)
     assert isinstance(after, Run)
@@ -226,7 +226,7 @@ def test_a_full_journal_begins_nothing_until_ids_have_expired(tmp_path: Path) ->
     for number in range(MOST_KEPT):
         journal.end(f"command-{number}", NOW, Outcome("SUCCEEDED", NOW))
     assert not journal.has_room
-    assert isinstance(decide(command(), Facts(NOW, has_room=journal.has_room)), Leave)
+    assert isinstance(decide("a", command(), Facts(NOW, has_room=journal.has_room)), Leave)
     journal.forget(NOW + 2 * 3_600_000, {"command-7"})
     assert journal.has_room
     assert journal.outcome("command-7") is not None
@@ -241,7 +241,7 @@ def test_a_full_journal_begins_nothing_until_ids_have_expired(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("script", "wanted"),
     [
-        ('echo "$1 $(cat)"', 'blink {"name":"blink","at":1,"until":9}'),
+        ('echo "$1 $(cat)"', 'blink {"name":"blink","at":1,"until":9,"id":"command-1"}'),
         ("echo not here >&2; exit 64", CommandRejectedError("not here")),
         ("echo broken >&2; exit 3", ProgramError("broken")),
         ("exit 3", ProgramError("exit code 3")),
@@ -251,7 +251,7 @@ def test_a_program_does_a_command(tmp_path: Path, script: str, wanted: Any) -> N
     path = tmp_path / "obey"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o700)
-    one = Command("blink", 1, 9)
+    one = Command("blink", 1, 9, id="command-1")
     if isinstance(wanted, str):
         assert program(path)(one) == wanted
         return
