@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,9 @@ def test_what_is_said_of_a_command_is_what_its_device_did(
     said: Commanded, effects: list[Effect], fault: str | None
 ) -> None:
     report = compare([said], effects)
-    faults = {
-        name: getattr(report, name) for name in ("twice", "missing", "extra", "late", "astray")
-    }
-    assert {name for name, count in faults.items() if count} == ({fault} if fault else set())
+    faults = ("twice", "missing", "extra", "late", "astray")
+    found = {name for name in faults if getattr(report, name)}
+    assert found == ({fault} if fault else set())
     assert report.exact == (fault is None) == (not report.differences)
     assert (report.sent, report.effects) == (1, len(effects))
 
@@ -115,14 +115,16 @@ def test_a_commander_sends_again_what_it_has_sent_and_writes_down_how_it_stands(
 
 
 def test_a_refusal_is_raised_when_the_scenario_is_over(tmp_path: Path) -> None:
+    asked = threading.Event()
+
     class Refusing(Shadows):
         def get_thing_shadow(self, **_: Any) -> Any:
+            asked.set()
             raise OSError("no route")
 
     commander = Commander(Refusing(), [Order(0.0, "valve-1", "a" * 8, 60, 5, ())], tmp_path / "l")
     with pytest.raises(OSError, match="no route"), commander.sending():
-        while commander._failure is None:
-            pass
+        assert asked.wait(10)
 
 
 def test_a_ledger_of_an_earlier_version_has_no_commands(tmp_path: Path) -> None:
