@@ -58,6 +58,7 @@ class Site(DeployedStack):
         self._checkpoints = checkpoints
         self.fleet, self.load, self.publish = traffic.fleet, traffic.load, traffic.publish
         self.put, self.entries = traffic.put, traffic.entries
+        self.new_ledger = traffic.new_ledger
         self.leases, self.records, self.lag = (
             invariants.leases, invariants.records, invariants.lag
         )  # fmt: skip

@@ -25,6 +25,7 @@ SHARED: Final = (
     "unprocessed_keys",
     "s3_412_for_our_own_put",
     "put_records_fails_in_part",
+    "commands_sent_twice_to_devices_that_reconnect",
 )
 OWN: Final = ("a_shard_is_split_under_load", "an_exception_that_nobody_foresaw")
 SEED: Final = 7

@@ -49,6 +49,10 @@ def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     assert found["rejects"]["verdict"] == "exact"
     assert found["rejects"]["archived"] == {"ok": found["rejects"]["redriven"]}
     assert found["rejects"]["redriven"] > 0
+    commands = found["commands"]
+    assert commands["verdict"] == "exact"
+    assert commands["sent"] > commands["succeeded"] > 0
+    assert commands["repeated"] > 0
     lake = found["lake"]
     assert lake["missing"] == lake["duplicated"] == lake["extra"] == 0
     once = lake["readings"] - found["rejects"]["redriven"]

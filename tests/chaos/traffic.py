@@ -53,6 +53,11 @@ class Traffic:
         names = [(f"{stack}-dev-{number}-{i:03d}", "meter") for i in range(count)]
         return create_fleet(clients, self._stack.settings, names, group=GROUP)
 
+    def new_ledger(self) -> Path:
+        """A ledger for whoever sends in another way; what it has counts as sent."""
+        with self._ledger() as ledger:
+            return ledger.path
+
     def _ledger(self) -> Ledger:
         path = self._stack.folder / f"ledger-{next(self._names)}.sqlite"
         self._ledgers.append(path)
