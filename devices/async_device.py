@@ -186,9 +186,15 @@ class AsyncDevice:
         for the next run."""
         self._checking.cancel()
         await asyncio.gather(self._checking, return_exceptions=True)
-        await self._commands.close()
         try:
-            return await self._client.close(self.options.drain_s if drain_s is None else drain_s)
+            await self._commands.close()
+        finally:
+            waiting = await self._close_client(self.options.drain_s if drain_s is None else drain_s)
+        return waiting
+
+    async def _close_client(self, drain_s: float) -> int:
+        try:
+            return await self._client.close(drain_s)
         finally:
             self._spool.close()
             if self._traces is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -118,15 +120,19 @@ def test_a_device_that_is_killed_while_it_does_a_command_does_not_do_it_again(
 ) -> None:
     made(up, "killed-1")
     log, obey = tmp_path / "log", tmp_path / "obey"
-    obey.write_text(f'#!/bin/sh\necho "$1" >> {log}\nsleep 30\n')
+    obey.write_text(f'#!/bin/sh\necho "$1" >> {log}\nsleep 9\n')
     obey.chmod(0o700)
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "infra", "device", "run", "killed-1", "--on-command", str(obey)],
             cwd=up.folder, env=environment(), stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+
+    def kill(running: subprocess.Popen[bytes]) -> None:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
 
     running = start()
     try:
@@ -137,14 +143,12 @@ def test_a_device_that_is_killed_while_it_does_a_command_does_not_do_it_again(
             "its progress",
         )  # fmt: skip
     finally:
-        running.kill()
-        running.wait()
+        kill(running)
     running = start()
     try:
         after = ended(up, "killed-1", sent["id"])
     finally:
-        running.kill()
-        running.wait()
+        kill(running)
     assert (after["status"], after["detail"]) == ("FAILED", INTERRUPTED)
     assert log.read_text() == "open\n"
 
