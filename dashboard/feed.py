@@ -59,7 +59,7 @@ class Shadows(NamedTuple):
     """What reads commands to devices, and what sends them with the log that each is recorded in;
     without these two they are refused."""
 
-    reads: store.Client
+    reads: store.Reader
     sends: store.Client | None = None
     acts: ActLog | None = None
 

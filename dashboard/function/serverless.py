@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -21,7 +21,7 @@ from botocore.session import get_session
 from mangum import Mangum
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dashboard.feed import Feed, Tables
+from dashboard.feed import Feed, Shadows, Tables
 from dashboard.http.access import CLAIMS, Access
 from dashboard.http.api import create_app
 from dashboard.principal import ClaimNames
@@ -52,6 +52,21 @@ class Claimed:
         await self._app(scope, receive, send)
 
 
+class LateClient:
+    """An ``iot-data`` client that is made when commands are first read: most requests read none, and
+    it would lengthen each cold start."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._client: Any = None
+
+    def get_thing_shadow(self, **request: Any) -> Any:
+        """As ``boto3``'s."""
+        if self._client is None:
+            self._client = self._make()
+        return self._client.get_thing_shadow(**request)
+
+
 def verified_claims(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The claims in a request's event, payload format 2.0; ``None`` without an authorizer.
 
@@ -73,12 +88,15 @@ def tables_of(stack: str, *, alerts: bool) -> Tables:
     )
 
 
-def application(environment: Mapping[str, str], client: Any) -> Claimed:
+def application(
+    environment: Mapping[str, str], client: Any, shadows: Shadows | None = None
+) -> Claimed:
     """The application of a deployment.
 
     :param environment: ``PENSTOCK_STACK`` and ``PENSTOCK_TIERS`` (JSON); and, where they are set,
         ``PENSTOCK_UNITS`` (JSON), ``PENSTOCK_ALERTS`` and the names of two claims.
     :param client: what calls DynamoDB.
+    :param shadows: what reads commands to devices; nothing here sends them.
     """
     alerts = environment.get("PENSTOCK_ALERTS") == "true"
     feed = Feed(
@@ -86,6 +104,7 @@ def application(environment: Mapping[str, str], client: Any) -> Claimed:
         tables_of(environment["PENSTOCK_STACK"], alerts=alerts),
         now_ms=lambda: time.time_ns() // 1_000_000,
         fastest_s=FASTEST_S,
+        shadows=shadows,
     )
     names = ClaimNames(
         groups=environment.get("PENSTOCK_GROUPS_CLAIM", ClaimNames.groups),
@@ -102,10 +121,13 @@ def application(environment: Mapping[str, str], client: Any) -> Claimed:
 
 
 def _handler() -> Mangum:
-    client = get_session().create_client(
-        "dynamodb", region_name=os.environ["AWS_REGION"], config=_CONFIG
-    )
-    return Mangum(application(os.environ, client), lifespan="off")
+    session = get_session()
+
+    def make(service: str) -> Any:
+        return session.create_client(service, region_name=os.environ["AWS_REGION"], config=_CONFIG)
+
+    shadows = Shadows(LateClient(lambda: make("iot-data")))
+    return Mangum(application(os.environ, make("dynamodb"), shadows), lifespan="off")
 
 
 handler: Final = _handler() if "AWS_LAMBDA_FUNCTION_NAME" in os.environ else None

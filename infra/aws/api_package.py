@@ -47,7 +47,7 @@ _LOCK: Final = "requirements/production.txt"
 _MACHINE: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
 _GLIBC: Final = range(34, 16, -1)
 """Minor versions of glibc 2 whose wheels run on Amazon Linux 2023, the newest first."""
-_SERVICES: Final = frozenset({"dynamodb"})
+_SERVICES: Final = frozenset({"dynamodb", "iot-data"})
 _TASK_ROOT: Final = "/var/task"
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 

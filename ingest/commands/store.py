@@ -23,17 +23,21 @@ class CommandBusyError(Exception):
     """A shadow kept changing while a command was to be sent: try again later."""
 
 
-class Client(Protocol):
-    """What this module needs of an ``iot-data`` client."""
+class Reader(Protocol):
+    """What reading needs of an ``iot-data`` client."""
 
     def get_thing_shadow(self, **request: Any) -> Any:
         """As ``boto3``'s."""
+
+
+class Client(Reader, Protocol):
+    """What sending needs of it."""
 
     def update_thing_shadow(self, **request: Any) -> Any:
         """As ``boto3``'s."""
 
 
-def read_commands(client: Client, device: str) -> Commands:
+def read_commands(client: Reader, device: str) -> Commands:
     """The commands of a device; none of one that has no shadow yet.
 
     :raises ClientError: as ``boto3`` does.

@@ -37,6 +37,8 @@ from infra.simulation.provision_fleet import fleet_names, provision_fleet
 from infra.simulation.verify import verify_ledger, verify_settled
 from infra.target import Target
 from infra.worker.assembly import supervised, worker_of
+from ingest.commands.command import new_id
+from ingest.commands.store import send_command
 from ingest.topic import SHADOW, telemetry_topic
 from simulator.scenario import steady_fleet
 from tests.harness.schemas import schema
@@ -92,6 +94,9 @@ def simulate(target: Target, folder: Path, via: str) -> list[str]:
     ledger = folder / f"ledger-{via}.sqlite"
     load = steady_fleet(2, rate=2.0, seconds=8.0, kind="pump")
     drive(target, load, names, transport, seed=1, ledger_path=ledger)
+    if via == "mqtt":
+        shadows = target.client("iot-data", "simulator")
+        send_command(shadows, names[0], new_id(), "turn", {}, expires_s=5, by="simulator")
     deadline = time.monotonic() + WORK_S
     while not (report := verify_settled(target, ledger, exclusive=False)).exact:
         assert time.monotonic() < deadline, report.as_dict()

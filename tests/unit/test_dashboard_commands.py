@@ -9,12 +9,13 @@ from botocore.exceptions import ClientError
 from starlette.testclient import TestClient
 
 from dashboard.feed import Feed
+from dashboard.function.serverless import LateClient
 from dashboard.http.api import create_app
 from dashboard.http.handlers.commands import EXPIRES_S
 from ingest.commands.document import MOST_WAITING
 from ingest.tiers import LOCAL_TIERS
 from tests.harness.dashboard import NAMES, NOW, a_fleet, client_of
-from tests.harness.shadow import refused
+from tests.harness.shadow import Shadows, refused
 from tests.harness.tenants import Thing, World, serving
 
 WORLD = World(tuple(Thing(f"{one}-1", one, NOW, 1.0, 1, "", NOW, 0) for one in ("red", "blue")))
@@ -125,6 +126,21 @@ def test_where_commands_are_not_read_there_are_none() -> None:
     with TestClient(create_app(feed, LOCAL_TIERS), "http://127.0.0.1", client=("::1", 1)) as client:
         answer = client.get("/api/v1/devices/dev-01/commands")
         assert (answer.status_code, "penstock device command list" in answer.text) == (404, True)
+
+
+def test_a_client_that_most_requests_do_not_need_is_made_when_one_does() -> None:
+    made: list[Shadows] = []
+
+    def make() -> Shadows:
+        made.append(Shadows(NOW))
+        made[0].shadow("pump-1").update({"reported": {"batch": 1}})
+        return made[0]
+
+    client = LateClient(make)
+    assert not made
+    for _ in range(2):
+        client.get_thing_shadow(thingName="pump-1")
+    assert len(made) == 1
 
 
 def test_a_role_without_the_right_is_a_refusal_and_other_failures_are_not() -> None:
