@@ -53,8 +53,8 @@ class Claimed:
 
 
 class LateClient:
-    """An ``iot-data`` client that is made when commands are first read: most requests read none, and
-    it would lengthen each cold start."""
+    """An ``iot-data`` client that is made when commands are first read: most requests read none,
+    and it would lengthen each cold start."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make

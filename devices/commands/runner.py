@@ -27,7 +27,7 @@ from devices.commands.journal import FILE, Journal
 from devices.errors import CommandRejectedError, StorageError
 from devices.events import CommandEnded, Failed, OnEvent
 from devices.files import why_refused
-from ingest.commands.command import Command, Outcome, cut, entry_of
+from ingest.commands.command import Command, Outcome, as_sent, cut, entry_of
 from ingest.commands.document import KEY, answering, merged
 
 PROGRESS_S: Final = 1.0
@@ -207,7 +207,7 @@ class CommandRunner:
     async def _run(self, id_: str, command: Command) -> None:
         assert self._journal is not None
         assert self._handler is not None
-        journal, waiting = self._journal, self._waiting.get(id_)
+        journal, waiting = self._journal, self._waiting.get(id_, as_sent(command))
         try:
             if self._now() > command.until:
                 outcome = expired(command, self._now())

@@ -118,6 +118,16 @@ def check_command(command: Command) -> Command:
     return command
 
 
+def as_sent(command: Command) -> dict[str, Any]:
+    """A command as a shadow has it under its id.
+
+    >>> as_sent(Command("open", 1, 60_001, id="9f2c61d0"))
+    {'name': 'open', 'at': 1, 'until': 60001}
+    """
+    found: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(command, id=""))
+    return found
+
+
 def entry_of(command: Any, outcome: Outcome) -> dict[str, Any]:
     """A command and its outcome as a device reports them; ``command`` as its shadow has it."""
     entry = dict(command) if isinstance(command, Mapping) else {}

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ingest.commands.command import ENDED, Command, Known, outcome_of, read_command
+from ingest.commands.command import ENDED, Command, Known, as_sent, outcome_of, read_command
 
 KEY: Final = "commands"
 """Where commands are in either half of the shadow."""
@@ -85,8 +85,7 @@ class Commands:
         """
         if id_ in self.waiting or id_ in self.answered:
             raise CommandDiffersError(f"{id_} is another command's id: choose a new one")
-        fresh = msgspec.to_builtins(msgspec.structs.replace(command, id=""))
-        kept: dict[str, Any] = {**self.waiting, id_: fresh}
+        kept: dict[str, Any] = {**self.waiting, id_: as_sent(command)}
         gone: dict[str, Any] = {}
         over = [one for one in self.known(clock_ms) if one.status == "TIMED_OUT"]
         while not _fits(kept, MOST_WAITING):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ingest.commands.command import Command
+from ingest.commands.command import Command, as_sent
 from ingest.commands.document import KEY, CommandsFullError
 from ingest.commands.store import Client, read_commands, send_command
 from ingest.topic import SHADOW
@@ -109,9 +109,7 @@ class Commander:
             self._times[order.id] += 1
 
     def _put(self, order: Order, command: Command) -> None:
-        entry = {"name": command.name, "args": command.args, "at": command.at,
-                 "until": command.until, "by": command.by}  # fmt: skip
-        state = {"state": {"desired": {KEY: {order.id: entry}}}}
+        state = {"state": {"desired": {KEY: {order.id: as_sent(command)}}}}
         self._client.update_thing_shadow(
             thingName=order.device, shadowName=SHADOW, payload=json.dumps(state).encode()
         )
