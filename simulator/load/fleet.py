@@ -227,7 +227,7 @@ class VirtualDevice:
                 fleet.faults, self._chance, runner.ledger, self._recorder, self.name,
                 self._identity.config.stack, [v for v in runner.victims if v != self.name],
             ),
-            self._obeying and self._obeying.attach,
+            self._obeying.attach if self._obeying else None,
         )  # fmt: skip
         if runner.spools is None:
             return DirectSender(lambda: make(self._identity, observer=self._recorder))
