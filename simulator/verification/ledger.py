@@ -210,7 +210,7 @@ def read_commanded(path: Path) -> list[Commanded]:
     """Every command that was sent; none in the ledger of an earlier version."""
     with closing(_open(path)) as db:
         rows = db.execute("SELECT * FROM command ORDER BY id") if _has(db, "command") else ()
-        return [Commanded(*row[:-1], final=bool(row[-1])) for row in rows]
+        return [Commanded._make((*row[:-1], bool(row[-1]))) for row in rows]
 
 
 def read_effects(path: Path) -> list[Effect]:
