@@ -23,7 +23,7 @@ from ingest.tables.alarms import Kind
 
 T = TypeVar("T")
 
-UNAMED: Final = "dashboard"
+UNNAMED: Final = "dashboard"
 """Who did it, where nobody names the user and the request does not say."""
 
 MAX_BODY: Final = 4096
@@ -86,7 +86,7 @@ class AlertsApi:
         check_same_origin(request)
         view.require_changes()
         act = await read_body(request, answers.AlertAct)
-        by = act.get("by", "").strip() or UNAMED
+        by = act.get("by", "").strip() or UNNAMED
         until = _until(act, view.now_ms()) if kind == "muted" else 0
         if not NAME.fullmatch(by):
             raise BadRequestError("by: a name of up to 128 characters")
