@@ -48,6 +48,9 @@ class Facts(NamedTuple):
     """Whether there is a handler."""
     has_room: bool = True
     """Whether the journal takes another id."""
+    listed: bool = True
+    """Whether it waited in the last document. A change alone can be a repeat from long ago, of a
+    command that was done and is forgotten: it never makes one expire."""
 
 
 def decide(id_: str, waiting: Any, facts: Facts) -> Decision:
@@ -67,9 +70,12 @@ def decide(id_: str, waiting: Any, facts: Facts) -> Decision:
         return Answer(Outcome("REJECTED", facts.now, cut(str(error))))
     if not facts.has_room:
         return Leave()
-    if command.at <= facts.lost:
+    lost, late = command.at <= facts.lost, facts.now > command.until
+    if (lost or late) and not facts.listed:
+        return Leave()
+    if lost:
         return Answer(Outcome("FAILED", facts.now, LOST), command.until, keep=True)
-    if facts.now > command.until:
+    if late:
         return Answer(expired(command, facts.now), command.until, keep=True)
     return Run(command) if facts.can_run else Leave()
 

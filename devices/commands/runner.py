@@ -73,6 +73,7 @@ class CommandRunner:
         self._handler: Handler | None = None
         self._journal: Journal | None = None
         self._waiting: dict[str, Any] = {}
+        self._listed: frozenset[str] = frozenset()
         self._reported: dict[str, Any] | None = None
         self._outgoing: dict[str, Any] = {}
         self._queue: dict[str, Command] = {}
@@ -92,9 +93,10 @@ class CommandRunner:
         """The shadow as a whole: the commands that wait, and what was reported of others."""
         self._reported = dict(reported)
         self._waiting = dict(waiting)
+        self._listed = frozenset(waiting)
         self._set_clock(broker_ms)
         self._decide_all()
-        self._forget()
+        self._forget({*waiting, *self._queue, self._running})
 
     def on_delta(self, waiting: Mapping[str, Any], broker_ms: int) -> None:
         """Commands that wait, some of them new. Before the first document they are passed over:
@@ -147,7 +149,7 @@ class CommandRunner:
         waiting, now = self._waiting[id_], self._now()
         facts = Facts(
             now, journal.outcome(id_), self._reported.get(id_), journal.lost_ms,
-            self._handler is not None, journal.has_room,
+            self._handler is not None, journal.has_room, id_ in self._listed,
         )  # fmt: skip
         match decide(id_, waiting, facts):
             case Run(command):
@@ -160,11 +162,12 @@ class CommandRunner:
                 del self._waiting[id_]
                 self._change({"desired": {KEY: {id_: None}}})
 
-    def _forget(self) -> None:
-        """Only after a document, which has every command that still waits."""
+    def _forget(self, waiting: set[str]) -> None:
+        """Only after a document, which has every command that still waits. One that was answered
+        just now waits too: the answer may be lost."""
         if self._journal is not None and self._ahead_ms is not None:
             try:
-                self._journal.forget(self._now(), {*self._waiting, *self._queue, self._running})
+                self._journal.forget(self._now(), waiting)
             except sqlite3.Error as error:
                 self._on_refused(error)
 

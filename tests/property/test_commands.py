@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from devices.commands import runner as runners
@@ -26,7 +26,20 @@ from tests.harness.shadow import Shadow
 START_MS = 1_795_420_800_000
 HOW = ["work", "work", "work", "refuse", "fail", "die before", "die after"]
 
-FIND = (Phase.generate,)
+LOSE: tuple[Any, ...] = ("lose the next answer",)
+ANSWER_LOST_TWICE: list[tuple[Any, ...]] = [
+    LOSE, ("send", 1, 5, "work", True), ("wait", 4_000_000), LOSE, ("document",), ("document",),
+]  # fmt: skip
+REPEATED_WHEN_FORGOTTEN: list[tuple[Any, ...]] = [
+    ("send", 1, 5, "work", True), ("send", 9, 60, "work", True), ("wait", 8_000_000),
+    ("document",), ("send", 9, 60, "work", True), ("repeat a delta", 0),
+]  # fmt: skip
+REPEATED_BEFORE_ITS_DEADLINE: list[tuple[Any, ...]] = [
+    ("send", 1, 60, "work", True), ("send", 9, 60, "work", True), ("document",),
+    ("repeat a delta", 0),
+]  # fmt: skip
+
+FIND = (Phase.explicit, Phase.generate)
 """A mutant only has to be found: shrinking takes time."""
 
 STEPS = st.one_of(
@@ -202,6 +215,9 @@ def _holds(steps: list[tuple[Any, ...]]) -> None:
         asyncio.run(_live(steps, Path(folder)))
 
 
+@example(ANSWER_LOST_TWICE)
+@example(REPEATED_WHEN_FORGOTTEN)
+@example(REPEATED_BEFORE_ITS_DEADLINE)
 @given(st.lists(STEPS, max_size=40))
 def test_a_command_has_one_effect_whatever_happens_to_it(steps: list[tuple[Any, ...]]) -> None:
     _holds(steps)
@@ -240,7 +256,7 @@ def _forget_without_the_clock(patch: pytest.MonkeyPatch) -> None:
     ids=lambda mutant: mutant.__name__.strip("_"),
 )
 def test_the_property_notices_a_device_that_does_wrong(mutant: Any) -> None:
-    property_ = given(st.lists(STEPS, max_size=40))(_holds)
+    property_ = example(REPEATED_BEFORE_ITS_DEADLINE)(given(st.lists(STEPS, max_size=40))(_holds))
     with pytest.MonkeyPatch.context() as patch:
         mutant(patch)
         with pytest.raises(AssertionError):
