@@ -236,11 +236,11 @@ def _begin_in_the_journal_after_the_handler(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "begin", lambda *_: None)
 
 
-def _forget_without_the_clock(patch: pytest.MonkeyPatch) -> None:
-    original = Journal.forget
-
-    def forget(self: Journal, clock_ms: int, waiting: Any) -> None:
-        original(self, clock_ms + 10**12, waiting)
+def _forget_before_the_deadline(patch: pytest.MonkeyPatch) -> None:
+    def forget(self: Journal, _: int, waiting: Any) -> None:
+        for (id_,) in list(self._db.execute("SELECT id FROM command")):
+            if id_ not in waiting:
+                self._db.execute("DELETE FROM command WHERE id = ?", (id_,))
 
     patch.setattr(Journal, "forget", forget)
 
@@ -251,7 +251,7 @@ def _forget_without_the_clock(patch: pytest.MonkeyPatch) -> None:
         _forget_what_was_done,
         _believe_the_own_clock,
         _begin_in_the_journal_after_the_handler,
-        _forget_without_the_clock,
+        _forget_before_the_deadline,
     ],
     ids=lambda mutant: mutant.__name__.strip("_"),
 )
