@@ -47,6 +47,8 @@ COUNTS: Final = {
 """Metric name to unit: what happened since the line before. Each restart is also counted as
 ``Restarts`` and its cause, ``RestartsChildFailed`` for example, a metric that exists only once
 there was one."""
+LAKE: Final = {"LakeSyncs": "Count", "LakeCompactions": "Count"}
+"""Metric name to unit: runs of the lake's scheduled tasks that reached their end."""
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -74,18 +76,31 @@ def emf_line(before: Sample, now: Sample, *, stack: str, worker: str) -> bytes:
     values = {**_gauges(before, now), **_counts(before.snapshot, now.snapshot)}
     values["RejectShare"] = _share(values["Rejects"], values["Readings"])
     known = {name: round(value, 3) for name, value in values.items() if value is not None}
-    units = {**GAUGES, **COUNTS}
+    return _line(now.at_ms, known, stack=stack, worker=worker)
+
+
+def count_line(name: str, *, stack: str, at_ms: int) -> bytes:
+    """The line, without its end, that says that something was done once.
+
+    >>> b'"LakeSyncs":1' in count_line("LakeSyncs", stack="plant-7", at_ms=1795420800000)
+    True
+    """
+    return _line(at_ms, {name: 1}, stack=stack)
+
+
+def _line(at_ms: int, values: Mapping[str, float], **members: str) -> bytes:
+    units = {**GAUGES, **COUNTS, **LAKE}
     metadata = {
-        "Timestamp": now.at_ms,
+        "Timestamp": at_ms,
         "CloudWatchMetrics": [
             {
                 "Namespace": NAMESPACE,
                 "Dimensions": [[DIMENSION]],
-                "Metrics": [{"Name": name, "Unit": units.get(name, "Count")} for name in known],
+                "Metrics": [{"Name": name, "Unit": units.get(name, "Count")} for name in values],
             }
         ],
     }
-    return _encode({"_aws": metadata, DIMENSION: stack, "worker": worker, **known})
+    return _encode({"_aws": metadata, DIMENSION: members.pop("stack"), **members, **values})
 
 
 def _gauges(before: Sample, now: Sample) -> dict[str, float | None]:

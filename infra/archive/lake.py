@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from consumers.worker.emf import count_line
 from infra.archive.tables import open_catalog_of, retention_hours
 from infra.console import UserError
 from infra.target import Target, refusals_as
@@ -60,6 +62,14 @@ def compact_lake(
         retention_hours=retention_hours(target), limits=limits or Limits(), progress=progress,
     )  # fmt: skip
     return compactor.run(_now_ms())
+
+
+def count_run(target: Target, metric: str) -> None:
+    """With ``metrics = "emf"``, as the scheduled tasks have it, say in the log that a run reached
+    its end: an alarm watches that runs do. On stderr, since stdout has the result."""
+    if target.settings.metrics == "emf":
+        line = count_line(metric, stack=target.settings.stack, at_ms=_now_ms())
+        print(line.decode(), file=sys.stderr, flush=True)
 
 
 def archive_bucket(target: Target) -> str:

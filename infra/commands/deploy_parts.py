@@ -43,6 +43,8 @@ def asked(target: Target, image: str | None, more: Collection[str], given: Seque
     assigned = templates.assign(cfn, values, [p for p in templates.PARTS if p.name in wanted])
     if "service" in assigned:
         assigned["service"] = {**_of_service(target, wanted), **assigned["service"]}
+    if "operations" in assigned and {"lake", "service"} <= wanted:
+        assigned["operations"] = {"Lake": "true", **assigned["operations"]}
     return assigned
 
 

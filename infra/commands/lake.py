@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from infra.archive.lake import archive_bucket, compact_lake, sync_lake, writing
+from infra.archive.lake import archive_bucket, compact_lake, count_run, sync_lake, writing
 from infra.archive.tables import open_catalog_of
 from infra.commands.options import Size, aws_option, json_option
 from infra.commands.write_target import find_write_target
@@ -33,6 +33,7 @@ def sync_command(as_json: bool, aws: bool) -> None:
     target = find_write_target("register the archive's segments in the catalog", aws=aws)
     with writing(target):
         synced = _sync(target)
+    count_run(target, "LakeSyncs")
     _print(as_json, synced._asdict(), f"{synced.segments} segments registered")
 
 
@@ -55,6 +56,7 @@ def compact_command(memory: int, as_json: bool, aws: bool) -> None:
     target = find_write_target("compact the archive's readings", aws=aws)
     with writing(target):
         done = _compact(target, memory)
+    count_run(target, "LakeCompactions")
     sentence = f"{done.readings} readings added, {done.merged_days} days merged"
     _print(as_json, done._asdict(), sentence)
 

@@ -97,7 +97,7 @@ def _what_was_checked(document: Document) -> Section:
         rows.append(
             ("The lake's tables, each of their snapshots",
              f"{lake['readings']:,} readings, {lake['registered']:,} segments registered",
-             _faults(lake, "missing", "duplicated", "extra"))
+             _faults(lake, "missing", "duplicated", "extra", "altered"))
         )  # fmt: skip
     if alarms := document.get("alarms"):
         rows.append(

@@ -24,6 +24,7 @@ from simulator.verification.lake import (
     LakeReport,
     Snapshot,
     compare_lake,
+    content_of,
 )
 from simulator.verification.observe import archive_rows
 from simulator.verification.room import Place
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     RECORDS: ("shard_id", "sequence_number", "sub_sequence", "reading"),
-    READINGS: ("device_id", "boot", "seq", "ts"),
+    READINGS: ("device_id", "boot", "seq"),
 }
+"""What identifies a row of a table; ``ts`` and ``metrics`` are what it says."""
 
 
 def preload() -> threading.Thread:
@@ -100,24 +102,35 @@ def _table(catalog: Catalog, identifier: tuple[str, str]) -> Table | None:
 def _snapshots(
     name: str, table: Table, last_of: Callable[[str], tuple[int, int]]
 ) -> Iterator[Snapshot]:
+    newest = table.current_snapshot()
     for snapshot in table.snapshots():
         properties = snapshot.summary.additional_properties if snapshot.summary else {}
         last = {shard: last_of(key) for shard, key in reached_in(properties).last.items()}
-        rows = table.scan(snapshot_id=snapshot.snapshot_id, selected_fields=_COLUMNS[name])
-        yield Snapshot(name, snapshot.snapshot_id, last, _counted(name, rows.to_arrow()))
+        contents = snapshot == newest  # what rows say is compared once, where all of them are
+        columns = (*_COLUMNS[name], "ts", *(["metrics"] if contents else []))
+        scan = table.scan(snapshot_id=snapshot.snapshot_id, selected_fields=columns)
+        rows, said = _rows(name, scan.to_arrow(), contents=contents)
+        yield Snapshot(name, snapshot.snapshot_id, last, Counter(rows), said)
 
 
-def _counted(name: str, rows: Any) -> Mapping[Hashable, int]:
-    """How often a table has which row."""
+def _rows(
+    name: str, found: Any, *, contents: bool
+) -> tuple[list[Hashable], Mapping[Hashable, int]]:
+    """The rows of a table, and what each says."""
     import pyarrow as pa
 
-    columns = [rows[column] for column in _COLUMNS[name]]
-    if name == READINGS:
-        columns[-1] = columns[-1].cast(pa.timestamp("ms", "UTC")).cast(pa.int64())
-    values = zip(*(column.to_pylist() for column in columns), strict=True)
+    times = found["ts"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_pylist()
+    keys = zip(*(found[column].to_pylist() for column in _COLUMNS[name]), strict=True)
+    rows: list[Hashable]
     if name == RECORDS:
-        return Counter(Place(*row) for row in values)
-    return Counter(LakeReading(device, boot, seq, ts // DAY_MS) for device, boot, seq, ts in values)
+        rows = [Place(*key) for key in keys]
+    else:
+        rows = [LakeReading(*key, ts // DAY_MS) for key, ts in zip(keys, times, strict=True)]
+    if not contents:
+        return rows, {}
+    metrics = found["metrics"].to_pylist()
+    said = [content_of(ts, of_row) for ts, of_row in zip(times, metrics, strict=True)]
+    return rows, dict(zip(rows, said, strict=True))
 
 
 def _files(table: Table) -> int:

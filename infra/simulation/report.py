@@ -55,7 +55,8 @@ def lake_lines(lake: LakeReport) -> list[str]:
     """The lake's tables in one line, and what differs."""
     return [
         f"lake      {lake.registered} segments registered, {lake.readings} readings, each once: "
-        f"{lake.missing} missing, {lake.duplicated} duplicated, {lake.extra} extra",
+        f"{lake.missing} missing, {lake.duplicated} duplicated, {lake.extra} extra"
+        + (f", {lake.altered} altered" if lake.altered else ""),
         *(f"  ! {difference}" for difference in lake.differences),
     ]
 

@@ -37,19 +37,22 @@ class Snapshot(NamedTuple):
 
     ``last`` has, for each shard, sequence and sub-sequence number of the last record that its
     properties say is in it; ``rows`` how often it has which row: a :class:`LakeReading`, or a
-    :class:`~simulator.verification.room.Place` in ``records``.
+    :class:`~simulator.verification.room.Place` in ``records``. ``contents`` has what each row says,
+    see :func:`content_of`; it is empty where it was not read.
     """
 
     table: str
     snapshot: int
     last: Mapping[str, tuple[int, int]]
     rows: Mapping[Hashable, int]
+    contents: Mapping[Hashable, int] = {}
 
 
 @dataclass
 class LakeReport:
-    """Counts of the newest snapshots: segments in ``records``, rows of ``readings``, and over all
-    snapshots what is missing, there more than once, or there and not in the archive."""
+    """Counts of the newest snapshots: segments in ``records``, rows of ``readings``, rows that say
+    something else than the archive; and over all snapshots what is missing, there more than once,
+    or there and not in the archive."""
 
     registered: int = 0
     readings: int = 0
@@ -57,19 +60,22 @@ class LakeReport:
     missing: int = 0
     duplicated: int = 0
     extra: int = 0
+    altered: int = 0
     differences: list[str] = field(default_factory=list)
 
     @property
     def exact(self) -> bool:
         """Whether each snapshot has what it says."""
-        return not (self.missing or self.duplicated or self.extra)
+        return not (self.missing or self.duplicated or self.extra or self.altered)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; differences are told beside those of the verifier."""
         return {
             name: getattr(self, name)
-            for name in ("registered", "readings", "snapshots", "missing", "duplicated", "extra")
-        }
+            for name in (
+                "registered", "readings", "snapshots", "missing", "duplicated", "extra", "altered",
+            )
+        }  # fmt: skip
 
 
 def lake_reading(row: ArchiveRow) -> LakeReading | None:
@@ -77,6 +83,16 @@ def lake_reading(row: ArchiveRow) -> LakeReading | None:
     if row.boot is None or row.seq is None:
         return None
     return LakeReading(row.device_id or "", row.boot, row.seq, (row.ts or 0) // DAY_MS)
+
+
+def content_of(ts: int | None, metrics: Iterable[tuple[str, float]] | None) -> int:
+    """What a row says, in a number that is equal for equal contents within a process: the
+    reading's time (ms) and its metrics, in any order.
+
+    >>> content_of(5, [("a", 1.0), ("b", 2.0)]) == content_of(5, [("b", 2.0), ("a", 1.0)])
+    True
+    """
+    return hash((ts, frozenset(metrics or ())))
 
 
 def compare_lake(
@@ -108,6 +124,8 @@ def compare_lake(
             left |= accepted - there.keys()
             report.readings = sum(there.values())
         _tell_missing(report, f"the newest snapshot of {table}", left)
+        contents = newest[table].contents if table in newest else {}
+        _tell_altered(report, f"the newest snapshot of {table}", table, archived, contents)
     return report
 
 
@@ -146,6 +164,28 @@ def _tell_extra(report: LakeReport, name: str, rows: AbstractSet[Any]) -> None:
 def _tell_missing(report: LakeReport, name: str, rows: AbstractSet[Any]) -> None:
     report.missing += len(rows)
     report.differences += [f"{name} lacks {_show(row)}" for row in _shown(rows)]
+
+
+def _tell_altered(
+    report: LakeReport,
+    name: str,
+    table: str,
+    archived: Iterable[ArchiveRow],
+    contents: Mapping[Any, int],
+) -> None:
+    """A reading may say what any of its records says: a device that breaks the contract sends one
+    number with several contents, and the lake has one of them."""
+    archive: dict[Any, set[int]] = {}
+    for row in archived:
+        key = place_of(row) if table == RECORDS else lake_reading(row)
+        archive.setdefault(key, set()).add(content_of(row.ts, (row.metrics or {}).items()))
+    altered = {row for row, content in contents.items() if content not in archive.get(row, ())}
+    altered &= archive.keys()  # others are told as extra
+    report.altered += len(altered)
+    report.differences += [
+        f"{name} has {_show(row)} with another time or other values than the archive"
+        for row in _shown(altered)
+    ]
 
 
 def _shown(rows: Iterable[Any]) -> list[Any]:

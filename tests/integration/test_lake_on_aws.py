@@ -36,6 +36,9 @@ SAME_ANSWERS = {
 }
 
 
+NOTHING_OLD = {"snapshots": 0, "objects": 0, "bytes": 0}
+
+
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
     opened = Account(tmp_path)
@@ -77,6 +80,7 @@ def test_the_lake_is_made_kept_asked_and_taken_away_with_nothing_left(account: A
     _is_scheduled_in_the_services_network(target)
     assert _runs(target, folder, f"{STACK}-lake-sync") == {"segments": HOURS, "commits": 1}
     assert _runs(target, folder, f"{STACK}-lake-compact")["readings"] == len(sent())
+    assert _runs(target, folder, f"{STACK}-lake-clean") == NOTHING_OLD
     status = _succeeds(account, "lake", "status", "--aws", "--json").json
     assert [one["missing_segments"] for one in status] == [0, 0]
 
@@ -121,7 +125,7 @@ def _is_scheduled_in_the_services_network(target: Target) -> None:
     assert [given["SecurityGroup"]] == network["securityGroups"]
     assert (given["Cluster"], given["Image"]) == (STACK, "registry/penstock:1")
     scheduler = target.client("scheduler")
-    for name in (f"{STACK}-lake-sync", f"{STACK}-lake-compact"):
+    for name in (f"{STACK}-lake-sync", f"{STACK}-lake-compact", f"{STACK}-lake-clean"):
         found = scheduler.get_schedule(GroupName=f"{STACK}-lake", Name=name)["Target"]
         assert found["Arn"].endswith(f":cluster/{STACK}")
         assert f"task-definition/{name}:" in found["EcsParameters"]["TaskDefinitionArn"]

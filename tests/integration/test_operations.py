@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from consumers.shard.report import ShardReport
-from consumers.worker.emf import NAMESPACE, Sample, emf_line
+from consumers.worker.emf import NAMESPACE, Sample, count_line, emf_line
 from consumers.worker.status import WorkerStatus
 from infra.emulator.cloudwatch.alarms import evaluate_alarms
 from infra.emulator.process import Emulator
@@ -48,6 +48,7 @@ def operations(emulator: Emulator) -> Iterator[Operations]:
         Parameters=[
             {"ParameterKey": "Pipeline", "ParameterValue": PIPELINE},
             {"ParameterKey": "RuleName", "ParameterValue": RULE},
+            {"ParameterKey": "Lake", "ParameterValue": "true"},
         ],
     )
     cfn.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
@@ -107,8 +108,8 @@ def _remove(made: Operations, bus: str) -> None:
     events.delete_rule(Name="alarms", EventBusName=bus)
     for queue in (made.topic_queue, made.bus_queue):
         sqs.delete_queue(QueueUrl=queue)
-    for stack in (PIPELINE, "other"):
-        logs.delete_log_group(logGroupName=f"/penstock/{stack}/worker")
+    for log in (f"{PIPELINE}/worker", f"{PIPELINE}/lake", "other/worker"):
+        logs.delete_log_group(logGroupName=f"/penstock/{log}")
 
 
 def worker(*reports: ShardReport, restarts: int = 0) -> WorkerStatus:
@@ -163,11 +164,15 @@ AWS: dict[str, tuple[float, float]] = {
 """The metric's value while something is wrong, and afterwards."""
 
 
+LAKE = ("lake-sync", "lake-compaction")
+"""No run of the task says that it reached its end while something is wrong, and one afterwards."""
+
+
 def test_every_alarm_of_the_template_is_fired_here(operations: Operations) -> None:
-    assert set(operations.alarms) == OWN.keys() | AWS.keys()
+    assert set(operations.alarms) == OWN.keys() | AWS.keys() | set(LAKE)
 
 
-@pytest.mark.parametrize("name", [*OWN, *AWS])
+@pytest.mark.parametrize("name", [*OWN, *AWS, *LAKE])
 def test_an_alarm_fires_and_clears_and_tells_topic_and_bus(
     name: str, operations: Operations
 ) -> None:
@@ -203,6 +208,11 @@ def _put(operations: Operations, name: str, times: list[float], *, broken: bool)
         _write_lines(operations.target, samples, stack=PIPELINE)
         assert alarm["Namespace"] == NAMESPACE
         return
+    if name in LAKE:
+        metric, log = alarm["MetricName"], f"/penstock/{PIPELINE}/lake"
+        lines = [(at, count_line(metric, stack=PIPELINE, at_ms=at)) for at in _in_ms(times)]
+        _write_log(operations.target, log, [] if broken else lines)
+        return
     operations.target.client("cloudwatch").put_metric_data(
         Namespace=alarm["Namespace"],
         MetricData=[
@@ -220,20 +230,28 @@ def _put(operations: Operations, name: str, times: list[float], *, broken: bool)
 def _write_lines(
     target: Target, samples: list[tuple[float, WorkerStatus, WorkerStatus]], *, stack: str
 ) -> None:
-    """Lines as a worker writes them, put as the log driver of ECS puts them."""
-    logs = target.client("logs")
-    group, stream = f"/penstock/{stack}/worker", f"task-{time.monotonic_ns()}"
+    """What a task of the service writes, to its log."""
+    lines = []
+    for at, before, now in sorted(samples, key=lambda one: one[0]):
+        (at_ms,) = _in_ms([at])
+        first = Sample(at_ms - 15_000, before.snapshot(), Histogram())
+        second = Sample(at_ms, now.snapshot(), now.flushes())
+        lines.append((at_ms, emf_line(first, second, stack=stack, worker="w-1")))
+    _write_log(target, f"/penstock/{stack}/worker", lines)
+
+
+def _in_ms(times: list[float]) -> list[int]:
+    return [round(at * 1000) + 1_000 for at in sorted(times)]
+
+
+def _write_log(target: Target, group: str, lines: list[tuple[int, bytes]]) -> None:
+    logs, stream = target.client("logs"), f"task-{time.monotonic_ns()}"
     with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
         logs.create_log_group(logGroupName=group)
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
-    events = []
-    for at, before, now in sorted(samples, key=lambda one: one[0]):
-        at_ms = round(at * 1000) + 1_000
-        first = Sample(at_ms - 15_000, before.snapshot(), Histogram())
-        second = Sample(at_ms, now.snapshot(), now.flushes())
-        message = emf_line(first, second, stack=stack, worker="w-1").decode()
-        events.append({"timestamp": at_ms, "message": message})
-    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+    events = [{"timestamp": at_ms, "message": line.decode()} for at_ms, line in lines]
+    if events:
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
 
 def _look(operations: Operations, at: float) -> None:

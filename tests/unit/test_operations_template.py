@@ -52,7 +52,9 @@ def test_an_alarm_tells_the_topic_when_it_begins_and_when_it_ends(name: str) -> 
 
 def test_an_alarm_on_a_workers_metric_watches_one_that_workers_publish() -> None:
     own = {name: a for name, a in ALARMS.items() if a["Namespace"] == emf.NAMESPACE}
-    assert {a["MetricName"] for a in own.values()} <= emf.GAUGES.keys() | emf.COUNTS.keys()
+    assert {
+        a["MetricName"] for a in own.values()
+    } <= emf.GAUGES.keys() | emf.COUNTS.keys() | emf.LAKE.keys()
     for alarm in own.values():
         assert alarm["Dimensions"] == [{"Name": emf.DIMENSION, "Value": {"Ref": "Pipeline"}}]
 

@@ -16,6 +16,8 @@ from simulator.verification.lake import (
     LakeReport,
     Snapshot,
     compare_lake,
+    content_of,
+    lake_reading,
 )
 from simulator.verification.room import place_of
 from simulator.verification.verifier import verify
@@ -38,7 +40,14 @@ def right(table: str, number: int, last: int) -> Snapshot:
     if table == READINGS:
         ok = [row for row in rows if row.disposition == "ok"]
         wanted = {LakeReading(r.device_id or "", r.boot or "", r.seq or 0, DAY) for r in ok}
-    return Snapshot(table, number, {"shard-0": (last, 0)}, Counter(wanted))
+    contents = {
+        place_of(row) if table == RECORDS else lake_reading(row): content_of(
+            row.ts, (row.metrics or {}).items()
+        )
+        for row in rows
+        if table == RECORDS or row.disposition == "ok"
+    }
+    return Snapshot(table, number, {"shard-0": (last, 0)}, Counter(wanted), contents)
 
 
 def snapshots() -> list[Snapshot]:
@@ -55,6 +64,7 @@ def test_what_is_right_is_exact() -> None:
     assert (told.exact, told.differences) == (True, [])
     assert told.as_dict() == {
         "registered": 2, "readings": 6, "snapshots": 4, "missing": 0, "duplicated": 0, "extra": 0,
+        "altered": 0,
     }  # fmt: skip
     assert lake_lines(told) == [
         "lake      2 segments registered, 6 readings, each once: 0 missing, 0 duplicated, 0 extra"
@@ -106,6 +116,27 @@ def test_one_wrong_snapshot_is_inexact(
     assert {name for name in ("missing", "duplicated", "extra") if getattr(told, name)} == {kind}
     assert told.differences
     assert all(line.startswith("  ! ") for line in lake_lines(told)[1:])
+
+
+@pytest.mark.parametrize("which", [1, 3])
+def test_a_row_that_says_something_else_than_the_archive_is_inexact(which: int) -> None:
+    found = snapshots()
+    row = next(iter(found[which].contents))
+    contents = {**found[which].contents, row: content_of(NOW, [("temperature", -1.0)])}
+    found[which] = found[which]._replace(contents=contents)
+    told = report(found)
+    assert (told.exact, told.altered, told.missing, told.extra) == (False, 1, 0, 0)
+    assert "other values than the archive" in told.differences[0]
+
+
+def test_a_reading_may_say_what_any_of_its_records_says() -> None:
+    told = ROWS[0]
+    other = told._replace(metrics={"temperature": 99.0}, sequence_number=str(LAST))
+    said = {lake_reading(told): content_of(told.ts, other.metrics.items() if other.metrics else ())}
+    newest = right(READINGS, 4, LAST)
+    newest = newest._replace(contents={**newest.contents, **said})
+    report = compare_lake([*ROWS, other], accepted(), [newest], registered=2)
+    assert report.altered == 0
 
 
 def test_a_reading_that_was_rejected_is_extra() -> None:

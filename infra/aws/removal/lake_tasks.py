@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from consumers.aws.errors import code_of
 
-_FAMILIES: Final = ("lake-sync", "lake-compact")
+_FAMILIES: Final = ("lake-sync", "lake-compact", "lake-clean")
 _WAIT: Final[Any] = {"Delay": 3, "MaxAttempts": 100}
 
 
