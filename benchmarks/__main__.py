@@ -42,8 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("figures of --quick are not those of a measure: leave out --record")
     chosen = [name for name in MEASURES if name in (options.only or MEASURES)]
     console = Console(stderr=True)
-    results = {name: _measure(name, console, quick=options.quick) for name in chosen}
-    print(f"figures: {write(results, record=options.record)}", file=sys.stderr)
+    results: dict[str, Result] = {}
+    for name in chosen:
+        results[name] = _measure(name, console, quick=options.quick)
+        path = write(results, record=options.record)  # one that fails later loses nothing
+    print(f"figures: {path}", file=sys.stderr)
     Console().print(table(results))
     return 0
 

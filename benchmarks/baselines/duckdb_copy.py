@@ -1,6 +1,6 @@
 """What a competent user would compact an archive with: one ``COPY`` of DuckDB, over local segments,
-within the memory that ``penstock lake compact`` takes. ``python -m benchmarks.baselines.duckdb_copy
-FOLDER`` prints the bytes that it wrote."""
+within a limit of memory. ``python -m benchmarks.baselines.duckdb_copy FOLDER 600MB`` prints the
+bytes that it wrote, or nothing when it has run out of memory."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 
+OUT_OF_MEMORY: Final = "out of memory"
 
-def main(folder: str) -> None:
+
+def main(folder: str, memory: str) -> None:
     """Copy the distinct accepted rows below the folder, in order, to a file."""
     with tempfile.TemporaryDirectory() as spill:
-        config: Any = {"memory_limit": "600MB", "threads": 2, "temp_directory": spill}
+        config: Any = {"memory_limit": memory, "threads": 2, "temp_directory": spill}
         database = duckdb.connect(config={**config, "preserve_insertion_order": False})
         database.execute(
             "COPY (SELECT device_id, boot, seq, ts, metrics, received_at, arrived_at "
@@ -30,4 +32,7 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    try:
+        main(*sys.argv[1:])
+    except duckdb.OutOfMemoryException as error:
+        sys.exit(f"{OUT_OF_MEMORY}: {error}")
