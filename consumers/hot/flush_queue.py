@@ -1,12 +1,13 @@
 """What has something to write, by the time at which it is due. Pure.
 
-An item is due some time after the first of its changes that are not durable, so an item that
-changes often is written once an interval, and items that change at different times are written at
-different times.
+An item is due at once when it was not written for its interval, and else when the interval is over
+(:func:`wait`): an item that changes often is written once an interval, and one that changes seldom
+is not held back for others that might follow.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView
@@ -21,6 +22,9 @@ LONGEST_S: Final = 300.0
 
 NEVER: Final = -1
 """The slot of an item that waits for nothing."""
+
+NOT_WRITTEN: Final = -math.inf
+"""When an item was last written (monotonic, s) that this process has not written."""
 
 
 class Queued(Protocol):
@@ -125,23 +129,36 @@ class FlushQueue(Generic[QueuedT]):
 
 
 def wait(
-    flush_s: float, *, share: float, size_s: float = 0.0, first: bool = False, weight: int = 0
+    flush_s: float,
+    *,
+    share: float,
+    size_s: float = 0.0,
+    first: bool = False,
+    weight: int = 0,
+    rested_s: float = 0.0,
 ) -> float:
     """How long (s) an item may wait for its next write.
 
-    ``share`` (0 to 1) is the item's own, see :func:`share_of`. A window that lasts no longer than
-    the flush interval waits for its end, ``size_s``, and then its share of the rest, so that it is
-    written once. Another item waits the whole interval, but its ``first`` write comes after its
-    share of it: items that begin together, as every hour's windows do, are written apart from then
-    on. An item of many bytes (``weight``) waits longer, so that it costs no more than others.
+    Where the flush interval is short, an item that was last written ``rested_s`` ago waits for what
+    is left of the interval: one that changes seldom is written at once, one that changes often once
+    an interval.
 
+    In longer intervals, items are written apart: ``share`` (0 to 1) is the item's own, see
+    :func:`share_of`. A window that lasts no longer than the flush interval waits for its end,
+    ``size_s``, and then its share of the rest, so that it is written once. Another item waits the
+    whole interval, but its ``first`` write comes after its share of it: items that begin together,
+    as every hour's windows do, are written apart from then on. An item of many bytes (``weight``)
+    waits longer, so that it costs no more than others.
+
+    >>> wait(1.0, share=0.5, rested_s=0.75), wait(1.0, share=0.5, rested_s=20.0)
+    (0.25, 0.0)
     >>> wait(90, share=0.5, size_s=60)
     75.0
     >>> wait(300, share=0.5, size_s=3600, first=True), wait(300, share=0.5, size_s=3600)
     (150.0, 300.0)
     """
     if flush_s < SPREAD_FROM_S:
-        spread = flush_s
+        spread = max(0.0, flush_s - rested_s)
     elif size_s and size_s <= flush_s:
         spread = size_s + share * (flush_s - size_s)
     else:

@@ -74,6 +74,7 @@ class TierWindows:
             size_s=self.size_ms / 1000,
             first=window.ver == 0,
             weight=window.weight(),
+            rested_s=now - window.written_at,
         )
         self.queue.add(window, now + pause, epoch)
 
@@ -95,8 +96,10 @@ class TierWindows:
                     break
         return taken
 
-    def written(self, readings: int) -> None:
-        """So many readings became durable."""
+    def written(self, windows: Iterable[Window], now: float, readings: int) -> None:
+        """Windows are durable, and so many readings with them."""
+        for window in windows:
+            window.written_at = now
         self.pending = max(0, self.pending - readings) if self.queue.count else 0
         if len(self.open) - self.queue.count > OPEN_WINDOWS:
             self.open = {key: window for key, window in self.open.items() if window.pending}
@@ -290,6 +293,7 @@ class HotStore:
         """Write the items whose time has come, and of a tier that holds too much the next ones.
         Without ``timers`` only the latter: a worker that catches up writes a window the fewer
         times, the longer it waits."""
+        self.now = now
         windows = [(tier, tier.take_due(now, timers=timers)) for tier in self.tiers]
         self._write(windows, self._device_queue.take_due(now) if timers else [])
 
@@ -382,7 +386,9 @@ class HotStore:
         )
         for (tier, taken), count in zip(windows, readings, strict=True):
             if taken:
-                tier.written(count)
+                tier.written(taken, self.now, count)
+        for state in states:
+            state.written_at = self.now
         if len(self._devices) - self._device_queue.count > OPEN_WINDOWS:
             self._devices = {name: s for name, s in self._devices.items() if s.slot != NEVER}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
-from consumers.hot.flush_queue import NEVER
+from consumers.hot.flush_queue import NEVER, NOT_WRITTEN
 from consumers.hot.metric import Metric
 from consumers.hot.runs import METRIC_BYTES, Kept, Run, compact
 from ingest.id_ranges import IdSet
@@ -37,11 +37,12 @@ class Window:
     has been read. ``pending`` are the readings folded here and not yet durable, in the order in
     which they arrived: they are folded again on top of an item that another worker wrote.
     ``slot`` and ``epoch`` belong to the :class:`~consumers.hot.flush_queue.FlushQueue`.
+    ``written_at`` is when this process wrote it last (monotonic, s).
     """
 
     __slots__ = (
         "compact_at", "device", "end", "epoch", "first_ts", "ids", "last_ts", "loaded", "metrics",
-        "n", "name", "pending", "slot", "touched", "ver",
+        "n", "name", "pending", "slot", "touched", "ver", "written_at",
     )  # fmt: skip
 
     def __init__(self, device: str, name: str, end: int) -> None:
@@ -54,6 +55,7 @@ class Window:
         self.slot = NEVER
         self.epoch = 0
         self.touched = 0
+        self.written_at = NOT_WRITTEN
         self.clear()
 
     def clear(self) -> None:

@@ -130,9 +130,10 @@ class FoldQueue:
             self._waiting[device] = [record]
         self._bytes += len(record.payload) + _RECORD_BYTES
 
-    def is_due(self, now: float) -> bool:
-        """Whether the oldest record has waited long enough; ``now`` is monotonic (s)."""
-        return bool(self._bytes) and now - self._since >= self._hot.fold_s
+    def is_due(self, now: float, *, at_once: bool = False) -> bool:
+        """Whether to fold what waits, if anything does: ``at_once``, or when the oldest record has
+        waited long enough; ``now`` is monotonic (s)."""
+        return bool(self._bytes) and (at_once or now - self._since >= self._hot.fold_s)
 
     @property
     def is_full(self) -> bool:

@@ -19,6 +19,7 @@ archive, and the checkpoint moves on from there.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -42,6 +43,11 @@ SLICE: Final = 500
 CATCHING_UP_MS: Final = 15_000
 """A worker this far behind the tip of its shard flushes by volume alone: timers would write each
 window the more often, the longer the backlog takes."""
+
+REST: Final = 9
+"""A worker that was idle so many times as long as its last fold and flush took folds at once what
+it receives, so that nothing waits for a timer while there is nothing else to do; a busier one folds
+the more records together."""
 
 UNCHECKPOINTED_RECORDS: Final = 250_000
 """With more records than these between the checkpoint and the newest archived record, what holds
@@ -149,6 +155,7 @@ class ShardProcessor:
         self._newest: StreamRecord | None = None
         self._checkpointed: Position | None = None
         self._may_checkpoint = True
+        self._rested_at = -math.inf
         self._marks: deque[Mark] = deque()
         self.received = self._bytes = 0
         self._read_watched = read_watched
@@ -188,11 +195,14 @@ class ShardProcessor:
         timers = self.behind_ms < CATCHING_UP_MS
         if timers:
             self._refresh_watched(now)
+        rested = now >= self._rested_at
         if self._archive.is_due(now):
             self._archive_all(partial(self._flush_due, now, timers=timers))
-        elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now)):
+        elif self._fold_queue.is_full or (timers and self._fold_queue.is_due(now, at_once=rested)):
             self._fold()
         self._flush_due(now, timers=timers)
+        ended = self._clock()
+        self._rested_at = max(self._rested_at, ended + REST * (ended - now))
         if self._adopted_ahead and self._reached() is not None:
             self._fold()
             self._mark()
