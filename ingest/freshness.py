@@ -30,7 +30,7 @@ def _tiers(*flush_s: float) -> tuple[Tier, ...]:
 
 
 _POLICIES: Final[dict[Freshness, FlushPolicy]] = {
-    "live": FlushPolicy(_tiers(1.0, 30.0), 1.0, 60.0),
+    "live": FlushPolicy(_tiers(0.5, 30.0), 30.0, 60.0),
     "standard": FlushPolicy(_tiers(75.0, 600.0), 600.0, 60.0),
     "economy": FlushPolicy(_tiers(90.0, 1800.0), 1800.0, 300.0),
 }
@@ -39,7 +39,8 @@ _POLICIES: Final[dict[Freshness, FlushPolicy]] = {
 def flush_policy(freshness: Freshness) -> FlushPolicy:
     """What a freshness stands for.
 
-    ``live``: every window within a second. ``standard``: a minute's window once, a quarter of a
+    ``live``: a minute's window at once, but not more than twice a second; an hour's window and the
+    latest state twice a minute. ``standard``: a minute's window once, a quarter of a
     minute after its end at the latest; an hour's window and the latest state every ten minutes.
     ``economy``: the latter two every half hour, and segments of five minutes.
 
@@ -52,7 +53,7 @@ def flush_policy(freshness: Freshness) -> FlushPolicy:
 _WATCHED: Final = "devices that somebody watches are written at once, all others' minutes "
 
 MEANING: Final[dict[Freshness, str]] = {
-    "live": "every window is written within a second",
+    "live": "minutes are written at once or within half a second, the rest within half a minute",
     "standard": _WATCHED + "a quarter of a minute after their end",
     "economy": _WATCHED + "half a minute after their end, hours and latest states every half hour",
 }

@@ -6,7 +6,7 @@ states of the same device in either order, gives the same state.
 
 from __future__ import annotations
 
-from consumers.hot.flush_queue import NEVER, NOT_WRITTEN
+from consumers.hot.flush_queue import NEVER
 from consumers.hot.runs import Run
 
 
@@ -16,13 +16,12 @@ class DeviceState:
     ``metrics`` is name to ``(value, ts)``: the newest ``ts`` wins, of equal ones the greater
     value. ``last_ts``, ``boot`` and ``seq`` are those of the newest reading by
     ``(ts, boot, seq)``. ``last_seen`` is the greatest ``received_at``. ``loaded`` says whether
-    the stored item (version ``ver``) is merged in; ``dirty`` whether this state is newer than it;
-    ``written_at`` when this process wrote it last (monotonic, s).
+    the stored item (version ``ver``) is merged in; ``dirty`` whether this state is newer than it.
     """
 
     __slots__ = (
         "device", "dirty", "epoch", "last_seen", "loaded", "metrics", "newest", "slot",
-        "touched", "ver", "written_at",
+        "touched", "ver",
     )  # fmt: skip
 
     def __init__(self, device: str) -> None:
@@ -33,7 +32,6 @@ class DeviceState:
         self.slot = NEVER
         self.epoch = 0
         self.touched = 0
-        self.written_at = NOT_WRITTEN
         self.metrics: dict[str, tuple[float, int]] = {}
         self.newest: tuple[int, str, int] | None = None
         self.last_seen = 0

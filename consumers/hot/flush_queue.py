@@ -1,8 +1,8 @@
 """What has something to write, by the time at which it is due. Pure.
 
-An item is due at once when it was not written for its interval, and else when the interval is over
-(:func:`wait`): an item that changes often is written once an interval, and one that changes seldom
-is not held back for others that might follow.
+An item is due some time after the first of its changes that are not durable (:func:`wait`), so an
+item that changes often is written once an interval, and items that change at different times are
+written at different times.
 """
 
 from __future__ import annotations
@@ -139,11 +139,10 @@ def wait(
 ) -> float:
     """How long (s) an item may wait for its next write.
 
-    Where the flush interval is short, an item that was last written ``rested_s`` ago waits for what
-    is left of the interval: one that changes seldom is written at once, one that changes often once
-    an interval.
+    In a short interval, an item that was last written ``rested_s`` ago waits for what is left of
+    it: one that changes seldom is written at once, one that changes often once an interval.
 
-    In longer intervals, items are written apart: ``share`` (0 to 1) is the item's own, see
+    In a long one, items are written apart: ``share`` (0 to 1) is the item's own, see
     :func:`share_of`. A window that lasts no longer than the flush interval waits for its end,
     ``size_s``, and then its share of the rest, so that it is written once. Another item waits the
     whole interval, but its ``first`` write comes after its share of it: items that begin together,
@@ -158,7 +157,7 @@ def wait(
     (150.0, 300.0)
     """
     if flush_s < SPREAD_FROM_S:
-        spread = max(0.0, flush_s - rested_s)
+        spread = min(flush_s, max(0.0, flush_s - rested_s))
     elif size_s and size_s <= flush_s:
         spread = size_s + share * (flush_s - size_s)
     else:

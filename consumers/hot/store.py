@@ -40,8 +40,11 @@ _NAMES_KEPT: Final = 4096
 class TierWindows:
     """The windows of one tier: by device and start, and those with something to write."""
 
-    def __init__(self, tier: Tier, writer: OptimisticWriter[Window]) -> None:
+    def __init__(
+        self, tier: Tier, writer: OptimisticWriter[Window], *, is_finest: bool = False
+    ) -> None:
         self.tier = tier
+        self.is_finest = is_finest
         self.writer = writer
         self.open: dict[tuple[str, int], Window] = {}
         self.queue: FlushQueue[Window] = FlushQueue(tier.flush_s)
@@ -74,7 +77,7 @@ class TierWindows:
             size_s=self.size_ms / 1000,
             first=window.ver == 0,
             weight=window.weight(),
-            rested_s=now - window.written_at,
+            rested_s=now - window.written_at if self.is_finest else 0.0,
         )
         self.queue.add(window, now + pause, epoch)
 
@@ -163,7 +166,9 @@ class HotStore:
         for index, tier in enumerate(tiers):
             settled = self._first_settled if index == 0 else lambda _: None  # it tells for all
             codec = WindowCodec(windows_table, tier, now_ms, settled)
-            self.tiers.append(TierWindows(tier, OptimisticWriter(store, codec)))
+            self.tiers.append(
+                TierWindows(tier, OptimisticWriter(store, codec), is_finest=index == 0)
+            )
 
     def span(self, ts: int) -> Span:
         """The event times (ms) around this one that are in the same window of every tier."""
@@ -387,8 +392,6 @@ class HotStore:
         for (tier, taken), count in zip(windows, readings, strict=True):
             if taken:
                 tier.written(taken, self.now, count)
-        for state in states:
-            state.written_at = self.now
         if len(self._devices) - self._device_queue.count > OPEN_WINDOWS:
             self._devices = {name: s for name, s in self._devices.items() if s.slot != NEVER}
 

@@ -29,7 +29,7 @@ REPORT_S: Final = 1.0
 
 LOCAL_DEFAULTS: Final[dict[str, Any]] = {
     "tiers": LOCAL_TIERS,
-    "latest_flush_s": 0.5,
+    "latest_flush_s": 2.0,
     "segment_age_s": 5.0,
     "failover_ms": 1000,
     "shutdown_grace_s": 5,
