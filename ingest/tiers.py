@@ -54,7 +54,7 @@ DEFAULT_TIERS: Final = (
 """For AWS: a minute's windows for a week, an hour's for a year and a bit."""
 
 LOCAL_TIERS: Final = (
-    Tier("10s", flush_s=0.4, ttl_s=6 * 3600),
+    Tier("10s", flush_s=0.25, ttl_s=6 * 3600),
     Tier("1m", flush_s=2.0, ttl_s=7 * 86400),
     Tier("1h", flush_s=3.0, ttl_s=400 * 86400),
 )
