@@ -36,7 +36,7 @@ class Throttling(MemoryDynamo):
 
 def test_a_report_tells_what_waits_and_what_was_written_and_refused() -> None:
     shard, times = Shard(), [100.0]
-    tiers = (Tier("10s", 5.0, 3600), Tier("1m", 5.0, 86400))
+    tiers = (Tier("10s", 30.0, 3600), Tier("1m", 5.0, 86400))
     worker = open_worker(shard, Throttling(), MemoryS3(), lambda: times[0], tiers=tiers)
     stats = worker._stats
     stats.hot = lambda: figures(worker._hot)
