@@ -25,7 +25,7 @@ LAKE: Final = TEMPLATE.parent / "lake.yaml"
 RAW: Final[dict[str, Any]] = decode(LAKE)[0]["Resources"]
 RESOURCES: Final = resources(STACK, REGION, ACCOUNT, LAKE, {"Pipeline": STACK, "Cluster": STACK})
 TABLE: Final[dict[str, Any]] = RESOURCES["ArchiveTable"]["Properties"]["TableInput"]
-TASKS: Final = {"sync": "SyncTask", "compact": "CompactTask"}
+TASKS: Final = {"sync": "SyncTask", "compact": "CompactTask", "clean": "CleanTask"}
 
 _GLUE: Final = {
     pa.string(): "string",
@@ -117,7 +117,11 @@ def test_the_schedules_may_start_these_tasks_in_this_cluster_and_no_others() -> 
     assert run["Resource"] == [f"<{name}>" for name in TASKS.values()]
     cluster = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{STACK}"
     assert run["Condition"] == {"ArnEquals": {"ecs:cluster": cluster}}
-    assert pass_roles["Resource"] == ["<LakeRole.Arn>", "<ExecutionRole.Arn>"]
+    assert pass_roles["Resource"] == [
+        "<LakeRole.Arn>",
+        "<LakeCleanRole.Arn>",
+        "<ExecutionRole.Arn>",
+    ]
     trust = RESOURCES["ScheduleRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
     group = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/{STACK}-lake"
     assert trust["Condition"]["StringEquals"]["aws:SourceArn"] == group
@@ -139,3 +143,17 @@ def test_the_lakes_role_can_delete_no_file_but_old_metadata() -> None:
     assert removal["Resource"] == f"arn:aws:s3:::{bucket}/lake/*/metadata/*"
     (write,) = [one for one in statements if one["Action"] == "s3:PutObject"]
     assert write["Resource"] == f"arn:aws:s3:::{bucket}/lake/*"
+
+
+def test_only_cleaning_deletes_files_of_the_tables_and_nothing_deletes_of_the_archive() -> None:
+    assert RESOURCES["CleanTask"]["Properties"]["TaskRoleArn"] == "<LakeCleanRole.Arn>"
+    bucket = SETTINGS.bucket(ACCOUNT)
+    deletes: dict[str, Any] = {
+        name: one["Resource"]
+        for name in ("LakeRole", "LakeCleanRole", "ReplayRole")
+        for one in RESOURCES[name]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        if "s3:DeleteObject" in one["Action"]
+    }
+    prefix = f"arn:aws:s3:::{bucket}/lake/*"
+    assert deletes.pop("LakeCleanRole") == [f"{prefix}/data/*", f"{prefix}/metadata/*"]
+    assert deletes == {"LakeRole": f"{prefix}/metadata/*"}

@@ -269,7 +269,13 @@ ALERTS: Final = (
 _DATABASE: Final = ("catalog", "database/{rule}_lake")
 _LAKE_ROLES: Final = tuple(
     f"arn:{{partition}}:iam::{{account}}:role/{{stack}}-{name}"
-    for name in ("lake-{region}", "replay-{region}", "lake-ExecutionRole-*", "lake-ScheduleRole-*")
+    for name in (
+        "lake-{region}",
+        "replay-{region}",
+        "lake-clean-{region}",
+        "lake-ExecutionRole-*",
+        "lake-ScheduleRole-*",
+    )
 )
 LAKE: Final = (
     Grant("LakeStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-lake/*",)),
