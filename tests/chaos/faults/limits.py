@@ -27,7 +27,7 @@ EVICTED_S = 6.0
 
 COLD = Profile(name="cold", table_writes=4_000, partition_writes=1_000)
 PARTITIONS = 4
-DEVICES, MINUTES, METRICS = 1_000, 2, 64
+DEVICES, MINUTES, METRICS = 1_500, 2, 64
 """Of the load on a cold table: an item with 64 metrics with long names takes 10 write units."""
 
 SLOW = Profile(name="slow", latency=5.0)
@@ -74,7 +74,7 @@ def a_table_that_starts_cold(site: Site) -> None:
     try:
         worker = site.start_worker()
         status = worker.worker.status
-        site.until(lambda: status.snapshot()["throttled"], 90, "a throttled statement")
+        site.until(lambda: status.snapshot()["throttled"], 180, "a throttled statement")
         left = site.drain(180)
         assert not left, left
         assert status.restarts == 0, f"processes ended: {status.restarts_by_cause()}"
