@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 from benchmarks.workloads.ours import SHARD, Granted, OpenBucket, stats
 from benchmarks.workloads.traffic import BOOT, NOW
 from consumers.archive.commit import Archive, Limits
-from consumers.hot import store as hot
+from consumers.hot import tier_windows as hot
 from consumers.hot.lateness import LatenessPolicy
 from consumers.hot.optimistic import Key, Outcome, Statement, Stored
 from consumers.hot.store import HotStore

@@ -138,11 +138,6 @@ def has_room(window: Window, boot: str, seq: int) -> bool:
     return window.weight() < MAX_WEIGHT or (boot, seq) in window.ids
 
 
-def readings_of(windows: Iterable[Window]) -> int:
-    """Readings of the windows that are not durable."""
-    return sum(len(kept) for window in windows for kept in window.pending)
-
-
 def window_start(tier: Tier, ts: int) -> int:
     """Start (ms) of the tier's window that an event time belongs to; windows align to UTC."""
     return ts - ts % tier.size_ms

@@ -125,7 +125,10 @@ def _rows(
     if name == RECORDS:
         rows = [Place(*key) for key in keys]
     else:
-        rows = [LakeReading(*key, ts // DAY_MS) for key, ts in zip(keys, times, strict=True)]
+        rows = [
+            LakeReading(device, boot, seq, ts // DAY_MS)
+            for (device, boot, seq), ts in zip(keys, times, strict=True)
+        ]
     if not contents:
         return rows, {}
     metrics = found["metrics"].to_pylist()

@@ -255,8 +255,8 @@ def _poisoned_fold(monkeypatch: pytest.MonkeyPatch) -> None:
 def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a shard meets in days, met in a schedule."""
     monkeypatch.setattr("consumers.shard.fold_queue.FULL", 3000)
-    monkeypatch.setattr("consumers.hot.store.PENDING_READINGS", 11)
-    monkeypatch.setattr("consumers.hot.store.OPEN_WINDOWS", 9)
+    monkeypatch.setattr("consumers.hot.tier_windows.PENDING_READINGS", 11)
+    monkeypatch.setattr("consumers.hot.tier_windows.OPEN_WINDOWS", 9)
 
 
 def violations(seed: int, **options: Any) -> list[str]:

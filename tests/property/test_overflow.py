@@ -115,8 +115,8 @@ def _little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.hot.windows.MAX_WEIGHT", ROOM)
     monkeypatch.setattr("consumers.shard.fold_queue.MAX_WEIGHT", ROOM)
     monkeypatch.setattr("consumers.shard.fold_queue.FULL", 3000)
-    monkeypatch.setattr("consumers.hot.store.PENDING_READINGS", 11)
-    monkeypatch.setattr("consumers.hot.store.OPEN_WINDOWS", 9)
+    monkeypatch.setattr("consumers.hot.tier_windows.PENDING_READINGS", 11)
+    monkeypatch.setattr("consumers.hot.tier_windows.OPEN_WINDOWS", 9)
 
 
 @settings(

@@ -40,7 +40,7 @@ def right(table: str, number: int, last: int) -> Snapshot:
     if table == READINGS:
         ok = [row for row in rows if row.disposition == "ok"]
         wanted = {LakeReading(r.device_id or "", r.boot or "", r.seq or 0, DAY) for r in ok}
-    contents = {
+    contents: dict[Any, int] = {
         place_of(row) if table == RECORDS else lake_reading(row): content_of(
             row.ts, (row.metrics or {}).items()
         )
@@ -132,7 +132,9 @@ def test_a_row_that_says_something_else_than_the_archive_is_inexact(which: int) 
 def test_a_reading_may_say_what_any_of_its_records_says() -> None:
     told = ROWS[0]
     other = told._replace(metrics={"temperature": 99.0}, sequence_number=str(LAST))
-    said = {lake_reading(told): content_of(told.ts, other.metrics.items() if other.metrics else ())}
+    said: dict[Any, int] = {
+        lake_reading(told): content_of(told.ts, other.metrics.items() if other.metrics else ())
+    }
     newest = right(READINGS, 4, LAST)
     newest = newest._replace(contents={**newest.contents, **said})
     report = compare_lake([*ROWS, other], accepted(), [newest], registered=2)

@@ -268,15 +268,10 @@ ALERTS: Final = (
 
 _DATABASE: Final = ("catalog", "database/{rule}_lake")
 _LAKE_ROLES: Final = tuple(
-    f"arn:{{partition}}:iam::{{account}}:role/{{stack}}-{name}"
-    for name in (
-        "lake-{region}",
-        "replay-{region}",
-        "lake-clean-{region}",
-        "lake-ExecutionRole-*",
-        "lake-ScheduleRole-*",
-    )
-)
+    f"arn:{{partition}}:iam::{{account}}:role/{{stack}}-{name}" for name in
+    ("lake-{region}", "replay-{region}", "lake-clean-{region}", "lake-ExecutionRole-*",
+     "lake-ScheduleRole-*")
+)  # fmt: skip
 LAKE: Final = (
     Grant("LakeStack", "cloudformation", _STACK_ACTIONS, ("stack/{stack}-lake/*",)),
     Grant("Database", "glue", "CreateDatabase GetDatabase UpdateDatabase", _DATABASE),
@@ -300,8 +295,7 @@ LAKE: Final = (
           ("schedule-group/{stack}-lake",)),
     Grant("LakeTasks", "ecs",
           "ListTagsForResource RegisterTaskDefinition TagResource UntagResource",
-          ("task-definition/{stack}-lake-sync:*", "task-definition/{stack}-lake-compact:*",
-           "task-definition/{stack}-lake-clean:*")),
+          ("task-definition/{stack}-lake-*:*",)),
     Grant("LakeTaskDefinitions", "ecs", "DeregisterTaskDefinition DescribeTaskDefinition"),
     Grant("RunningLakeTasks", "ecs", "DescribeTasks StopTask", ("task/{stack}/*",)),
     Grant("FindLakeTasks", "ecs", "ListTasks", ("*",),

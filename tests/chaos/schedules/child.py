@@ -28,7 +28,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from consumers import failpoints
 from consumers.aws import backoff as retry
 from consumers.aws.clients import Clients
-from consumers.hot import store as hot
+from consumers.hot import tier_windows as hot
 from consumers.hot.runs import Run
 from consumers.hot.windows import Window
 from consumers.shard import child, fold_queue
