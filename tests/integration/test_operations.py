@@ -109,7 +109,8 @@ def _remove(made: Operations, bus: str) -> None:
     for queue in (made.topic_queue, made.bus_queue):
         sqs.delete_queue(QueueUrl=queue)
     for log in (f"{PIPELINE}/worker", f"{PIPELINE}/lake", "other/worker"):
-        logs.delete_log_group(logGroupName=f"/penstock/{log}")
+        with contextlib.suppress(logs.exceptions.ResourceNotFoundException):
+            logs.delete_log_group(logGroupName=f"/penstock/{log}")
 
 
 def worker(*reports: ShardReport, restarts: int = 0) -> WorkerStatus:
