@@ -75,6 +75,7 @@ def a_new_version_is_deployed_under_load(site: Site) -> None:
         assert old.process.wait(DRAIN_S) == 0, old.log
         site.until(lambda: len(_owners(site)) == 1 and new.is_ready, 60, "the new version alone")
         assert time.monotonic() - ended < DRAIN_S
+        site.until(lambda: new.records, 60, "records that the new version has read")
         new.process.send_signal(signal.SIGTERM)
         assert new.process.wait(DRAIN_S) == 0, new.log
         metrics = [orjson.loads(line) for line in new.output.read_bytes().splitlines()]
@@ -108,14 +109,24 @@ class _Consume:
         :raises AssertionError: when the process has ended.
         """
         assert self.process.poll() is None, self.log
+        return self._get("readyz") is not None
+
+    @property
+    def records(self) -> int:
+        """Records that it has read and reported, by its ``/status``."""
+        answer = self._get("status")
+        return 0 if answer is None else int(orjson.loads(answer)["records"])
+
+    def _get(self, path: str) -> bytes | None:
+        """What its status server answers with 200; ``None`` when it does not."""
         found = re.search(r"http://127\.0\.0\.1:\d+", self._log.read_text(errors="replace"))
         if found is None:
-            return False
+            return None
         try:
-            urllib.request.urlopen(f"{found[0]}/readyz", timeout=5).close()
+            with urllib.request.urlopen(f"{found[0]}/{path}", timeout=5) as answer:
+                return bytes(answer.read())
         except (urllib.error.URLError, TimeoutError):
-            return False
-        return True
+            return None
 
 
 @contextlib.contextmanager
