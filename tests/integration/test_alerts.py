@@ -136,6 +136,50 @@ def test_an_alarm_is_raised_and_cleared_once_though_the_worker_dies_around_it(
     assert up.penstock("alert", "list", "--json").json == []
 
 
+def test_people_are_told_by_the_topic_and_not_of_what_is_muted(up: Up) -> None:
+    """A queue stands for the mail: it is subscribed to the topic as an address would be."""
+    target, line = up.root(), Line(up, "pump-mailed")
+    sqs, sns = target.client("sqs"), target.client("sns")
+    mails = sqs.create_queue(QueueName="mails")["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=mails, AttributeNames=["QueueArn"])["Attributes"]
+    topics = [one["TopicArn"] for one in sns.list_topics()["Topics"]]
+    (topic,) = [one for one in topics if one.endswith(f":{target.settings.stack}-alerts")]
+    allowed = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue["QueueArn"],
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    sqs.set_queue_attributes(QueueUrl=mails, Attributes={"Policy": policy})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue["QueueArn"])
+    texts: list[str] = []
+
+    def mailed(about: str) -> bool | None:
+        for message in sqs.receive_message(QueueUrl=mails).get("Messages", []):
+            texts.append(json.loads(message["Body"])["Message"])
+            sqs.delete_message(QueueUrl=mails, ReceiptHandle=message["ReceiptHandle"])
+        return any(about in text and line.device in text for text in texts) or None
+
+    apply(up, RULES)
+    time.sleep(6)  # the longest after which a shard's process knows new rules
+    hot = time.time_ns() // 10_000_000_000 * 10_000
+    line.send(hot + 500, 91.0)
+    await_value(lambda: mailed("raised"), 60, "the mail")
+    assert f"critical: too-hot raised on {line.device}. {line.device} is at 91 °C" in texts[0]
+    until = (hot + 3_600_000) // 1000
+    mute = ("alert", "mute", "too-hot", line.device, "--until", str(until * 1000))
+    assert up.penstock(*mute).code == 0
+    await_value(lambda: mailed("muted"), 60, "the mail that it is muted")
+    line.send(hot + 10_500, 30.0)
+    line.send(hot + 20_500, 30.0)
+    assert line.heard("cleared")["notify"] is False
+    assert up.penstock("alert", "unmute", "too-hot", line.device).code == 0
+    await_value(lambda: mailed("unmuted"), 60, "the mail that it is muted no longer")
+    assert mailed("cleared") is None
+
+
 def test_a_wrong_rule_is_refused_with_its_line_and_the_reason(up: Up) -> None:
     (up.folder / "alerts").mkdir(exist_ok=True)
     wrong = up.folder / "alerts" / "wrong.toml"
