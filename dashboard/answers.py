@@ -180,6 +180,28 @@ class Latest(Summary):
     error: str
 
 
+class Figures(TypedDict):
+    """The fleet at one moment. ``rejected`` counts since the workers' processes began."""
+
+    at: int
+    online: int
+    late: int
+    silent: int
+    messages_per_s: float | None
+    readings_per_s: float | None
+    p50_ms: float | None
+    p99_ms: float | None
+    rejected: int
+
+
+class FleetHistory(TypedDict):
+    """The fleet's figures over the last hour, oldest first, as the process that answers read them;
+    ``step_ms`` is the least time between two. Empty for those who see some groups only."""
+
+    step_ms: int
+    points: list[Figures]
+
+
 class Shard(TypedDict):
     """A shard as its worker last reported it. ``lag_ms`` is the age of its oldest record that is
     not durable."""

@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 
 from dashboard import alerts, queries
 from dashboard.answers import Alert, Device, Report
-from dashboard.fleet import Snapshot, Sparks
+from dashboard.fleet import Snapshot, Sparks, summary
+from dashboard.trends import Trends
 from dashboard.watching import Watched, newest_windows, with_newest
 from ingest.acts.log import ActLog
 from ingest.commands import store
@@ -94,6 +95,7 @@ class Feed:
         self.now_ms = now_ms
         self.snapshot = Snapshot()
         self.sparks = Sparks()
+        self.trends = Trends()
         self.error = ""
         self.finest: Tier | None = None
         self._watched = Watched()
@@ -228,6 +230,8 @@ class Feed:
             alerts=self.snapshot.alerts,
             units=self._units,
         )
+        if self.trends.is_due(self.snapshot.at):
+            self.trends.add(summary(self.snapshot))
         self._wake()
 
     def _read(self) -> list[Device]:

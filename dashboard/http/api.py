@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboard import answers, completeness, fleet, queries
+from dashboard import answers, completeness, fleet, queries, trends
 from dashboard.errors import BadRequestError, ForbiddenError, NotFoundError
 from dashboard.feed import Feed
 from dashboard.http import requests
@@ -47,6 +47,14 @@ class Api:
         """The fleet in a few figures."""
         summary = fleet.summary(view.snapshot, self._units)
         return tagged_response(request, summary, read_at=("at", "version"))
+
+    async def history(self, request: Request, view: View) -> Response:
+        """The fleet's figures over the last hour."""
+        history: answers.FleetHistory = {
+            "step_ms": trends.STEP_MS,
+            "points": view.trends(requests.time(request, "from", 0)),
+        }
+        return json_response(history)
 
     async def devices(self, request: Request, view: View) -> Response:
         """A page of devices."""
@@ -208,6 +216,7 @@ def routes_of(views: Views, tiers: Sequence[Tier], units: Mapping[str, str]) -> 
         reads(views, "/api/v1/openapi.json", api.openapi),
         reads(views, "/api/v1/health", api.health),
         reads(views, "/api/v1/summary", api.summary),
+        reads(views, "/api/v1/summary/history", api.history),
         reads(views, "/api/v1/stream", api.stream),
         reads(views, LIVE_PATH, live.open),
         reads(views, "/api/v1/latest", live.latest),

@@ -29,7 +29,7 @@ _UNCHANGED: Final = {"description": "it is as in the answer with the ETag of If-
 _ANSWERS: Final = (
     answers.Summary, answers.Stream, answers.Listing, answers.DeviceDetail, answers.Windows,
     answers.Missing, list[answers.Point], answers.Failure, answers.Health,
-    answers.Latest,
+    answers.Latest, answers.FleetHistory,
     answers.Alerts, list[answers.Alert], answers.AlertHistory, answers.AlertAct,
     answers.Commands, answers.Command, answers.CommandToSend,
 )  # fmt: skip
@@ -41,7 +41,7 @@ def document(tiers: list[str]) -> dict[str, Any]:
         _ANSWERS, ref_template="#/components/schemas/{name}"
     )
     summary, stream, listing, device, windows, missing, series, failure, health = schemas[:9]
-    latest = schemas[9]
+    latest, history = schemas[9:11]
 
     def get(
         text: str,
@@ -108,6 +108,10 @@ def document(tiers: list[str]) -> dict[str, Any]:
                 }
             },
             "/api/v1/summary": get("The fleet in a few figures", [], summary, tagged=True),
+            "/api/v1/summary/history": get(
+                "The fleet's figures over the last hour",
+                [_query("from", _TIME, "Only from here on.")], history,
+            ),
             "/api/v1/stream": get("Shards, lag, commits and rejects", [], stream, tagged=True),
             "/api/v1/devices": get("A page of devices", _listing(), listing, tagged=True),
             of_one: get("One device", name, device, of_a_device=True),
@@ -136,11 +140,11 @@ def document(tiers: list[str]) -> dict[str, Any]:
                 }
             },
             f"{of_one}/commands": {
-                **get("The newest commands to a device", name, schemas[14], of_a_device=True,
+                **get("The newest commands to a device", name, schemas[15], of_a_device=True,
                       tagged=True),
-                **_sending(name, schemas[15:], failure),
+                **_sending(name, schemas[16:], failure),
             },
-            **_alert_paths(schemas[10:14], failure),
+            **_alert_paths(schemas[11:15], failure),
         },
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 // Alerts: those that are open, and what happened before.
 import { actButtons } from "./acts.js";
-import { ago, clock, get, h } from "./dom.js";
+import { ago, get, h } from "./dom.js";
+import { clock, day, timeOfDay, zone } from "./time.js";
 
 const SPANS = [["", "Any time"], [3600e3, "Last hour"], [86400e3, "Last day"], [7 * 86400e3, "Last 7 days"]];
 const FILTERS = ["device", "rule", "severity", "span"];
@@ -27,7 +28,7 @@ export function alertsView(main, live, _, asked) {
   const said = h("p", { role: "status", "aria-live": "polite", class: "note" });
   let cursor = null, rows = [], turn = 0, timer = 0, page = {};
 
-  main.append(h("h1", {}, "Alerts"), h("p", { class: "lead" }, "What the rules say of the devices, by their finished windows. Times are the devices' own, UTC."),
+  main.append(h("h1", {}, "Alerts"), h("p", { class: "lead" }, "What the rules say of the devices, by their finished windows. Times are by the devices' clocks."),
     h("div", { class: "controls" }, tabs), said,
     h("section", { class: "card", "aria-label": "Alerts" }, filters, body, h("div", { class: "pager" }, more)));
 
@@ -99,8 +100,8 @@ export function alertsView(main, live, _, asked) {
 
   function past() {
     return h("div", { class: "scroll" }, h("table", { class: "history" }, h("caption", {}, "The devices whose alerts changed last come first; up to 24 transitions of a rule and device are kept"),
-      h("thead", {}, h("tr", {}, ["Window (UTC)", "What", "Device and rule"].map((one) => h("th", { scope: "col" }, one)))),
-      h("tbody", {}, rows.map((one) => h("tr", {}, h("td", {}, clock(one.window).slice(0, 19).split(" ").map((part) => h("span", { class: "part" }, `${part} `))),
+      h("thead", {}, h("tr", {}, [`Window (${zone()})`, "What", "Device and rule"].map((one) => h("th", { scope: "col" }, one)))),
+      h("tbody", {}, rows.map((one) => h("tr", {}, h("td", {}, [day(one.window), timeOfDay(one.window)].map((part) => h("span", { class: "part" }, `${part} `))),
         h("td", {}, severity(one.severity), " ", one.kind, one.stands ? null : " (withdrawn: late data)",
           one.by ? ` by ${one.by}` : null, one.until ? `, until ${clock(one.until)}` : null),
         h("td", {}, subject(one.device, one.window, address()), h("br"), h("small", {}, one.rule)))))));
@@ -117,6 +118,7 @@ export function alertsView(main, live, _, asked) {
     // A burst of changes asks once.
     alerts() { if (rows.length <= PAGE) { clearTimeout(timer); timer = setTimeout(load, 300); } },
     back: () => load(),
+    redraw: draw,
     leave() { clearInterval(refreshing); clearTimeout(timer); turn = -1; },
   };
 }

@@ -1,11 +1,13 @@
-// Routes, the live connection, and the theme.
+// Routes, the live connection, the clock, and the theme.
 import { alertsView } from "./alerts.js";
+import { compareView } from "./compare.js";
 import { deviceView } from "./device.js";
 import { h } from "./dom.js";
-import { fleetView } from "./fleet.js";
+import { fleetView, groupView, typeView } from "./fleet.js";
 import { makeLive } from "./live.js";
 import { begin, signOut, signsIn, whoIs } from "./signin.js";
 import { streamView } from "./stream.js";
+import { isLocal, setLocal, zone } from "./time.js";
 
 const main = document.getElementById("main");
 const connection = document.getElementById("connection");
@@ -29,7 +31,7 @@ function route() {
   view?.leave?.();
   document.querySelector("dialog")?.close();
   main.replaceChildren();
-  const views = { "": fleetView, device: deviceView, alerts: alertsView, stream: streamView };
+  const views = { "": fleetView, group: groupView, type: typeView, compare: compareView, device: deviceView, alerts: alertsView, stream: streamView };
   view = (views[name] ?? fleetView)(main, live, decodeURIComponent(rest ?? ""), new URLSearchParams(query));
   for (const link of document.querySelectorAll("nav a")) {
     const here = link.dataset.view === (["stream", "alerts"].includes(name) ? name : "fleet");
@@ -52,6 +54,19 @@ document.getElementById("theme").addEventListener("click", () => {
   try { localStorage.setItem("theme", next); } catch { /* a private window */ }
   theme(next);
 });
+const clockButton = document.getElementById("clock");
+function showClock() {
+  clockButton.textContent = zone();
+  const text = `${zone()}: times are ${isLocal() ? "this browser's. Show UTC" : "UTC. Show this browser's"}`;
+  clockButton.setAttribute("aria-label", text);
+  clockButton.title = text;
+}
+clockButton.addEventListener("click", () => {
+  setLocal(!isLocal());
+  showClock();
+  view?.redraw?.();
+});
+showClock();
 addEventListener("hashchange", () => { route(); main.focus(); });
 try {
   await begin();

@@ -1,5 +1,6 @@
 // Commands to a device: the newest with what became of them, and a form that sends one.
-import { ago, clock, get, h, post } from "./dom.js";
+import { ago, get, h, post } from "./dom.js";
+import { clock } from "./time.js";
 
 const EXPIRES = [[60, "1 minute"], [600, "10 minutes"], [3600, "1 hour"], [86400, "1 day"], [7 * 86400, "7 days"]];
 const MEANS = {

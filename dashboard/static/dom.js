@@ -65,11 +65,6 @@ export function ago(ms, now) {
   return ms === null || ms === undefined ? "never" : `${duration(Math.max(0, now - ms))} ago`;
 }
 
-// Times are UTC everywhere: on the page, in the API and on the command line.
-export function clock(ms) {
-  return ms === null || ms === undefined ? "–" : `${new Date(ms).toISOString().slice(0, 19).replace("T", " ")} UTC`;
-}
-
 export function state(word) {
   return h("span", { class: `state ${word}` }, word);
 }

@@ -1,124 +1,178 @@
-// The fleet: figures, filters, and a table that asks the server for a page at a time.
-import { ago, count, duration, get, h, setUnits, spark, state, value } from "./dom.js";
+// The fleet, or a group or type of it: figures, filters, and a table that asks the server for a page
+// at a time. What is filtered, sorted and ticked is in the link.
+import { trendCharts } from "./charts/trends.js";
+import { count, duration, get, h, setUnits, value } from "./dom.js";
+import { keep, stateOf } from "./link.js";
+import { MOST, aggregates, deviceRow } from "./rows.js";
 
 const PAGE = 50;
-const SHOWN = 4;
 const COLUMNS = [["device", "Device"], ["status", "Status"], ["last_seen", "Last heard"]];
+const STATES = ["online", "late", "silent", "new"];
+const DEFAULTS = { search: "", group: "", type: "", status: "", sort: "device", order: "asc", offset: 0, compare: [] };
 
-export function fleetView(main, live) {
-  const query = { search: "", group: "", type: "", status: "", sort: "device", order: "asc", offset: 0 };
-  const tiles = h("dl", { class: "tiles", "aria-label": "Fleet in figures" });
-  const body = h("tbody");
+export const fleetView = (main, live, _, query) => devicesView(main, live, query, null, "");
+export const groupView = (main, live, name, query) => devicesView(main, live, query, "group", name);
+export const typeView = (main, live, name, query) => devicesView(main, live, query, "type", name);
+
+// `kind` is "group" or "type" where the view is of the devices of one.
+function devicesView(main, live, query, kind, name) {
+  const path = kind ? `${kind}/${encodeURIComponent(name)}` : "";
+  let state = stateOf(query, DEFAULTS);
+  if (!STATES.includes(state.status)) state.status = "";
+  const tiles = h("dl", { class: "tiles", "aria-label": kind ? "Devices by status" : "Fleet in figures" });
+  const body = h("tbody"), sums = h("section", { class: "card", "aria-label": "Values", hidden: true });
   const heads = COLUMNS.map(([key, label]) =>
     h("th", { scope: "col", "data-key": key }, h("button", { type: "button", onclick: () => sortBy(key) }, label)));
+  const head = (text, wide) => h("th", { scope: "col", class: wide ? "wide" : null }, text);
   const pages = h("p", { role: "status", "aria-live": "polite" });
   const previous = h("button", { type: "button", onclick: () => turn(-1) }, "Previous");
   const next = h("button", { type: "button", onclick: () => turn(1) }, "Next");
-  const groups = choice("group", "All groups"), types = choice("type", "All types");
-  const states = choice("status", "Any status", ["online", "late", "silent", "new"]);
-  const search = h("input", { type: "search", placeholder: "Part of a name", autocomplete: "off", oninput: typed });
-  let timer = 0, asked = 0, rows = new Map(), skew = 0;
+  const choices = Object.fromEntries([["group", "All groups", []], ["type", "All types", []], ["status", "Any status", STATES]].map(([key, all, values]) => [key, choice(key, all, values)]));
+  const search = h("input", { type: "search", placeholder: "Part of a name", autocomplete: "off", value: state.search, oninput: typed });
+  const picked = h("div", { class: "controls" }), trends = kind ? null : trendCharts();
+  let timer = 0, asked = 0, rows = new Map(), skew = 0, shown = 0, total = 0;
 
   main.append(
-    h("h1", {}, "Fleet"), h("p", { class: "lead" }, "Every device, and how the stream keeps up with them."),
-    tiles,
+    ...(kind ? [h("p", {}, h("a", { href: "#/" }, "← Fleet"))] : []),
+    h("h1", {}, kind ? `${kind === "group" ? "Group" : "Type"} ${name}` : "Fleet"),
+    h("p", { class: "lead" }, kind ? `The devices of this ${kind}, and what they say together.` : "Every device, and how the stream keeps up with them."),
+    tiles, trends ? trends.element : sums,
     h("section", { class: "card", "aria-label": "Devices" },
-      h("div", { class: "controls" },
-        h("label", {}, "Search", search), h("label", { class: "half" }, "Group", groups),
-        h("label", { class: "half" }, "Type", types), h("label", {}, "Status", states)),
-      h("div", { class: "scroll" },
-        h("table", {},
-          h("thead", {}, h("tr", {}, heads[0], heads[1], heads[2],
-            h("th", { scope: "col" }, "Last values"),
-            h("th", { scope: "col", class: "wide" }, "Trend"),
-            h("th", { scope: "col", class: "wide" }, "Group"), h("th", { scope: "col", class: "wide" }, "Type"))),
-          body)),
+      h("div", { class: "controls" }, h("label", {}, "Search", search),
+        ...[["group", "Group", "half"], ["type", "Type", "half"], ["status", "Status", null]].filter(([key]) => key !== kind)
+          .map(([key, label, size]) => h("label", { class: size }, label, choices[key]))),
+      picked,
+      h("div", { class: "scroll" }, h("table", {},
+        h("thead", {}, h("tr", {}, heads, head("Last values"), head("Trend", true), head("Group", true), head("Type", true), head("Compare"))), body)),
       h("div", { class: "pager" }, pages, previous, next)));
 
-  function choice(key, all, values = []) {
-    const select = h("select", { onchange: (event) => { query[key] = event.target.value; first(); } },
-      h("option", { value: "" }, all), values.map((one) => h("option", { value: one }, one)));
+  function choice(key, all, values) {
+    const select = h("select", { onchange: () => change({ [key]: select.value, offset: 0 }) });
     select.dataset.all = all;
+    fill(select, values, state[key]);
     return select;
   }
-
-  function fill(select, values) {
-    const have = [...select.options].slice(1).map((option) => option.value);
-    if (have.join("\n") === values.join("\n")) return;
-    const chosen = select.value;
-    select.replaceChildren(h("option", { value: "" }, select.dataset.all), ...values.map((one) => h("option", { value: one }, one)));
-    select.value = values.includes(chosen) ? chosen : "";
+  // What a link asks for is a choice even where no device has it.
+  function fill(select, values, chosen) {
+    const wanted = chosen && !values.includes(chosen) ? [...values, chosen] : values;
+    if ([...select.options].slice(1).map((one) => one.value).join("\n") !== wanted.join("\n") || !select.options.length)
+      select.replaceChildren(h("option", { value: "" }, select.dataset.all), ...wanted.map((one) => h("option", { value: one }, one)));
+    select.value = chosen;
   }
 
   function typed() {
     clearTimeout(timer);
-    timer = setTimeout(() => { query.search = search.value.trim(); first(); }, 150);
+    timer = setTimeout(() => change({ search: search.value.trim(), offset: 0 }), 150);
   }
-  function first() { query.offset = 0; load(); }
-  function turn(by) { query.offset = Math.max(0, query.offset + by * PAGE); load(); }
-  function sortBy(key) {
-    query.order = query.sort === key && query.order === "asc" ? "desc" : "asc";
-    query.sort = key;
-    first();
+  function change(more) { state = { ...state, ...more }; keep(path, state, DEFAULTS); load(); }
+  function turn(by) { change({ offset: Math.max(0, state.offset + by * PAGE) }); }
+  function sortBy(key) { change({ order: state.sort === key && state.order === "asc" ? "desc" : "asc", sort: key, offset: 0 }); }
+
+  function asking(more) {
+    const { search: text, group, type, status, sort, order, offset } = state;
+    return `api/v1/devices?${new URLSearchParams({ search: text, group, type, status, sort, order, offset, limit: PAGE, ...(kind ? { [kind]: name } : {}), ...more })}`;
   }
 
   async function load() {
     const mine = ++asked;
     try {
-      const page = await get(`api/v1/devices?${new URLSearchParams({ ...query, limit: PAGE })}`);
+      const page = await get(asking());
       if (mine !== asked) return;
       draw(page);
       live.watch(page.devices.map((row) => row.device));
+      if (kind) await counts(mine);
     } catch (error) {
       if (mine !== asked) return;
-      body.replaceChildren(h("tr", {}, h("td", { colspan: 7, class: "notice bad" }, error.message)));
+      rows = new Map();
+      body.replaceChildren(h("tr", {}, h("td", { colspan: 8, class: "notice bad" }, error.message)));
       live.watch([]);
     }
   }
 
-  function draw(page) {
-    rows = new Map();
-    for (const head of heads) {
-      const mine = head.dataset.key === query.sort;
-      head.setAttribute("aria-sort", mine ? (query.order === "asc" ? "ascending" : "descending") : "none");
-    }
-    body.replaceChildren(...page.devices.map((device) => {
-      const row = h("tr", { "data-device": device.device });
-      rows.set(device.device, { row, device });
-      show(row, device);
-      return row;
-    }));
-    if (!page.devices.length) {
-      const why = page.total || query.search || query.group || query.type || query.status
-        ? "No device matches." : "No device yet: they appear here as soon as they are created or heard.";
-      body.append(h("tr", {}, h("td", { colspan: 7, class: "empty" }, why)));
-    }
-    const last = page.offset + page.devices.length;
-    pages.textContent = page.total ? `${count(page.offset + 1)}–${count(last)} of ${count(page.total)}` : "";
-    previous.disabled = page.offset === 0;
-    next.disabled = last >= page.total;
+  const tile = (label, text, small) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, text, small ? h("small", {}, ` ${small}`) : null));
+
+  // How many devices of the group or type have each status, all of them and not this page's.
+  async function counts(mine) {
+    const all = { search: "", group: "", type: "", [kind]: name, offset: 0, limit: 1 };
+    const found = await Promise.all(["", ...STATES].map(async (status) => (await get(asking({ ...all, status }))).total));
+    if (mine !== asked) return;
+    tiles.replaceChildren(tile("Online", count(found[1]), `of ${count(found[0])}`), tile("Late", count(found[2])), tile("Silent", count(found[3])), tile("Never heard", count(found[4])));
   }
 
-  function show(row, device) {
-    const metrics = Object.entries(device.metrics);
-    row.replaceChildren(
-      h("td", { class: "name" }, h("a", { href: `#/device/${encodeURIComponent(device.device)}` }, device.device)),
-      h("td", {}, state(device.status)),
-      h("td", {}, ago(device.last_seen, Date.now() + skew)),
-      h("td", {}, h("div", { class: "values" },
-        metrics.slice(0, SHOWN).map(([name, one]) => h("span", {}, h("b", {}, name), value(name, one.v))),
-        metrics.length > SHOWN ? h("span", {}, `+${metrics.length - SHOWN}`) : null)),
-      h("td", { class: "wide" }, spark(device.spark ?? [])),
-      h("td", { class: "wide" }, device.group), h("td", { class: "wide" }, device.type));
+  function draw(page) {
+    for (const one of heads) {
+      const mine = one.dataset.key === state.sort;
+      one.setAttribute("aria-sort", mine ? (state.order === "asc" ? "ascending" : "descending") : "none");
+    }
+    const before = rows, names = page.devices.map((one) => one.device);
+    rows = new Map(page.devices.map((device) => {
+      const row = before.get(device.device) ?? deviceRow(device, state.compare.includes(device.device), pick);
+      row.show(device);
+      row.tick(Date.now() + skew);
+      return [device.device, row];
+    }));
+    // A refresh that finds the same devices moves no row, so the focus stays where it is.
+    if (!names.length || names.join() !== [...before.keys()].join()) body.replaceChildren(...[...rows.values()].map((one) => one.row));
+    if (!names.length) {
+      const why = page.total || state.search || state.group || state.type || state.status || kind
+        ? "No device matches." : "No device yet: they appear here as soon as they are created or heard.";
+      body.append(h("tr", {}, h("td", { colspan: 8, class: "empty" }, why)));
+    }
+    shown = names.length;
+    total = page.total;
+    const last = page.offset + shown;
+    pages.textContent = total ? `${count(page.offset + 1)}–${count(last)} of ${count(total)}` : "";
+    previous.disabled = page.offset === 0;
+    next.disabled = last >= total;
+    drawPicked();
+    drawSums();
+  }
+
+  function pick(device, chosen) {
+    state = { ...state, compare: chosen ? [...state.compare, device] : state.compare.filter((one) => one !== device) };
+    keep(path, state, DEFAULTS);
+    drawPicked();
+  }
+  function drawPicked() {
+    const chosen = state.compare, full = chosen.length >= MOST, all = [...rows.keys()].slice(0, MOST);
+    for (const { box } of rows.values()) box.disabled = full && !box.checked;
+    const link = (devices, text, more = {}) => h("a", { class: "button", href: `#/compare?${new URLSearchParams({ devices: devices.join(), ...more })}` }, text);
+    const parts = chosen.length
+      ? [link(chosen, `Compare ${count(chosen.length)} ${chosen.length === 1 ? "device" : "devices"}`), h("button", { type: "button", onclick: none }, "Untick all")]
+      : kind && all.length ? [link(all, `Chart of ${all.length === 1 ? "this device" : `the first ${all.length} devices`}, and of their mean`, { show: "mean" })] : [];
+    const now = `${chosen}|${all}`;
+    if (picked.dataset.shown === now) return;
+    picked.dataset.shown = now;
+    picked.replaceChildren(...parts, h("span", { class: "hint" }, chosen.length ? (full ? `${MOST} devices fit on one chart.` : "") : `Tick up to ${MOST} devices to compare them on one chart.`));
+  }
+  function none() {
+    state = { ...state, compare: [] };
+    for (const { box } of rows.values()) box.checked = false;
+    keep(path, state, DEFAULTS);
+    drawPicked();
+    picked.querySelector("a, button")?.focus();
+  }
+
+  function drawSums() {
+    const found = kind ? aggregates([...rows.values()].map((one) => one.device())) : [];
+    sums.hidden = !found.length;
+    if (!found.length) return;
+    const which = shown === total ? `all ${count(total)} devices that are listed below` : `the ${count(shown)} devices on this page, not all ${count(total)}: a page does not read them all`;
+    sums.replaceChildren(h("h2", {}, "Last values together"), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Last values together" }, h("table", {},
+      h("caption", {}, `Over ${which}`),
+      h("thead", {}, h("tr", {}, ["Metric", "Devices", "Mean", "Least", "Greatest"].map((one) => head(one)))),
+      h("tbody", {}, found.map((one) => h("tr", { "data-sum": one.name }, h("td", {}, one.name), h("td", {}, count(one.n)), [one.mean, one.min, one.max].map((v) => h("td", {}, value(one.name, v)))))))));
   }
 
   function figures(summary) {
     skew = summary.at - Date.now();
     setUnits(summary.units);
+    fill(choices.group, summary.groups, state.group);
+    fill(choices.type, summary.types, state.type);
+    if (kind) return;
     const lags = Object.values(summary.lag_ms), lag = lags.length ? Math.max(...lags) : null;
-    const rejected = Object.entries(summary.rejected), total = rejected.reduce((sum, [, n]) => sum + n, 0);
+    const rejected = Object.entries(summary.rejected), sum = rejected.reduce((all, [, n]) => all + n, 0);
     const { devices, latency_ms: latency } = summary;
-    const tile = (label, text, small) => h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, text, small ? h("small", {}, ` ${small}`) : null));
     tiles.replaceChildren(
       tile("Online", count(devices.online), `of ${count(devices.total)}`),
       tile("Late", count(devices.late)), tile("Silent", count(devices.silent)),
@@ -129,17 +183,13 @@ export function fleetView(main, live) {
         tile("Device to hot store", duration(latency.p50), latency.p99 === null ? "" : `p99 ${duration(latency.p99)}`),
         tile("Lag", lag === 0 ? "none" : duration(lag), `${count(lags.length)} shards, ${count(summary.workers)} ${summary.workers === 1 ? "worker" : "workers"}`),
       ]),
-      tile("Rejected", count(total), rejected.slice(0, 2).map(([name, n]) => `${count(n)} ${name.replaceAll("_", " ")}`).join(", ")));
-    fill(groups, summary.groups);
-    fill(types, summary.types);
+      tile("Rejected", count(sum), rejected.slice(0, 2).map(([word, n]) => `${count(n)} ${word.replaceAll("_", " ")}`).join(", ")));
   }
 
-  const ticking = setInterval(() => {
-    for (const { row, device } of rows.values()) row.children[2].textContent = ago(device.last_seen, Date.now() + skew);
-  }, 1000);
+  const ticking = setInterval(() => { for (const row of rows.values()) row.tick(Date.now() + skew); }, 1000);
   const refreshing = setInterval(load, 15000);
   load();
-  get("api/v1/summary").then(figures).catch(() => {});
+  get("api/v1/summary").then((found) => { if (asked >= 0) { figures(found); drawSums(); } }).catch(() => {});
 
   return {
     summary(summary) {
@@ -149,12 +199,11 @@ export function fleetView(main, live) {
       if (known !== undefined && known !== tiles.dataset.total) load();
     },
     devices(changed) {
-      for (const device of changed) {
-        const known = rows.get(device.device);
-        if (known) { known.device = device; show(known.row, device); }
-      }
+      for (const device of changed) rows.get(device.device)?.show(device);
+      drawSums();
     },
     back: load,
-    leave() { clearInterval(ticking); clearInterval(refreshing); clearTimeout(timer); asked = -1; },
+    redraw() { trends?.redraw(); },
+    leave() { clearInterval(ticking); clearInterval(refreshing); clearTimeout(timer); asked = -1; trends?.leave(); },
   };
 }

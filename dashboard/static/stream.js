@@ -1,11 +1,12 @@
 // The stream: shards, workers, and what was rejected.
-import { ago, clock, count, duration, get, h, state } from "./dom.js";
+import { ago, count, duration, get, h, state } from "./dom.js";
+import { clock } from "./time.js";
 
 export function streamView(main, live) {
   const shards = h("tbody"), workers = h("tbody"), dispositions = h("dl", { class: "tiles", "aria-label": "Readings by disposition" });
   const rejects = h("tbody");
   let gone = false;
-  const table = (caption, heads, body) => h("div", { class: "scroll" }, h("table", {}, h("caption", {}, caption),
+  const table = (caption, heads, body) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": caption }, h("table", {}, h("caption", {}, caption),
     h("thead", {}, h("tr", {}, heads.map((one) => h("th", { scope: "col" }, one)))), body));
   main.append(h("h1", {}, "Stream"), h("p", { class: "lead" }, "Shards, how far behind they are, and what could not be folded."),
     dispositions,
@@ -43,5 +44,5 @@ export function streamView(main, live) {
   const refreshing = setInterval(load, 2000);
   load();
   live.watch([]);
-  return { back: load, leave() { gone = true; clearInterval(refreshing); } };
+  return { back: load, redraw: load, leave() { gone = true; clearInterval(refreshing); } };
 }

@@ -19,6 +19,7 @@ from dashboard.answers import (
     AlertTransition,
     Command,
     Device,
+    Figures,
     FreshDevice,
     ListedDevice,
     Window,
@@ -121,6 +122,11 @@ class View:
     def with_trends(self, rows: Iterable[FreshDevice]) -> list[ListedDevice]:
         """Rows of this view with their last values."""
         return self._feed.sparks.listed(rows)
+
+    def trends(self, since_ms: int) -> list[Figures]:
+        """The fleet's figures from ``since_ms`` on; they are added up over all groups, so who sees
+        some groups only has none."""
+        return self._feed.trends.since(since_ms) if self._sees_all else []
 
     def watch(self, devices: Iterable[str]) -> None:
         """Show these devices live, for a minute."""

@@ -52,6 +52,15 @@ def test_devices_appear_and_their_values_move(page: Page) -> None:
     expect(page.locator(".tile").first).to_contain_text("of 12")
 
 
+def test_what_has_the_focus_keeps_it_while_values_move(page: Page) -> None:
+    row = page.locator("tbody tr[data-device]").first
+    expect(row).to_be_visible(timeout=30_000)
+    before = row.locator(".values").inner_text()
+    row.get_by_role("checkbox").focus()
+    expect(row.locator(".values")).not_to_have_text(before, timeout=10_000)
+    expect(row.get_by_role("checkbox")).to_be_focused()
+
+
 def test_search_filters_and_sorting_work(page: Page) -> None:
     expect(page.locator("tbody tr[data-device]")).to_have_count(12, timeout=30_000)
     page.get_by_label("Search").fill("-003")

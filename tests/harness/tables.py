@@ -32,9 +32,11 @@ def metric(values: list[float]) -> dict[str, Any]:
 
 
 class Tables:
-    """Items by table; ``fail`` is raised by every call when it is set."""
+    """Items by table; ``fail`` is raised by every call when it is set. A page of an answer has
+    ``page`` items at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: int = PAGE) -> None:
+        self.page = page
         self.devices: dict[str, dict[str, Any]] = {}
         self.windows: dict[str, dict[str, dict[str, Any]]] = {}
         self.workers: dict[str, dict[str, Any]] = {}
@@ -64,13 +66,15 @@ class Tables:
 
     def add_window(
         self, device: str, window: str, ids: str = "0-1", expires_at: int = 2**40,
-        values: list[float] | None = None,
+        values: list[float] | None = None, metrics: dict[str, list[float]] | None = None,
     ) -> None:  # fmt: skip
-        values = values or [20.0, 22.0]
+        metrics = metrics or {"temperature": values or [20.0, 22.0]}
+        readings = max(map(len, metrics.values()))
         self.windows.setdefault(device, {})[window] = {
-            "device": {"S": device}, "window": {"S": window}, "ver": n(1), "n": n(len(values)),
+            "device": {"S": device}, "window": {"S": window}, "ver": n(1), "n": n(readings),
             "first_ts": n(1), "last_ts": n(2), "ids": {"M": {"boot-one": {"S": ids}}},
-            "metrics": {"M": {"temperature": metric(values)}}, "expires_at": n(expires_at),
+            "metrics": {"M": {name: metric(values) for name, values in metrics.items()}},
+            "expires_at": n(expires_at),
         }  # fmt: skip
 
     def add_worker(self, name: str, updated_at: int, **report: Any) -> None:
@@ -140,7 +144,7 @@ class Tables:
     def _page(self, found: list[Any], key: str, request: Any) -> Any:
         start = request.get("ExclusiveStartKey", {}).get(key, {}).get("S", "")
         rest = [item for item in found if item[key]["S"] > start]
-        size = min(PAGE, request.get("Limit", PAGE))
+        size = min(self.page, request.get("Limit", self.page))
         answer: dict[str, Any] = {"Items": rest[:size]}
         if len(rest) > size:
             answer["LastEvaluatedKey"] = {key: rest[size - 1][key]}

@@ -135,6 +135,7 @@ ATTEMPTS: Final[Mapping[str, Make]] = {
     "/api/v1/openapi.json": _plain("/api/v1/openapi.json"),
     "/api/v1/health": _plain("/api/v1/health"),
     "/api/v1/summary": _plain("/api/v1/summary"),
+    "/api/v1/summary/history": _plain("/api/v1/summary/history"),
     "/api/v1/stream": _plain("/api/v1/stream"),
     "/api/v1/latest": lambda who: Attempt("GET", "/api/v1/latest", {"watch": who.name()}),
     "/api/v1/devices": _devices,

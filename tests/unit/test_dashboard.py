@@ -316,6 +316,7 @@ def test_every_path_of_the_document_is_served_and_no_other(client: TestClient) -
     ("path", "at"),
     [
         ("/api/v1/summary", "/api/v1/summary"),
+        ("/api/v1/summary/history", "/api/v1/summary/history"),
         ("/api/v1/stream", "/api/v1/stream"),
         ("/api/v1/latest?watch=dev-00,gone", "/api/v1/latest"),
         ("/api/v1/devices", "/api/v1/devices"),

@@ -1,6 +1,7 @@
 // A device's alerts on its charts, and the same as text.
-import { severity } from "./alerts.js";
-import { clock, get, h } from "./dom.js";
+import { severity } from "../alerts.js";
+import { get, h } from "../dom.js";
+import { clock } from "../time.js";
 
 const COLORS = { critical: "--bad", warning: "--warn", info: "--accent" };
 
