@@ -31,7 +31,7 @@ export function completenessCard() {
       late: `${count(sum.present)} readings are there, ${count(sum.missing)} numbers in between are not. The device may still send them; what was rejected is under Not folded.`,
       nothing: "No reading in this span.",
     }[sum.word];
-    body.replaceChildren(h("p", {}, mark(sum), ` ${what}`), h("p", { class: "note" }, `Checked against the ids in the windows of ${tier}, ${between(from, to)}.`));
+    body.replaceChildren(h("p", {}, mark(sum), ` · ${what}`), h("p", { class: "note" }, `Checked against the ids in the windows of ${tier}, ${between(from, to)}.`));
     if (!all.length) return;
     const lines = all.map(([boot, one]) => h("tr", {}, h("td", {}, h("code", {}, boot)), h("td", {}, `${one.first} – ${one.last}`), h("td", {}, count(one.present)),
       h("td", {}, one.missing ? `${count(one.missing)}: ${gapsOf(one)}` : "none")));
