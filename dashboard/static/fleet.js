@@ -139,7 +139,7 @@ function devicesView(main, live, query, kind, name) {
     const link = (devices, text, more = {}) => h("a", { class: "button", href: `#/compare?${new URLSearchParams({ devices: devices.join(), ...more })}` }, text);
     const parts = chosen.length
       ? [link(chosen, `Compare ${count(chosen.length)} ${chosen.length === 1 ? "device" : "devices"}`), h("button", { type: "button", onclick: none }, "Untick all")]
-      : kind && all.length ? [link(all, `Chart of ${all.length === 1 ? "this device" : `the first ${all.length} devices`}, and of their mean`, { show: "mean" })] : [];
+      : kind && all.length ? [link(all, `Chart of ${all.length === 1 ? "this device" : `${total > all.length ? "the first" : "these"} ${all.length} devices`}, and of their mean`, { show: "mean" })] : [];
     const now = `${chosen}|${all}`;
     if (picked.dataset.shown === now) return;
     picked.dataset.shown = now;
