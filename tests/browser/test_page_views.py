@@ -47,7 +47,7 @@ def test_the_fleet_page_charts_the_last_hour(browser: Browser, url: str) -> None
     with opened(browser, url) as page:
         card = page.get_by_role("region", name="The last hour", exact=True)
         for told in (
-            r"Messages a second over the last hour: messages now 5, least 5, most 45",
+            r"Messages a second over the last hour: messages now \d+, least \d+, most 45",
             r"Device to hot store over the last hour: p50 now \d+ ms.*; p99 now \d+ ms",
             r"Devices over the last hour: online now \d+, .*; late now \d+, .*; silent now \d+, ",
             r"Rejected a minute over the last hour: rejected now ",
@@ -103,16 +103,16 @@ def test_a_link_restores_what_the_fleet_s_page_shows(browser: Browser, url: str)
     with opened(browser, url) as page:
         expect(page.locator("tr[data-device]")).to_have_count(50)
         page.get_by_label("Type").select_option("pump")
-        page.get_by_label("Status").select_option("late")
+        page.get_by_label("Status").select_option("silent")
         page.get_by_role("button", name="Last heard").click()
         page.get_by_label("Search").fill("old-0")
-        expect(page.locator("tr[data-device]")).to_have_count(5)
+        expect(page.locator("tr[data-device]")).to_have_count(4)
         page.get_by_role("checkbox", name="Compare old-02").check()
         link = page.url
     with opened(browser, link) as page:
-        expect(page.locator("tr[data-device]")).to_have_count(5)
+        expect(page.locator("tr[data-device]")).to_have_count(4)
         expect(page.get_by_label("Type")).to_have_value("pump")
-        expect(page.get_by_label("Status")).to_have_value("late")
+        expect(page.get_by_label("Status")).to_have_value("silent")
         expect(page.get_by_label("Search")).to_have_value("old-0")
         expect(page.locator("th[data-key=last_seen]")).to_have_attribute("aria-sort", "ascending")
         expect(page.get_by_role("checkbox", name="Compare old-02")).to_be_checked()
