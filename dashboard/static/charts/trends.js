@@ -30,14 +30,19 @@ export function trendCharts() {
   sized.observe(grid);
 
   function chart({ label, say, lines, incrs }) {
-    const picture = h("div", { role: "img" }), box = h("div", {}, h("h3", {}, label), picture);
+    const picture = h("div", { role: "img" }), key = h("p", { class: "note" }, lines.map(([name, shade, , dash]) => {
+      const one = h("span", { class: "part" }, `${dash === SHORT ? "╌" : dash === DOTS ? "┈" : "─"} ${name}  `);
+      one.style.color = `var(${shade})`;
+      return one;
+    }));
+    const box = h("div", {}, h("h3", {}, label), picture, key);
     let plot = null;
     function options() {
       const css = getComputedStyle(document.documentElement), color = (key) => css.getPropertyValue(key).trim();
       const axis = { stroke: color("--soft"), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
       const text = (v) => (v === null || v === undefined ? "–" : say(v));
       return {
-        width: width(), height: HEIGHT, tzDate: plotDate, cursor: { drag: { x: false, y: false }, points: { size: 5 }, sync: { key: "trends" } },
+        width: width(), height: HEIGHT, tzDate: plotDate, legend: { show: false }, cursor: { drag: { x: false, y: false }, points: { size: 5 }, sync: { key: "trends" } },
         scales: { x: { time: true, range: () => [Date.now() - HOUR, Date.now()].map((ms) => ms / 1e3) }, y: { range: (_, low, high) => [0, high ? high * 1.15 : 1] } },
         axes: [{ ...axis, values: ticks, size: 34, space: 70 }, { ...axis, size: 56, space: 26, ...(incrs ? { incrs } : {}), values: (_, all) => all.map(text) }],
         series: [{ value: (_, v) => (v === null ? "–" : clock(v * 1e3)) }, ...lines.map(([name, key, , dash]) => ({ label: name, stroke: color(key), width: 1.5, dash, points: { show: false, size: 4, filter: lone }, value: (_, v) => text(v) }))],
