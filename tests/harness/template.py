@@ -50,7 +50,8 @@ def _value(node: Any, pseudo: dict[str, str]) -> Any:
     if function == "Fn::Select":
         return _value(argument[1], pseudo)[argument[0]]
     if function == "Fn::Join":
-        return argument[0].join(_value(argument[1], pseudo))
+        parts = _value(argument[1], pseudo)
+        return argument[0].join(p if isinstance(p, str) else f"<{next(iter(p))}>" for p in parts)
     if function == "Fn::Sub":
         text, names = argument if isinstance(argument, list) else (argument, {})
         return substituted(text, pseudo | {k: _value(v, pseudo) for k, v in names.items()})
