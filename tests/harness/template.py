@@ -58,12 +58,13 @@ def _value(node: Any, pseudo: dict[str, str]) -> Any:
     return {function: _value(argument, pseudo)}
 
 
-def substituted(text: str, names: dict[str, str]) -> str:
+def substituted(text: str, names: dict[str, Any]) -> str:
     """What ``Fn::Sub`` makes of a text; a name that is not in ``names`` is ``<name>``."""
 
     def value(match: re.Match[str]) -> str:
         if match[1].startswith("!"):
             return f"${{{match[1][1:]}}}"
-        return names.get(match[1], f"<{match[1]}>")
+        found = names.get(match[1])
+        return found if isinstance(found, str) else f"<{match[1]}>"
 
     return re.sub(r"\$\{(.*?)\}", value, text)
