@@ -112,7 +112,11 @@ function devicesView(main, live, query, kind, name) {
       return [device.device, row];
     }));
     // A refresh that finds the same devices moves no row, so the focus stays where it is.
-    if (!names.length || names.join() !== [...before.keys()].join()) body.replaceChildren(...[...rows.values()].map((one) => one.row));
+    if (!names.length || names.join() !== [...before.keys()].join()) {
+      const held = document.activeElement;
+      body.replaceChildren(...[...rows.values()].map((one) => one.row));
+      if (body.contains(held)) held.focus();
+    }
     if (!names.length) {
       const why = page.total || state.search || state.group || state.type || state.status || kind
         ? "No device matches." : "No device yet: they appear here as soon as they are created or heard.";

@@ -31,9 +31,9 @@ export function trendCharts() {
 
   function chart({ label, say, lines, incrs }) {
     const picture = h("div", { role: "img" }), key = h("p", { class: "note" }, lines.map(([name, shade, , dash]) => {
-      const one = h("span", { class: "part" }, `${dash === SHORT ? "╌" : dash === DOTS ? "┈" : "─"} ${name}  `);
-      one.style.color = `var(${shade})`;
-      return one;
+      const line = h("span", { class: "line" });
+      line.style.borderTop = `2px ${dash === SHORT ? "dashed" : dash === DOTS ? "dotted" : "solid"} var(${shade})`;
+      return h("span", { class: "part" }, line, ` ${name}  `);
     }));
     const box = h("div", {}, h("h3", {}, label), picture, key);
     let plot = null;
