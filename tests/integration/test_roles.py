@@ -40,6 +40,10 @@ _ATHENA: Final = (
 _OLD_METADATA: Final = (
     "PyIceberg, write.metadata.previous-versions-max: after a hundred commits to a table"
 )
+_FORGOTTEN: Final = (
+    "PyIceberg, expire_snapshots: the commit of `penstock lake clean --forget`, when there are "
+    "snapshots to forget"
+)
 _ENDED: Final = "KCL 3.1.3, LeaseCleanupManager: the lease of a shard whose records have expired"
 _LEADER: Final = (
     "KCL 3.1.3, DynamoDBLockBasedLeaderDecider: the heartbeat of a leader, after some 30 s"
@@ -65,6 +69,7 @@ UNEXERCISED: Final[dict[tuple[str, str], str]] = {
         )
     },
     ("lake", "s3:DeleteObject"): _OLD_METADATA,
+    ("lake-clean", "glue:UpdateTable"): _FORGOTTEN,
     ("worker", "dynamodb:DeleteItem"): _ENDED,
     ("provisioning-hook", "logs:CreateLogStream"): _LAMBDA_LOGS,
     ("provisioning-hook", "logs:PutLogEvents"): _LAMBDA_LOGS,
@@ -152,6 +157,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
             template=TEMPLATE.parent / "lake.yaml",
         )
         target.roles |= {role: lake[f"{role.capitalize()}RoleArn"] for role in ("lake", "replay")}
+        target.roles["lake-clean"] = lake["LakeCleanRoleArn"]
         ensure_ttl(target.client("dynamodb"), target.settings.windows_table)
         _work(target, folder)
         yield Seen(target, _grants(target), emulator.decisions())
