@@ -24,7 +24,6 @@ from ingest.commands.command import (
     is_id,
     new_id,
 )
-from ingest.commands.store import CommandBusyError, read_commands, send_command
 from ingest.times import show_time
 from ingest.topic import check_device_id
 
@@ -98,6 +97,8 @@ def send(
     expired by then. The device does it once, however often it hears of it. Exit code 1 when it
     ends otherwise than SUCCEEDED.
     """
+    from ingest.commands.store import CommandBusyError, send_command
+
     _check_name(name)
     id_ = id_ or new_id()
     if not is_id(id_):
@@ -187,12 +188,16 @@ def _target(name: str, *, aws: bool) -> Target:
 
 
 def _known(target: Target, name: str) -> list[Known]:
+    from ingest.commands.store import read_commands  # boto3 is no part of a device's installation
+
     with refusals_as(f"AWS refuses to show the commands of {name}"):
         return read_commands(target.client("iot-data", "operator"), name).known(_now_ms())
 
 
 def _ended(shadows: Any, name: str, known: Known, deadline: float) -> Known:
     """The command once its status is final, or as it is when it is time."""
+    from ingest.commands.store import read_commands
+
     while not known.final and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         known = read_commands(shadows, name).find(known.id, _now_ms()) or known
