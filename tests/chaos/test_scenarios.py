@@ -24,6 +24,7 @@ faults = { power_cuts = 50, down_s = 0 }
 """
 
 
+@pytest.mark.timeout(480)  # two minutes of load, and silence that has to be waited for
 def test_a_bad_day_in_short_is_exact_and_reported(tmp_path: Path) -> None:
     done = run(
         tmp_path, "demo", "--scenario", "bad-day", "--speed", "25", "--devices", "40", "--seed",
