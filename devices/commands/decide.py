@@ -1,4 +1,4 @@
-"""What a device does with a command that it is told of. Pure."""
+"""What a device does with a command that it received. Pure."""
 
 from __future__ import annotations
 

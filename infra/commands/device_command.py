@@ -94,7 +94,7 @@ def send(
     """Send COMMAND to the device NAME, and wait for it to end.
 
     A connected device does it at once, another one when it connects, unless the command has
-    expired by then. The device does it once, however often it hears of it. Exit code 1 when it
+    expired by then. The device does it once, however often it gets it. Exit code 1 when it
     ends otherwise than SUCCEEDED.
     """
     from ingest.commands.store import CommandBusyError, send_command

@@ -27,7 +27,7 @@ from consumers.worker.duty import on_duty
 from infra.target import Target
 
 EVERY_S: Final = 0.25
-"""How often all outboxes are looked into (s): the worker on duty is told of those that its own
+"""How often all outboxes are looked into (s): the worker on duty is notified of those that its own
 shards fill, and of no other."""
 FLEET_S: Final = 1.0
 FAILED_S: Final = 5.0
