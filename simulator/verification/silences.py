@@ -53,7 +53,7 @@ class Silence(NamedTuple):
 
 
 class _Told(NamedTuple):
-    """What is told of a silence: of one that began by when it reached its limit (ms), of one that
+    """What is said of a silence: of one that began by when it reached its limit (ms), of one that
     ended by the second of that, which is what its key says."""
 
     device: str

@@ -84,8 +84,8 @@ class SiteAlarms:
     def result(
         self, taken: Sequence[Sent], windows: dict[tuple[str, str], Window], rules: Rules
     ) -> Alarms | None:
-        """What was heard against what must stand, once it is delivered, and once it is told of the
-        devices that have stopped that they are silent; ``None`` without rules."""
+        """What was heard against what must stand, once it is delivered, and the silence of the
+        devices that have stopped with it; ``None`` without rules."""
         if not self._watches and not self._silences:
             return None
         late_s = LATE_S + self.undeliverable_s
